@@ -1,0 +1,1 @@
+"""The harness: profiles to specs, specs to records, records to a report."""

@@ -1,0 +1,339 @@
+"""The command line: `python -m bench VERB`.
+
+Exit status: 0 all well, 1 some run failed (the rest are there), 2 the request makes no sense,
+130 interrupted.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.errors import RequestError
+
+if TYPE_CHECKING:
+    from bench.request import Request
+    from bench.spec import Spec
+
+EXIT_OK, EXIT_FAILED_RUNS, EXIT_BAD_REQUEST, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.verb(options)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except RequestError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_BAD_REQUEST
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone: nothing is left to say
+        return EXIT_OK
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse with its complaint on one line."""
+
+    def error(self, message: str) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        self.exit(EXIT_BAD_REQUEST, f"error: {message}; see {self.prog} --help\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m bench",
+        description="How far back do convolutional and recurrent networks remember, at what cost?",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = parser.add_subparsers(metavar="VERB", required=True, parser_class=_Parser)
+
+    def verb(
+        name: str, does: Callable[[argparse.Namespace], int], what: str, *, runs: bool = True
+    ) -> argparse.ArgumentParser:
+        added = verbs.add_parser(name, help=what, description=what)
+        added.set_defaults(verb=does)
+        if runs:
+            _add_selectors(added)
+        return added
+
+    verb("list", _list, "the tasks, models and profiles there are, a line each", runs=False)
+    verb("plan", _plan, "what would run, what is already there, how long the rest takes")
+    run = verb("run", _run, "make the runs that are not there yet, then the report")
+    _add_running(run)
+    verb("report", _report, "tables, figures and a page from the records that are there")
+    show = verb("show", _show, "one record, by the beginning of its id", runs=False)
+    show.add_argument("id", metavar="ID")
+    _add_results(show)
+    tune = verb("tune", _tune, "sweep learning rates and choose one a task and model")
+    _add_running(tune)
+    tune.set_defaults(profile="tuning")
+    verb("fetch", _fetch, "download what tasks read from disk, ahead of time", runs=False)
+    return parser
+
+
+def _add_results(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--results", type=Path, default=Path("results"), metavar="DIR", help="default: results/"
+    )
+
+
+def _add_selectors(parser: argparse.ArgumentParser) -> None:
+    _add_results(parser)
+    parser.add_argument(
+        "--profile",
+        metavar="NAME|FILE.toml",
+        help="how much to run; by default paper on a GPU, quick without one",
+    )
+    for name, kind in (("task", str), ("model", str), ("length", int), ("seed", int)):
+        parser.add_argument(
+            f"--{name}",
+            type=kind,
+            action="append",
+            default=[],
+            metavar=name.upper(),
+            help=f"only this {name}; may be repeated",
+        )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a value of the profile, as in --set max_steps=500",
+    )
+    parser.add_argument(
+        "--plugin",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="FILE.py",
+        help="a file that defines a task or a model of yours",
+    )
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
+
+
+def _add_running(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--workers",
+        type=_at_least_one,
+        metavar="N",
+        help="runs at once; by default one a core, or one on a GPU",
+    )
+    parser.add_argument(
+        "--time-limit",
+        type=float,
+        metavar="MINUTES",
+        help="start no further run after so many minutes; start again to go on",
+    )
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
+    return int(text)
+
+
+def _list(options: argparse.Namespace) -> int:
+    from bench import catalogue
+
+    sections = {
+        "tasks": catalogue.first_lines("tasks"),
+        "models": catalogue.first_lines("models"),
+        "profiles": catalogue.profiles(),
+    }
+    width = max(len(name) for entries in sections.values() for name in entries)
+    for title, entries in sections.items():
+        print(title)
+        for name, line in entries.items():
+            print(f"  {name:{width}}  {line}")
+    return EXIT_OK
+
+
+def _plan(options: argparse.Namespace) -> int:
+    request = _request(options)
+    rows: dict[tuple[str, str], list[Spec]] = {}
+    for spec in request.plan.specs:
+        rows.setdefault((spec.task.name, spec.model.name), []).append(spec)
+    waiting = {job.spec.id for job in request.jobs(request.plan.specs)}
+    print(f"{'task':16} {'model':10} {'runs':>5} {'there':>6}  lengths")
+    for (task, model), specs in rows.items():
+        there = sum(spec.id not in waiting for spec in specs)
+        lengths = " ".join(str(length) for length in sorted({spec.length for spec in specs}))
+        print(f"{task:16} {model:10} {len(specs):5} {there:6}  {lengths}")
+    for missing in request.plan.unsupported:
+        print(f"{missing.task:16} {missing.model:10} not supported: {missing.reason}")
+    print(_outlook(request, options))
+    return EXIT_OK
+
+
+def _run(options: argparse.Namespace) -> int:
+    request = _request(options)
+    print(_outlook(request, options), file=sys.stderr)
+    ended = _execute(request, request.plan.specs, options)
+    _write_report(request)
+    return ended
+
+
+def _report(options: argparse.Namespace) -> int:
+    request = _request(options)
+    _write_report(request)
+    return EXIT_OK
+
+
+def _show(options: argparse.Namespace) -> int:
+    from bench.store import Store
+
+    records, damaged = Store(options.results).read_all()
+    _tell_damaged(damaged)
+    found = [record for record in records if record.spec.id.startswith(options.id)]
+    if not found:
+        raise RequestError(f"no record in {options.results} has an id that begins {options.id!r}")
+    for record in found:
+        print(record.model_dump_json(indent=1))
+    return EXIT_OK
+
+
+def _tune(options: argparse.Namespace) -> int:
+    from bench import tune
+
+    request = _request(options)
+    print(_outlook(request, options), file=sys.stderr)
+    specs = list(request.plan.specs)
+    while True:
+        ended = _execute(request, specs, options)
+        choices = tune.choose(request.records_of(specs))
+        further = tune.beyond_the_edge(specs, choices)
+        if ended != EXIT_OK or not further:
+            break
+        print(f"{len(further)} runs more: a choice at the edge of its grid", file=sys.stderr)
+        specs += further
+    path = tune.write_rates(request.results / "rates.toml", choices, str(request.results))
+    print(f"\n{path.read_text()}\nwritten to {path}")
+    return ended
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    import tasks
+
+    failed = False
+    for name in tasks.names():
+        cls = tasks.task_class(name)
+        try:
+            cls(**cls.smallest).prepare()
+            print(f"{name}: ready")
+        except tasks.DataUnavailable as error:
+            failed = True
+            print(f"{name}: {error}", file=sys.stderr)
+    return EXIT_FAILED_RUNS if failed else EXIT_OK
+
+
+def _request(options: argparse.Namespace) -> "Request":
+    from bench.plan import Selection
+    from bench.request import Request
+
+    request = Request(
+        device=options.device,
+        profile_name=options.profile,
+        settings=options.set,
+        plugins=options.plugin,
+        results=options.results,
+        selection=Selection(
+            tasks=tuple(options.task),
+            models=tuple(options.model),
+            lengths=tuple(options.length),
+            seeds=tuple(options.seed),
+        ),
+    )
+    _tell_damaged(request.damaged)
+    return request
+
+
+def _tell_damaged(damaged: "Sequence[Damaged]") -> None:
+    for file in damaged:
+        print(f"warning: {file.path} is no record: {file.reason}", file=sys.stderr)
+
+
+def _num_workers(request: "Request", options: argparse.Namespace) -> int:
+    import os
+
+    if getattr(options, "workers", None):
+        return options.workers
+    return 1 if request.device != "cpu" else len(os.sched_getaffinity(0))
+
+
+def _outlook(request: "Request", options: argparse.Namespace) -> str:
+    """What is planned, what is there, and how long the rest takes."""
+    from bench.progress import duration
+
+    jobs = request.jobs(request.plan.specs)
+    num_workers = _num_workers(request, options)
+    there = len(request.plan.specs) - len(jobs)
+    line = f"profile {request.profile_name}: {len(request.plan.specs)} runs, {there} already there"
+    if not jobs:
+        return f"{line}; nothing to do"
+    seconds = sum(job.estimate_s for job in jobs) / min(num_workers, len(jobs))
+    return (
+        f"{line}; the rest takes about {duration(seconds)} on {request.device}, "
+        f"{num_workers} at once. Less: PROFILE=smoke or quick, --task, --model, --length, "
+        "--set max_steps=N, --time-limit MINUTES"
+    )
+
+
+def _execute(request: "Request", specs: "Sequence[Spec]", options: argparse.Namespace) -> int:
+    """Make the runs that are not there; what fails is in its record and in the status."""
+    from bench.estimate import Estimator
+    from bench.execute import execute
+    from bench.progress import ProgressBar, duration
+
+    for file in request.damaged:
+        aside = request.store.set_aside(file)
+        print(f"set aside as {aside}; its run is made again", file=sys.stderr)
+    jobs = request.jobs(specs)
+    without = request.without_data(jobs)
+    for task, reason in without.items():
+        print(f"skipped: every run of {task}: {reason}", file=sys.stderr)
+    jobs = [job for job in jobs if job.spec.task.name not in without]
+    num_workers = _num_workers(request, options)
+    bar = ProgressBar(jobs, num_workers, Estimator(request.backend, request.records))
+    limit_s = None if options.time_limit is None else 60 * options.time_limit
+    begin = time.monotonic()
+    try:
+        execute(jobs, request.setup, num_workers=num_workers, time_limit_s=limit_s, on_event=bar)
+    finally:
+        bar.close()
+    request.read()
+    left = len(request.jobs(specs))
+    print(
+        f"{len(jobs) - left} runs in {duration(time.monotonic() - begin)}"
+        + (f"; {left} left, the same command goes on" if left else ""),
+        file=sys.stderr,
+    )
+    failed = any(record.status == "failed" for record in request.records_of(specs))
+    return EXIT_FAILED_RUNS if failed else EXIT_OK
+
+
+def _write_report(request: "Request") -> None:
+    """For the backend that has most of the plan's records; the others are named."""
+    from collections import Counter
+
+    from bench.report import write_report
+
+    specs = request.plan.specs
+    planned = {spec.id for spec in specs}
+    counts = Counter(record.backend for record in request.records if record.spec.id in planned)
+    backend = max(counts, key=lambda backend: counts[backend], default=request.backend)
+    summary = write_report(
+        request.results,
+        profile_name=request.profile_name,
+        profile_description=request.profile.description,
+        specs=specs,
+        records=request.records_of(specs, backend),
+        unsupported=[(m.task, m.model, m.reason) for m in request.plan.unsupported],
+        damaged=request.damaged,
+        how_to_reproduce=f"make bench PROFILE={request.profile_name}",
+        other_backends=[other.name for other in counts if other != backend],
+    )
+    print(summary)

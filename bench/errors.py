@@ -1,0 +1,20 @@
+"""A request that makes no sense, told in one line."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class RequestError(Exception):
+    """Names the bad value, its place and the valid choices; ends the command with status 2."""
+
+
+def unknown(kind: str, value: str, valid: Iterable[str], place: str = "") -> RequestError:
+    """`value` is no `kind`: says the nearest spelling and every valid one."""
+    choices = sorted(valid)
+    nearest = difflib.get_close_matches(value, choices, n=1)
+    return RequestError(
+        (f"{place}: " if place else "")
+        + f"unknown {kind} {value!r}; "
+        + (f"did you mean {nearest[0]!r}? " if nearest else "")
+        + f"valid: {', '.join(choices) or 'none'}"
+    )

@@ -1,0 +1,70 @@
+"""Fingerprint of the machine, the versions and the commit behind a record."""
+
+import os
+import platform
+import subprocess
+from functools import cache
+from pathlib import Path
+
+from bench.spec import Frozen
+
+
+class Machine(Frozen):
+    """Where a record was made. No host or user name: records are published."""
+
+    cpu: str
+    cores: int
+    memory_bytes: int
+    gpu: str | None
+    system: str
+    python: str
+    torch: str
+    numpy: str
+    commit: str | None
+    """Commit of the project; ends in `+changes` where the work tree differs from it."""
+
+
+@cache
+def fingerprint() -> Machine:
+    import numpy
+    import torch
+
+    return Machine(
+        cpu=_cpu_name(),
+        cores=os.cpu_count() or 1,
+        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        system=f"{platform.system()} {platform.machine()}",
+        python=platform.python_version(),
+        torch=torch.__version__,
+        numpy=numpy.__version__,
+        commit=_commit(),
+    )
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _commit() -> str | None:
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", *words],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        ).stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", "..", ":!../results")
+        return git("rev-parse", "--short=12", "HEAD") + ("+changes" if changed else "")
+    except (OSError, subprocess.SubprocessError):
+        return None

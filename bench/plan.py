@@ -1,0 +1,262 @@
+"""Profile → specs: every default resolved, every width found, every bad value refused."""
+
+import dataclasses
+import hashlib
+import sys
+import tomllib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import models
+import tasks
+from bench.errors import RequestError, unknown
+from bench.profile import TUNED, Grid, ModelChoice, Profile, checked_fields
+from bench.spec import Part, Spec, Training
+
+RATES = Path(__file__).parent / "rates.toml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """What to take of a profile; an empty tuple takes everything."""
+
+    tasks: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    lengths: tuple[int, ...] = ()
+    seeds: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unsupported:
+    """A model that a task is nothing for."""
+
+    task: str
+    model: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    specs: tuple[Spec, ...]
+    unsupported: tuple[Unsupported, ...]
+
+
+def task_of(spec: Spec) -> tasks.Task:
+    return tasks.load(spec.task.name, **spec.task.fields)
+
+
+def model_of(spec: Spec) -> models.Model:
+    return models.load(spec.model.name, **spec.model.fields)
+
+
+def network_of(spec: Spec) -> models.Network:
+    """A freshly initialised network for the spec, from PyTorch's default generator."""
+    return models.build(model_of(spec), task_of(spec).signature, spec.width, spec.extra_width)
+
+
+def label(part: tasks.Task | models.Model, name: str) -> str:
+    """The name and each field that differs from its default, `length` aside."""
+    changed = {
+        field.name: getattr(part, field.name)
+        for field in dataclasses.fields(part)
+        if field.name != "length" and getattr(part, field.name) != field.default
+    }
+    return " ".join([name, *(f"{key}={value}" for key, value in changed.items())])
+
+
+def make_plan(profile: Profile, selection: Selection, *, rates: Path = RATES) -> Plan:
+    """Every spec of the profile within the selection, each once.
+
+    A selected length, seed or task that the profile does not list is run as well. Raises
+    `RequestError` for whatever the tasks and models refuse and where nothing is left.
+    """
+    for kind, chosen, valid in (
+        ("task", selection.tasks, tasks.names()),
+        ("model", selection.models, models.names()),
+    ):
+        for name in chosen:
+            if name not in valid:
+                raise unknown(kind, name, valid, f"--{kind}")
+
+    tuned = load_rates(rates)
+    specs: dict[str, Spec] = {}
+    unsupported: list[Unsupported] = []
+    refused: list[str] = []
+    for place, grid, task_name in _grids(profile, selection):
+        for task in _instances(grid, task_name, selection, place, refused):
+            for choice in grid.models or profile.models or models.names():
+                model = _model(choice, place)
+                if selection.models and model.model_name() not in selection.models:
+                    continue
+                reason = model.supports(task.signature)
+                if reason is None:
+                    for spec in _specs(profile, grid, selection, task, model, tuned, place):
+                        specs[spec.id] = spec
+                else:
+                    missing = Unsupported(
+                        task=label(task, task.task_name()),
+                        model=label(model, model.model_name()),
+                        reason=reason,
+                    )
+                    if missing not in unsupported:
+                        unsupported.append(missing)
+    asked = {length for length in selection.lengths}
+    served = {spec.length for spec in specs.values()}
+    if refused and (not specs or asked - served):
+        raise RequestError(refused[0])
+    if not specs and not unsupported:
+        raise RequestError("the profile and the selection leave nothing to run")
+    return Plan(specs=tuple(specs.values()), unsupported=tuple(unsupported))
+
+
+def _grids(profile: Profile, selection: Selection) -> Iterator[tuple[str, Grid, str]]:
+    """Each grid with its place in the profile and the name of its task."""
+    named = {grid.task for grid in profile.grid}
+    for i, grid in enumerate(profile.grid):
+        place = f"grid.{i}"
+        if grid.task != "*" and grid.task not in tasks.names():
+            raise unknown("task", grid.task, [*tasks.names(), "*"], f"{place}.task")
+        for name in tasks.names() if grid.task == "*" else [grid.task]:
+            if (grid.task != "*" or name not in named) and (
+                not selection.tasks or name in selection.tasks
+            ):
+                yield place, grid, name
+    if "*" not in named:
+        for name in selection.tasks:
+            if name not in named:
+                yield f"--task {name}", Grid(task=name), name
+
+
+def _instances(
+    grid: Grid, name: str, selection: Selection, place: str, refused: list[str]
+) -> Iterator[tasks.Task]:
+    """The task at each length; a selected length that it can't have goes to `refused`."""
+    cls = tasks.task_class(name)
+    fields = dict(grid.task_fields)
+    if grid.lengths == "smallest":
+        fields = {**cls.smallest, **fields}
+        lengths = [fields.pop("length")]
+    else:
+        lengths = list(cls.lengths if grid.lengths == "default" else grid.lengths)
+    fields = checked_fields(cls, fields, name, f"{place}.task_fields")
+    for length in selection.lengths or lengths:
+        try:
+            yield cls(length=length, **fields)
+        except ValueError as error:
+            message = f"--length {length}: {error}" if selection.lengths else f"{place}: {error}"
+            if not selection.lengths:
+                raise RequestError(message) from None
+            refused.append(message)
+
+
+def _model(choice: str | ModelChoice, place: str) -> models.Model:
+    name, fields = (choice, {}) if isinstance(choice, str) else (choice.name, choice.fields)
+    if name not in models.names():
+        raise unknown("model", name, models.names(), f"{place}.models")
+    cls = models.model_class(name)
+    fields = checked_fields(cls, fields, name, f"{place}.models")
+    try:
+        return cls(**fields)
+    except ValueError as error:
+        raise RequestError(f"{place}.models: {error}") from None
+
+
+def _specs(
+    profile: Profile,
+    grid: Grid,
+    selection: Selection,
+    task: tasks.Task,
+    model: models.Model,
+    tuned: dict[str, dict[str, float]],
+    place: str,
+) -> Iterator[Spec]:
+    """A spec for each learning rate and seed."""
+    budget = grid.param_budget or profile.param_budget
+    try:
+        width, extra_width = models.fit_width(model, task.signature, budget)
+    except ValueError as error:
+        raise RequestError(f"{place}: {error}") from None
+    settings = {
+        **profile.training.model_dump(exclude_unset=True),
+        **grid.training.model_dump(exclude_unset=True),
+    }
+    rates = settings.pop("learning_rate", TUNED)
+    if rates == TUNED:
+        rates = tuned_rate(tuned, task.task_name(), model.model_name())
+    for rate in rates if isinstance(rates, list) else [rates]:
+        training = Training(learning_rate=rate, **settings)
+        for seed in selection.seeds or grid.seeds or profile.seeds:
+            yield Spec(
+                task=Part(name=task.task_name(), fields=task.fields, version=task.version),
+                model=Part(name=model.model_name(), fields=model.fields, version=model.version),
+                param_budget=budget,
+                width=width,
+                extra_width=extra_width,
+                training=training,
+                seed=seed,
+                plugin_sha256=_plugin_hashes(type(task), type(model)),
+            )
+
+
+def load_rates(path: Path) -> dict[str, dict[str, float]]:
+    """Learning rates by task and model, as `python -m bench tune` chose them."""
+    return tomllib.loads(path.read_text(encoding="utf-8"))["rates"]
+
+
+def tuned_rate(rates: dict[str, dict[str, float]], task: str, model: str) -> float:
+    """The tuned rate; where a pair was never tuned, the geometric middle of the tuned ones."""
+    if model in rates.get(task, {}):
+        return rates[task][model]
+    every = sorted(rate for of_task in rates.values() for rate in of_task.values())
+    return every[len(every) // 2]
+
+
+_plugin_files: dict[str, Path] = {}
+
+
+def load_plugin(path: Path) -> None:
+    """Import a file that defines tasks or models; they are found under the file's name.
+
+    Raises `RequestError` where it can't be read or defines neither. What it raises itself while
+    it is imported passes through.
+    """
+    import importlib.util
+    import inspect
+
+    name = path.stem
+    if not path.is_file() or path.suffix != ".py" or not name.isidentifier():
+        raise RequestError(f"--plugin {path}: not a Python file with a plain name")
+    if name in sys.modules or name in tasks.names() or name in models.names():
+        raise RequestError(f"--plugin {path}: the name {name!r} is taken; rename the file")
+    module_spec = importlib.util.spec_from_file_location(name, path)
+    assert module_spec is not None
+    assert module_spec.loader is not None
+    module = importlib.util.module_from_spec(module_spec)
+    sys.modules[name] = module
+    module_spec.loader.exec_module(module)
+    found = False
+    for _, member in inspect.getmembers(module, inspect.isclass):
+        if member.__module__ == name and not inspect.isabstract(member):
+            if issubclass(member, tasks.Task):
+                tasks.register(member)
+                found = True
+            elif issubclass(member, models.Model):
+                models.register(member)
+                found = True
+    if not found:
+        raise RequestError(f"--plugin {path}: defines neither a Task nor a Model")
+    _plugin_files[name] = path
+
+
+def _plugin_hashes(*classes: type) -> dict[str, str]:
+    """SHA-256 of the plug-in files behind these classes, by name."""
+    return {
+        cls.__module__: hashlib.sha256(_plugin_files[cls.__module__].read_bytes()).hexdigest()
+        for cls in classes
+        if cls.__module__ in _plugin_files
+    }
+
+
+def plugin_paths() -> Sequence[Path]:
+    return list(_plugin_files.values())

@@ -1,0 +1,173 @@
+"""TOML → validated Profile. Errors name the file, the key and the value."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from bench.errors import RequestError, unknown
+from bench.spec import Frozen, Positive, Training
+
+FOLDER = Path(__file__).parent / "profiles"
+TUNED = "tuned"
+"""A learning rate taken from the committed tuning run."""
+
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1)]
+
+
+class TrainingChoice(Training):
+    """What a profile may say of `Training`: any part of it, and rates to be tuned or swept."""
+
+    learning_rate: Rate | Literal["tuned"] | list[Rate] = TUNED  # pyright: ignore
+    max_steps: Positive | None = None  # pyright: ignore
+
+
+class ModelChoice(Frozen):
+    """A model with fields other than its defaults."""
+
+    name: str
+    fields: dict[str, Any] = {}
+
+
+Models = Annotated[list[str | ModelChoice], Field(min_length=1)]
+
+
+class Grid(Frozen):
+    """A task, its lengths, and what differs from the profile's own settings."""
+
+    task: str
+    """A task's name, or `*`: every task that no other grid names."""
+    task_fields: dict[str, Any] = {}
+    lengths: Annotated[list[int], Field(min_length=1)] | Literal["default", "smallest"] = "default"
+    """Dependency lengths; `default`: the task's own; `smallest`: its smallest instance."""
+    models: Models | None = None
+    param_budget: Positive | None = None
+    seeds: Seeds | None = None
+    training: TrainingChoice = TrainingChoice()
+
+
+class Profile(Frozen):
+    """How much is run."""
+
+    description: str
+    seeds: Seeds
+    param_budget: Positive
+    models: Models | None = None
+    """Models of every grid that names none; by default all there are."""
+    training: TrainingChoice
+    grid: Annotated[list[Grid], Field(min_length=1)]
+
+
+def names() -> list[str]:
+    """The profiles that come with the project."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def load(name: str, settings: list[str]) -> Profile:
+    """The profile of this name or at this path, with `key=value` settings over its own.
+
+    Raises `RequestError` where the profile does not exist, is malformed or holds a bad value.
+    """
+    path = FOLDER / f"{name}.toml" if name in names() else Path(name)
+    if path.suffix != ".toml":
+        raise unknown("profile", name, names(), "--profile")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise RequestError(f"--profile: can't read {path}: {reason}") from None
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RequestError(f"{path}: malformed TOML: {error}") from None
+    profile = _validated(content, str(path))
+    for setting in settings:
+        profile = _validated(_with_setting(content, setting), f"--set {setting}")
+    return profile
+
+
+def description(path: Path) -> str:
+    """The first line that says what a profile is for; empty where it says nothing."""
+    try:
+        said = tomllib.loads(path.read_text(encoding="utf-8")).get("description", "")
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+        return ""
+    return str(said).strip().partition("\n")[0]
+
+
+def _with_setting(content: dict[str, Any], setting: str) -> dict[str, Any]:
+    """Set `key=value` for the whole profile: a grid's own value of that key gives way."""
+    key, equals, text = setting.partition("=")
+    key, text = key.strip().removeprefix("training."), text.strip()
+    if not equals or not key or not text:
+        raise RequestError(f"--set {setting}: not of the form key=value")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text  # a bare word: --set learning_rate=tuned
+    in_training = set(Training.model_fields)
+    in_profile = set(Profile.model_fields) - {"training", "grid"}
+    if key in in_training:
+        content.setdefault("training", {})[key] = value
+        for grid in content["grid"]:
+            grid.get("training", {}).pop(key, None)
+    elif key in in_profile:
+        content[key] = value
+        for grid in content["grid"]:
+            grid.pop(key, None)
+    else:
+        raise unknown("key", key, in_training | in_profile, f"--set {setting}")
+    return content
+
+
+def _validated(content: dict[str, Any], place: str) -> Profile:
+    try:
+        return Profile.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise _explained(first, place) from None
+
+
+def _explained(error: Any, place: str) -> RequestError:
+    """One line for pydantic's first complaint."""
+    *parents, key = error["loc"] or ("",)
+    where = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        schema = next(
+            (
+                schema
+                for part, schema in (
+                    ("training", Training),
+                    ("models", ModelChoice),
+                    ("grid", Grid),
+                )
+                if part in parents
+            ),
+            Profile,
+        )
+        return unknown("key", str(key), schema.model_fields, f"{place}: {where}")
+    if error["type"] == "missing":
+        return RequestError(f"{place}: {where} is missing")
+    return RequestError(f"{place}: {where} = {error['input']!r}: {error['msg']}")
+
+
+def checked_fields(cls: type, fields: dict[str, Any], kind: str, place: str) -> dict[str, Any]:
+    """The fields of a task's or model's dataclass, each of its declared type.
+
+    Raises `RequestError` for an unknown field or a value of another type.
+    """
+    from typing import get_type_hints
+
+    hints = {name: get_type_hints(cls)[name] for name in cls.__dataclass_fields__}  # pyright: ignore
+    checked = {}
+    for name, value in fields.items():
+        if name not in hints:
+            raise unknown(f"field of {kind}", name, hints, place)
+        try:
+            checked[name] = TypeAdapter(hints[name]).validate_python(value, strict=True)
+        except ValidationError as error:
+            message = error.errors(include_url=False)[0]["msg"]
+            raise RequestError(f"{place}: {name} = {value!r} of {kind}: {message}") from None
+    return checked

@@ -1,0 +1,249 @@
+"""The training loop: one spec → one outcome.
+
+Samples on the device, clips after the backward pass, validates on a stream of its own, and meets
+the test stream once, with the weights that validated best.
+"""
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from bench.backend import peak_memory_bytes, synchronize
+from bench.plan import label, model_of, network_of, task_of
+from bench.spec import Spec, Training
+from bench.stats import wilson
+from bench.store import CurvePoint, MetricInfo, Outcome
+from models import num_parameters
+from tasks import Batch, Task
+
+EVALUATION_BATCH = 250
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where a run is, at a validation."""
+
+    step: int
+    max_steps: int
+    loss: float | None
+    score: float | None
+
+
+@dataclass(kw_only=True)
+class Fit:
+    """What the loop has done so far."""
+
+    curve: list[CurvePoint]
+    best_step: int
+    best_weights: dict[str, Tensor]
+    stopped: Literal["solved", "budget", "diverged"] = "budget"
+    train_seconds: float = 0.0
+
+
+def train(
+    spec: Spec, device: str, on_progress: Callable[[Progress], None] = lambda progress: None
+) -> Outcome:
+    """Train and test the network of a spec on `device` (`cpu`, `cuda:0`, …).
+
+    Raises whatever the task or the model raises; NaN and Inf are an outcome.
+    """
+    begin = time.perf_counter()
+    task = task_of(spec)
+    # Initialisation and dropout draw from here; the weights on the CPU, alike on every device.
+    with torch.random.fork_rng(devices=[device] if device != "cpu" else []):
+        torch.manual_seed(_weights_seed(spec))
+        network = network_of(spec).to(device)
+        fit = _fit(network, task, spec, device, begin, on_progress)
+        network.load_state_dict(fit.best_weights)
+        test = evaluate(network, task, task.evaluation("test", spec.seed, EVALUATION_BATCH), device)
+    receptive_field = network.receptive_field
+    return Outcome(
+        label=label(model_of(spec), spec.model.name),
+        task_label=label(task, spec.task.name),
+        num_parameters=num_parameters(network),
+        receptive_field=None if math.isinf(receptive_field) else int(receptive_field),
+        num_steps=task.signature.num_steps,
+        solved_at=task.solved,
+        metrics=tuple(
+            MetricInfo(
+                name=metric.name,
+                unit=metric.unit,
+                higher_is_better=metric.higher_is_better,
+                chance=metric.chance,
+            )
+            for metric in task.objective.all_metrics
+        ),
+        curve=tuple(fit.curve),
+        stopped=fit.stopped,
+        steps=fit.curve[-1].step,
+        best_step=fit.best_step,
+        test=test.values,
+        num_test=test.num_sequences,
+        train_seconds=fit.train_seconds,
+        total_seconds=time.perf_counter() - begin,
+        peak_memory_bytes=peak_memory_bytes(device),
+    )
+
+
+def _fit(
+    network: nn.Module,
+    task: Task,
+    spec: Spec,
+    device: str,
+    begin: float,
+    on_progress: Callable[[Progress], None],
+) -> Fit:
+    """Train until clearly solved (where the spec says so), diverged or out of budget."""
+    training = spec.training
+    score = task.objective.score
+    optimizer = _optimizer(network, training)
+    schedule = _schedule(optimizer, training)
+    generator = task.generator("train", spec.seed, device)
+    validation = list(_first(task.evaluation("validation", spec.seed, EVALUATION_BATCH), training))
+    fit = Fit(curve=[], best_step=0, best_weights=_weights(network))
+    best = (-math.inf, -math.inf)
+    times_solved = 0
+    step, train_loss = 0, None
+    while True:
+        found = evaluate(network, task, validation, device)
+        value = found.values[score.name]
+        fit.curve.append(
+            CurvePoint(
+                step=step,
+                seconds=round(time.perf_counter() - begin, 4),
+                train_loss=train_loss,
+                validation_loss=found.loss,
+                values=found.values,
+            )
+        )
+        on_progress(Progress(step=step, max_steps=training.max_steps, loss=train_loss, score=value))
+        if value is None or found.loss is None or (step > 0 and train_loss is None):
+            fit.stopped = "diverged"
+            return fit
+        # Where the score does not move yet, the loss tells which weights are better.
+        merit = (value if score.higher_is_better else -value, -found.loss)
+        if merit > best:
+            best, fit.best_step, fit.best_weights = merit, step, _weights(network)
+        if training.stop_when_solved and task.solved is not None:
+            lower_bound, _ = wilson(value * found.num_sequences, found.num_sequences)
+            times_solved = times_solved + 1 if lower_bound > task.solved else 0
+            if times_solved == 2:
+                fit.stopped = "solved"
+                return fit
+        if step == training.max_steps:
+            return fit
+        num_updates = min(training.validate_every, training.max_steps - step)
+        synchronize(device)
+        start = time.perf_counter()
+        network.train()
+        total_loss = torch.zeros((), device=device)
+        for _ in range(num_updates):
+            batch = task.sample(training.batch_size, generator, "train")
+            total_loss += update(network, optimizer, task, batch, training.clip_norm)
+            schedule.step()
+        train_loss = _finite(total_loss.item() / num_updates)  # waits for the device
+        fit.train_seconds += time.perf_counter() - start
+        step += num_updates
+
+
+def outputs(network: nn.Module, task: Task, batch: Batch) -> Tensor:
+    """What the objective reads: (B, T, O), or (B, 1, O) for a task read once a sequence."""
+    return network(batch.x, last_only=task.signature.per == "sequence")[0]
+
+
+def update(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    task: Task,
+    batch: Batch,
+    clip_norm: float | None,
+) -> Tensor:
+    """One training step; the loss as a detached scalar on the device, not yet waited for."""
+    optimizer.zero_grad()
+    loss = task.objective.loss(outputs(network, task, batch), batch)
+    loss.backward()
+    if clip_norm is not None:
+        torch.nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
+    optimizer.step()
+    return loss.detach()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Means over sequences; None where not finite."""
+
+    values: dict[str, float | None]
+    loss: float | None
+    num_sequences: int
+
+
+@torch.inference_mode()
+def evaluate(network: nn.Module, task: Task, batches: Iterable[Batch], device: str) -> Evaluation:
+    """Every metric and the loss, in evaluation mode."""
+    network.eval()
+    names = ["loss", *(metric.name for metric in task.objective.all_metrics)]
+    totals = torch.zeros(len(names), dtype=torch.double, device=device)
+    num_sequences = 0
+    for host_batch in batches:
+        batch = host_batch.to(device)
+        output = outputs(network, task, batch)
+        num_sequences += len(batch)
+        totals += torch.stack(
+            [
+                task.objective.loss(output, batch).double() * len(batch),
+                *(
+                    metric.values(output, batch).sum(dtype=torch.double)
+                    for metric in task.objective.all_metrics
+                ),
+            ]
+        )
+    loss, *means = map(_finite, (totals / num_sequences).tolist())
+    return Evaluation(
+        values=dict(zip(names[1:], means, strict=True)), loss=loss, num_sequences=num_sequences
+    )
+
+
+def _first(batches: Iterator[Batch], training: Training) -> Iterator[Batch]:
+    """The first `num_validation` sequences; all, where there are fewer."""
+    left = training.num_validation
+    while left > 0 and (batch := next(batches, None)) is not None:
+        yield Batch(x=batch.x[:left], y=batch.y[:left])
+        left -= len(batch)
+
+
+def _optimizer(network: nn.Module, training: Training) -> torch.optim.Optimizer:
+    kinds = {"adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop, "sgd": torch.optim.SGD}
+    return kinds[training.optimizer](network.parameters(), lr=training.learning_rate)
+
+
+def _schedule(
+    optimizer: torch.optim.Optimizer, training: Training
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """The rate as it is, then in a line towards zero over the cooldown."""
+    cooldown_steps = training.cooldown * training.max_steps
+
+    def factor(step: int) -> float:
+        left = training.max_steps - step
+        return left / cooldown_steps if left < cooldown_steps else 1.0
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def _weights(network: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in network.state_dict().items()}
+
+
+def _weights_seed(spec: Spec) -> int:
+    """From the seed and the model alone: another task or rate starts from the same draw."""
+    identity = f"{spec.model.name} {spec.seed}".encode()
+    return int.from_bytes(hashlib.sha256(identity).digest()[:8], "big") >> 1
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,81 @@
+"""Sequence models, sized to a parameter budget. A new file in this folder is a new model."""
+
+import importlib
+import inspect
+import pkgutil
+from typing import Any
+
+from models._contract import Core, Model, Signature
+from models._network import Network, build, fit_width, num_parameters
+
+__all__ = [
+    "Core",
+    "Model",
+    "Network",
+    "Signature",
+    "build",
+    "fit_width",
+    "load",
+    "model_class",
+    "names",
+    "network",
+    "num_parameters",
+    "register",
+]
+
+_plugins: dict[str, type[Model]] = {}
+
+
+def names() -> list[str]:
+    """Every model's name, sorted: this folder's files and what plug-ins added. Imports no model."""
+    files = {module.name for module in pkgutil.iter_modules(__path__)}
+    return sorted({name for name in files if not name.startswith("_")} | set(_plugins))
+
+
+def model_class(name: str) -> type[Model]:
+    """The class a name stands for; `ValueError` names the valid ones."""
+    if name in _plugins:
+        return _plugins[name]
+    if name not in names():
+        raise ValueError(f"unknown model {name!r}; the models are {', '.join(names())}")
+    module = importlib.import_module(f"{__name__}.{name}")
+    (found,) = (
+        member
+        for _, member in inspect.getmembers(module, inspect.isclass)
+        if issubclass(member, Model) and member.__module__ == module.__name__
+    )
+    return found
+
+
+def load(name: str, **fields: Any) -> Model:
+    """The configuration `name` with these fields, as in `load("tcn", kernel_size=3)`."""
+    return model_class(name)(**fields)
+
+
+def register(cls: type[Model]) -> None:
+    """Add a class from outside this folder, under the name of the file that defines it."""
+    _plugins[cls.model_name()] = cls
+
+
+def network(
+    name: str,
+    signature: Signature,
+    *,
+    param_budget: int | None = None,
+    width: int | None = None,
+    extra_width: int = 0,
+    **fields: Any,
+) -> Network:
+    """A freshly initialised network for a task's signature.
+
+    Give either `param_budget`, the number of parameters to come within 3% of, or `width` (and
+    `extra_width`, see `Model.build_core`). Raises `ValueError` where the budget can't be met, a
+    field has a bad value or the model does not support the signature.
+    """
+    model = load(name, **fields)
+    if (param_budget is None) == (width is None):
+        raise ValueError(f"give one of param_budget={param_budget} and width={width} of {name}")
+    if param_budget is not None:
+        width, extra_width = fit_width(model, signature, param_budget)
+    assert width is not None
+    return build(model, signature, width, extra_width)

@@ -1,0 +1,91 @@
+"""Encoding → core → head, and the width that meets a parameter budget.
+
+Shape letters: B sequences, T steps, I inputs, O outputs.
+"""
+
+from functools import lru_cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models._contract import Core, Model, Signature
+
+BUDGET_TOLERANCE = 0.03
+
+
+class Network(nn.Module):
+    """A core with its input encoding and its head.
+
+    The encoding is not learned: tokens enter one-hot, reals as they are, so that the parameter
+    budget goes to the core. The head is one linear layer.
+    """
+
+    def __init__(self, core: Core, signature: Signature) -> None:
+        super().__init__()
+        self.tokens = signature.input == "token"
+        self.num_inputs = signature.num_inputs
+        self.core = core
+        self.head = nn.Linear(core.num_features, signature.num_outputs)
+
+    @property
+    def receptive_field(self) -> float:
+        """How many of the last inputs an output depends on, itself included."""
+        return self.core.receptive_field
+
+    def forward(
+        self, x: Tensor, state: Any = None, *, last_only: bool = False
+    ) -> tuple[Tensor, Any]:
+        """Outputs and the state after the last step.
+
+        `x` is (B, T) token ids or (B, T, I) reals; outputs are (B, T, O), or (B, 1, O) and a
+        state of None with `last_only`. Any cutting into chunks, handing the state on, gives the
+        same outputs.
+        """
+        x_BTI = F.one_hot(x, self.num_inputs).to(self.head.weight.dtype) if self.tokens else x
+        h_BTH, state = self.core(x_BTI, state, last_only=last_only)
+        return self.head(h_BTH), state
+
+
+def build(model: Model, signature: Signature, width: int, extra_width: int = 0) -> Network:
+    """A network of this width; `ValueError` where the model does not support the signature."""
+    reason = model.supports(signature)
+    if reason is not None:
+        raise ValueError(f"{model.model_name()} does not support this task: {reason}")
+    return Network(model.build_core(signature, width, extra_width), signature)
+
+
+def num_parameters(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+@lru_cache(maxsize=4096)
+def fit_width(model: Model, signature: Signature, param_budget: int) -> tuple[int, int]:
+    """The `(width, extra_width)` whose parameter count comes closest to the budget.
+
+    Raises `ValueError`, naming the nearest count, where that is off by more than 3%.
+    """
+    steps_per_width = model.num_extra(signature)
+
+    @lru_cache
+    def count(size: int) -> int:
+        width, extra_width = divmod(size, steps_per_width)
+        with torch.device("meta"):
+            return num_parameters(build(model, signature, width, extra_width))
+
+    # The count grows with size = width · steps + extra: double, then bisect.
+    low = high = steps_per_width
+    while count(high) < param_budget:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if count(middle) >= param_budget else (middle, high)
+    size = min((low, high), key=lambda size: abs(count(size) - param_budget))
+    if abs(count(size) - param_budget) > BUDGET_TOLERANCE * param_budget:
+        raise ValueError(
+            f"param_budget {param_budget} of {model.model_name()} can't be met within "
+            f"{BUDGET_TOLERANCE:.0%}; the nearest is {count(size)}"
+        )
+    width, extra_width = divmod(size, steps_per_width)
+    return width, extra_width

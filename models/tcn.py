@@ -1,0 +1,214 @@
+"""Temporal convolutional network: residual blocks of dilated causal convolutions.
+
+    y_t  ●        one output depends on 1 + 2·(k − 1)·(2^n − 1) inputs, for n blocks of two
+         │╲       convolutions of k taps, the dilation doubling from block to block
+         ●  ●
+         │╲ │╲
+    x_t  ●●●●●
+
+Source: Bai, Kolter & Koltun 2018 (arXiv:1803.01271, section 3): a block is twice (weight-normalised
+dilated causal convolution, ReLU, dropout), a residual sum through a 1×1 convolution where the
+width changes, and a ReLU.
+
+Departures: convolutions keep PyTorch's initialisation (in the released code, N(0, 0.01) is
+overwritten when weight normalisation recomputes the weight). Without `num_blocks`, the receptive
+field covers twice the task's reach, as it does in the paper's own settings. The inner width, between the two
+convolutions of a block, may be larger by a few units, to meet a parameter budget.
+
+A state is the last (k − 1)·d inputs of each convolution of dilation d.
+
+Shape letters: B sequences, T steps, I input channels, O output channels, K taps.
+"""
+
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+
+from models._contract import Core, Model, Signature
+
+
+def causal_conv(
+    x_BTI: Tensor,
+    weight_OIK: Tensor,
+    bias_O: Tensor,
+    *,
+    dilation: int = 1,
+    stride: int = 1,
+    num_past: int = 0,
+) -> Tensor:
+    """z_t = b + Σ_i Σ_j x_{t − i·d, j} w_{i, j}, with zeros before the first step.
+
+    The first `num_past` steps are context: no outputs are computed for them. With a stride, every
+    stride-th output counted back from the last: (B, ⌈(T − num_past) / stride⌉, O).
+
+    In memory, steps come before channels; the two-dimensional convolution takes this layout as it
+    is (`channels_last`), where the one-dimensional one would copy.
+    """
+    num_steps = x_BTI.shape[1]
+    # Taps that reach before the first step see only zeros and need not be computed.
+    live_taps = min(weight_OIK.shape[2], -(-num_steps // dilation))
+    context = (live_taps - 1) * dilation
+    first = num_past + (num_steps - num_past - 1) % stride  # the first step with an output
+    start = first - context
+    x_BTI = F.pad(x_BTI, (0, 0, -start, 0)) if start < 0 else x_BTI[:, start:]
+    z_BO1T = F.conv2d(
+        x_BTI.transpose(1, 2).unsqueeze(2),
+        weight_OIK[:, :, -live_taps:].unsqueeze(2),
+        bias_O,
+        dilation=(1, dilation),
+        stride=(1, stride),
+    )
+    return z_BO1T.squeeze(2).transpose(1, 2)
+
+
+class CausalConv(nn.Module):
+    """A weight-normalised causal convolution that remembers its last inputs."""
+
+    def __init__(self, num_inputs: int, num_outputs: int, kernel_size: int, dilation: int) -> None:
+        super().__init__()
+        self.conv = weight_norm(nn.Conv1d(num_inputs, num_outputs, kernel_size))
+        self.dilation = dilation
+        self.memory = (kernel_size - 1) * dilation
+
+    def forward(self, x_BTI: Tensor, past_BSI: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Outputs (B, T, O), and the last inputs, at most `memory`; fewer mean zeros before."""
+        num_past = 0
+        if past_BSI is not None:
+            num_past = past_BSI.shape[1]
+            x_BTI = torch.cat([past_BSI, x_BTI], 1)
+        y_BTO = self.conv_of(x_BTI, dilation=self.dilation, num_past=num_past)
+        return y_BTO, x_BTI[:, max(x_BTI.shape[1] - self.memory, 0) :]
+
+    def conv_of(self, x_BTI: Tensor, **how: int) -> Tensor:
+        assert self.conv.bias is not None
+        return causal_conv(x_BTI, self.conv.weight, self.conv.bias, **how)
+
+
+class Block(nn.Module):
+    """Two convolutions of the same dilation and a residual sum."""
+
+    def __init__(
+        self,
+        num_inputs: int,
+        inner: int,
+        width: int,
+        kernel_size: int,
+        dilation: int,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.conv1 = CausalConv(num_inputs, inner, kernel_size, dilation)
+        self.conv2 = CausalConv(inner, width, kernel_size, dilation)
+        self.dropout = nn.Dropout(dropout)
+        self.skip = nn.Linear(num_inputs, width) if num_inputs != width else nn.Identity()
+
+    def forward(self, x_BTI: Tensor, state: Any) -> tuple[Tensor, Any]:
+        past1, past2 = (None, None) if state is None else state
+        h_BTI, past1 = self.conv1(x_BTI, past1)
+        h_BTO, past2 = self.conv2(self.dropout(F.relu(h_BTI)), past2)
+        return self.joined(x_BTI, h_BTO), (past1, past2)
+
+    def joined(self, x_BTI: Tensor, h_BTO: Tensor) -> Tensor:
+        return F.relu(self.skip(x_BTI) + self.dropout(F.relu(h_BTO)))
+
+    def on_grid(self, x_BTI: Tensor, *, stride: int) -> Tensor:
+        """The block over steps `dilation` apart, where it is dense; every stride-th output."""
+        h_BTI = self.dropout(F.relu(self.conv1.conv_of(x_BTI)))
+        h_BTO = self.conv2.conv_of(h_BTI, stride=stride)
+        first = (x_BTI.shape[1] - 1) % stride
+        return self.joined(x_BTI[:, first::stride], h_BTO)
+
+
+class TcnCore(Core):
+    """Blocks of dilation 1, 2, 4, …, each convolution's inner width given."""
+
+    def __init__(
+        self,
+        num_inputs: int,
+        inner_widths: list[int],
+        width: int,
+        kernel_size: int,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            Block(num_inputs if i == 0 else width, inner, width, kernel_size, 2**i, dropout)
+            for i, inner in enumerate(inner_widths)
+        )
+        self.kernel_size = kernel_size
+        self.num_features = width
+        self.receptive_field = receptive_field(kernel_size, len(inner_widths))
+
+    def forward(
+        self, x_BTI: Tensor, state: Any = None, *, last_only: bool = False
+    ) -> tuple[Tensor, Any]:
+        if last_only and state is None:
+            return self._last(x_BTI), None
+        states = [None] * len(self.blocks) if state is None else state
+        h_BTO, new_states = x_BTI, []
+        for block, block_state in zip(self.blocks, states, strict=True):
+            h_BTO, block_state = block(h_BTO, block_state)
+            new_states.append(block_state)
+        return (h_BTO[:, -1:], None) if last_only else (h_BTO, tuple(new_states))
+
+    def _last(self, x_BTI: Tensor) -> Tensor:
+        """The last step's features from the cone of steps below it.
+
+        A block of dilation d meets only steps a multiple of d before the last: about 3·T
+        positions in all, where every step of every block would be 2·n·T.
+        """
+        *lower, top = self.blocks
+        h_BTO = x_BTI
+        for block in lower:
+            h_BTO = block.on_grid(h_BTO, stride=2)
+        h_BTO = h_BTO[:, -(2 * self.kernel_size - 1) :]
+        return top.on_grid(h_BTO, stride=h_BTO.shape[1])
+
+
+def receptive_field(kernel_size: int, num_blocks: int) -> int:
+    """Two convolutions a block, of dilation 2^i in block i: 1 + 2·(k − 1)·(2^n − 1)."""
+    return 1 + 2 * (kernel_size - 1) * (2**num_blocks - 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tcn(Model):
+    version = 1
+
+    kernel_size: int = 8
+    """Taps of a convolution."""
+    num_blocks: int | None = None
+    """Residual blocks; by default the fewest whose receptive field covers twice the reach."""
+    dropout: float = 0.0
+    """Probability of zeroing an activation while training."""
+
+    def __post_init__(self) -> None:
+        if self.kernel_size < 1:
+            raise ValueError(f"kernel_size {self.kernel_size} of tcn; valid: 1 or more")
+        if self.num_blocks is None and self.kernel_size == 1:
+            raise ValueError("kernel_size 1 of tcn sees one step; valid without num_blocks: 2 up")
+        if self.num_blocks is not None and not 1 <= self.num_blocks <= 24:
+            raise ValueError(f"num_blocks {self.num_blocks} of tcn; valid: 1 to 24")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout {self.dropout} of tcn; valid: 0 up to but not including 1")
+
+    def depth(self, reach: int) -> int:
+        """Blocks for a task of this reach."""
+        if self.num_blocks is not None:
+            return self.num_blocks
+        # A field that only just covers the reach has a single path to the oldest input.
+        return next(n for n in count(1) if receptive_field(self.kernel_size, n) >= 2 * reach)
+
+    def num_extra(self, signature: Signature) -> int:
+        # An inner unit adds half of what a unit of width adds: two rounds fill the step.
+        return 2 * self.depth(signature.reach)
+
+    def build_core(self, signature: Signature, width: int, extra_width: int) -> TcnCore:
+        depth = self.depth(signature.reach)
+        each, rest = divmod(extra_width, depth)
+        inner_widths = [width + each + (i < rest) for i in range(depth)]
+        return TcnCore(signature.num_inputs, inner_widths, width, self.kernel_size, self.dropout)

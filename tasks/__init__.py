@@ -1,0 +1,57 @@
+"""Sequence tasks with one knob, the dependency length. A new file in this folder is a new task."""
+
+import importlib
+import inspect
+import pkgutil
+from typing import Any
+
+from tasks._contract import IGNORE, Batch, Metric, Objective, Signature, Split, Task
+from tasks._files import DataUnavailable
+
+__all__ = [
+    "IGNORE",
+    "Batch",
+    "DataUnavailable",
+    "Metric",
+    "Objective",
+    "Signature",
+    "Split",
+    "Task",
+    "load",
+    "names",
+    "register",
+    "task_class",
+]
+
+_plugins: dict[str, type[Task]] = {}
+
+
+def names() -> list[str]:
+    """Every task's name, sorted: this folder's files and what plug-ins added. Imports no task."""
+    files = {module.name for module in pkgutil.iter_modules(__path__)}
+    return sorted({name for name in files if not name.startswith("_")} | set(_plugins))
+
+
+def task_class(name: str) -> type[Task]:
+    """The class a name stands for; `ValueError` names the valid ones."""
+    if name in _plugins:
+        return _plugins[name]
+    if name not in names():
+        raise ValueError(f"unknown task {name!r}; the tasks are {', '.join(names())}")
+    module = importlib.import_module(f"{__name__}.{name}")
+    (found,) = (
+        member
+        for _, member in inspect.getmembers(module, inspect.isclass)
+        if issubclass(member, Task) and member.__module__ == module.__name__
+    )
+    return found
+
+
+def load(name: str, **fields: Any) -> Task:
+    """The task `name` with these fields, as in `load("copy_memory", length=200)`."""
+    return task_class(name)(**fields)
+
+
+def register(cls: type[Task]) -> None:
+    """Add a class from outside this folder, under the name of the file that defines it."""
+    _plugins[cls.task_name()] = cls

@@ -1,0 +1,159 @@
+"""What every task is: a frozen dataclass of difficulty knobs that draws batches and scores answers.
+
+Shape letters: B sequences, T steps (`signature.num_steps`), I inputs, O outputs.
+"""
+
+import dataclasses
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+Split = Literal["train", "validation", "test"]
+
+IGNORE = -100
+"""Class id of a target that is neither trained nor scored (PyTorch's `ignore_index`)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signature:
+    """What a network must accept and return for a task; plain values only."""
+
+    input: Literal["token", "real"]
+    """`token`: x is (B, T) int64 ids below `num_inputs`; `real`: (B, T, num_inputs) floats."""
+    num_inputs: int
+    num_outputs: int
+    per: Literal["step", "sequence"]
+    """Whether an answer is read at every step or once, at the last step."""
+    num_steps: int
+    reach: int
+    """How many of the last inputs an answer may need; what a receptive field must cover."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Sequences and their answers.
+
+    `x` is (B, T) int64 or (B, T, num_inputs) float32. `y` is (B, T) or (B,) class ids, or
+    (B, num_outputs) floats, as the task's objective expects it.
+    """
+
+    x: Tensor
+    y: Tensor
+
+    def to(self, device: torch.device | str) -> "Batch":
+        return Batch(x=self.x.to(device), y=self.y.to(device))
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A figure of merit computed per sequence: `values(output, batch)` is (B,) float32.
+
+    `output` is (B, T, num_outputs), or (B, 1, num_outputs) where answers are read once a sequence.
+    """
+
+    name: str
+    unit: str
+    higher_is_better: bool
+    chance: float
+    """Expected value for the best predictor that remembers nothing."""
+    values: Callable[[Tensor, Batch], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """The loss to train on (a scalar), the score that models are compared by, further metrics."""
+
+    loss: Callable[[Tensor, Batch], Tensor]
+    score: Metric
+    metrics: tuple[Metric, ...] = ()
+
+    @property
+    def all_metrics(self) -> tuple[Metric, ...]:
+        return (self.score, *self.metrics)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(ABC):
+    """A family of sequences. Fields are difficulty knobs; the name is the file's name.
+
+    A subclass checks its fields in `__post_init__` and raises `ValueError` naming the bad value
+    and the valid ones.
+    """
+
+    length: int
+    """T, the dependency length in steps: the x axis of every curve."""
+
+    version: ClassVar[int]
+    """Raised whenever the data change; part of every spec's id."""
+    smallest: ClassVar[dict[str, Any]]
+    """Fields of an instance small enough for a test and for the smoke profile."""
+    lengths: ClassVar[tuple[int, ...]]
+    """What a profile runs that does not list this task."""
+    num_evaluation: ClassVar[int] = 2_000
+    """Sequences in the validation stream and in the test stream, where these are not finite."""
+
+    @classmethod
+    def task_name(cls) -> str:
+        return cls.__module__.rpartition(".")[2]
+
+    @property
+    @abstractmethod
+    def signature(self) -> Signature: ...
+
+    @property
+    @abstractmethod
+    def objective(self) -> Objective: ...
+
+    @property
+    @abstractmethod
+    def solved(self) -> float | None:
+        """The score that counts as solved; None where the task has no horizon."""
+
+    @abstractmethod
+    def sample(self, n: int, generator: torch.Generator, split: Split = "train") -> Batch:
+        """Draw `n` sequences on `generator.device`, with no randomness but the generator's."""
+
+    def prepare(self) -> None:  # noqa: B027  most tasks need no files
+        """Fetch and check what the task reads from disk; raises `tasks.DataUnavailable`."""
+
+    @property
+    def chance(self) -> float:
+        """Score of the best predictor that remembers nothing."""
+        return self.objective.score.chance
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    def generator(
+        self, split: Split, seed: int, device: torch.device | str = "cpu"
+    ) -> torch.Generator:
+        """The one source of the data of a split: seeded by task, fields, version, split, seed."""
+        identity = json.dumps(
+            [self.task_name(), self.fields, self.version, split, seed], sort_keys=True
+        )
+        digest = hashlib.sha256(identity.encode()).digest()
+        generator = torch.Generator(device)
+        generator.manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+        return generator
+
+    def evaluation(self, split: Split, seed: int, batch_size: int) -> Iterator[Batch]:
+        """The validation or test sequences, each once, on the CPU: the same on every device.
+
+        The sequences do not depend on `batch_size`.
+        """
+        generator = self.generator(split, seed)
+        # Always the same blocks are drawn, then cut: a draw's values depend on its shape.
+        block = self.sample(self.num_evaluation, generator, split)
+        for start in range(0, self.num_evaluation, batch_size):
+            stop = start + batch_size
+            yield Batch(x=block.x[start:stop], y=block.y[start:stop])

@@ -1,0 +1,108 @@
+"""The adding problem: add the two marked numbers of a long list.
+
+    values   .52 .11 .83 .94 .27 .65 …     uniform on [0, 1]
+    marks     0   1   0   0   1   0  …     two of the T = `length` steps
+    y        .11 + .27 = .38               read at the last step
+
+Source: Hochreiter & Schmidhuber 1997, in the form of Bai, Kolter & Koltun 2018
+(arXiv:1803.01271, section 4.1): the two marked steps are drawn anywhere, without replacement.
+
+Departures: `markers="halves"` marks one step in each half of the sequence, the older form (Le,
+Jaitly & Hinton 2015, arXiv:1504.00941). The score counts answers off by less than 0.04, the
+tolerance of Hochreiter & Schmidhuber; the literature's mean squared error is a further metric.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from tasks._contract import Batch, Metric, Objective, Signature, Split, Task
+
+TOLERANCE = 0.04
+
+
+def squared_error(output: Tensor, batch: Batch) -> Tensor:
+    """(B,)"""
+    return (output[:, -1] - batch.y).square().mean(-1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adding(Task):
+    """x: (B, length, 2) values and marks; y: (B, 1) sums; output: (B, 1, 1).
+
+    Score: share of sequences with |error| < 0.04, chance 0.0784 (always answering 1); solved
+    at 0.95. Always answering 1 has a mean squared error of 1/6.
+    """
+
+    version = 1
+    smallest: ClassVar = {"length": 8}
+    lengths: ClassVar = (20, 50, 200)
+
+    markers: Literal["anywhere", "halves"] = "anywhere"
+    """Where the two marked steps lie: anywhere, or one in each half."""
+
+    def __post_init__(self) -> None:
+        if self.length < 2:
+            raise ValueError(f"length {self.length} of adding; valid: 2 or more")
+        if self.markers not in ("anywhere", "halves"):
+            raise ValueError(f"markers {self.markers!r} of adding; valid: anywhere, halves")
+
+    @property
+    def signature(self) -> Signature:
+        return Signature(
+            input="real",
+            num_inputs=2,
+            num_outputs=1,
+            per="sequence",
+            num_steps=self.length,
+            reach=self.length,
+        )
+
+    @property
+    def solved(self) -> float:
+        return 0.95
+
+    @property
+    def objective(self) -> Objective:
+        return Objective(
+            loss=lambda output, batch: squared_error(output, batch).mean(),
+            score=Metric(
+                name="within_tolerance",
+                unit="share of sequences",
+                higher_is_better=True,
+                # The sum of two uniforms has density 1 − |s − 1|: P(|s − 1| < e) = 2e − e².
+                chance=2 * TOLERANCE - TOLERANCE**2,
+                values=lambda output, batch: (
+                    ((output[:, -1] - batch.y).abs() < TOLERANCE).all(-1).float()
+                ),
+            ),
+            metrics=(
+                Metric(
+                    name="mean_squared_error",
+                    unit="squared units",
+                    higher_is_better=False,
+                    chance=1 / 6,
+                    values=squared_error,
+                ),
+            ),
+        )
+
+    def sample(self, n: int, generator: torch.Generator, split: Split = "train") -> Batch:
+        device = generator.device
+        values_BT = torch.rand(n, self.length, generator=generator, device=device)
+        draw_B2 = torch.rand(n, 2, generator=generator, device=device)
+        if self.markers == "anywhere":
+            first = (draw_B2[:, 0] * self.length).long()
+            # One of the other T − 1 steps: skipping over the first keeps the two apart.
+            second = (draw_B2[:, 1] * (self.length - 1)).long()
+            second = second + (second >= first).long()
+        else:
+            half = self.length // 2
+            first = (draw_B2[:, 0] * half).long()
+            second = half + (draw_B2[:, 1] * (self.length - half)).long()
+        positions_B2 = torch.stack([first, second], 1)
+        marks_BT = torch.zeros_like(values_BT).scatter_(1, positions_B2, 1.0)
+        y = values_BT.gather(1, positions_B2).sum(1, keepdim=True)
+        return Batch(x=torch.stack([values_BT, marks_BT], -1), y=y)
