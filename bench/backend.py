@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from bench.errors import RequestError
+from bench.errors import unknown
 from bench.spec import Frozen
 
 
@@ -33,9 +33,7 @@ def choose_device(wanted: str) -> str:
         return gpus[0]
     valid = ["auto", "cpu", *(["cuda"] if gpus else []), *gpus]
     if wanted not in valid:
-        raise RequestError(
-            f"--device: unknown or absent device {wanted!r}; valid: {', '.join(valid)}"
-        )
+        raise unknown("or absent device", wanted, valid, "--device")
     return wanted
 
 

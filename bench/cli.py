@@ -16,6 +16,7 @@ from bench.errors import RequestError
 if TYPE_CHECKING:
     from bench.request import Request
     from bench.spec import Spec
+    from bench.store import Damaged
 
 EXIT_OK, EXIT_FAILED_RUNS, EXIT_BAD_REQUEST, EXIT_INTERRUPTED = 0, 1, 2, 130
 

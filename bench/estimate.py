@@ -11,7 +11,7 @@ from bench.store import Record
 
 OVERHEAD_S = 2e-3
 """Of a training step, whatever its size."""
-FLOPS_PER_S = {"cpu": 1.5e10, "cuda": 3e11}
+FLOPS_PER_S = {"cpu": 3e10, "cuda": 3e11}
 """What small networks reach, order of magnitude."""
 
 

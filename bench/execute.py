@@ -4,6 +4,7 @@ Each worker is a process of its own, in the parent's process group. It takes one
 a pipe, as JSON, and writes its record itself, so that no finished run is lost with the parent.
 """
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -14,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from bench.backend import Backend
@@ -54,7 +56,7 @@ class Event:
 
 @dataclass(kw_only=True)
 class _Worker:
-    process: multiprocessing.process.BaseProcess
+    process: BaseProcess
     connection: Connection
     job: Job | None = None
 
@@ -191,10 +193,9 @@ def _give(worker: _Worker, queue: list[Job], deadline: float | None) -> None:
     if queue and worker.process.is_alive() and (deadline is None or time.monotonic() < deadline):
         job = queue.pop(0)
         worker.job = job
-        try:
+        # A worker that has just died can't be told; reading from it tells us.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             worker.connection.send_bytes(job.spec.model_dump_json().encode())
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # it has just died: reading from it tells
 
 
 def _heard(worker: _Worker, setup: Setup) -> Event:

@@ -101,9 +101,8 @@ def make_plan(profile: Profile, selection: Selection, *, rates: Path = RATES) ->
                     )
                     if missing not in unsupported:
                         unsupported.append(missing)
-    asked = {length for length in selection.lengths}
     served = {spec.length for spec in specs.values()}
-    if refused and (not specs or asked - served):
+    if refused and (not specs or set(selection.lengths) - served):
         raise RequestError(refused[0])
     if not specs and not unsupported:
         raise RequestError("the profile and the selection leave nothing to run")

@@ -1,6 +1,7 @@
 """TOML → validated Profile. Errors name the file, the key and the value."""
 
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -65,7 +66,7 @@ def names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.toml"))
 
 
-def load(name: str, settings: list[str]) -> Profile:
+def load(name: str, settings: Sequence[str] = ()) -> Profile:
     """The profile of this name or at this path, with `key=value` settings over its own.
 
     Raises `RequestError` where the profile does not exist, is malformed or holds a bad value.
@@ -128,6 +129,9 @@ def _validated(content: dict[str, Any], place: str) -> Profile:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise _explained(first, place) from None
+
+
+_SCHEMAS = {"training": Training, "models": ModelChoice, "grid": Grid}
 
 
 def _explained(error: Any, place: str) -> RequestError:

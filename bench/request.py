@@ -25,7 +25,7 @@ class Request:
         profile_name: str | None = None,
         settings: Sequence[str] = (),
         plugins: Sequence[Path] = (),
-        selection: Selection = Selection(),
+        selection: Selection,
     ) -> None:
         self.device = choose_device(device)
         self.backend = Backend(device="cpu" if self.device == "cpu" else "cuda")

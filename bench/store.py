@@ -41,6 +41,15 @@ class CurvePoint(Frozen):
     """Mean over validation sequences, a metric; None if not finite."""
 
 
+class Latency(Frozen):
+    """Of one sequence alone, while other runs may share the machine."""
+
+    sequence_ms: float
+    """To read a whole sequence and answer, in milliseconds."""
+    step_us: float
+    """To take one further step from a state, in microseconds."""
+
+
 class Outcome(Frozen):
     """What training gave."""
 
@@ -69,6 +78,8 @@ class Outcome(Frozen):
     train_seconds: float
     total_seconds: float
     peak_memory_bytes: int
+    latency: Latency | None = None
+    """None in records made without it."""
 
     @property
     def score(self) -> MetricInfo:

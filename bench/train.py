@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from bench.backend import peak_memory_bytes, synchronize
 from bench.plan import label, model_of, network_of, task_of
 from bench.spec import Spec, Training
+from bench.speed import latency
 from bench.stats import wilson
 from bench.store import CurvePoint, MetricInfo, Outcome
 from models import num_parameters
@@ -62,6 +63,8 @@ def train(
         fit = _fit(network, task, spec, device, begin, on_progress)
         network.load_state_dict(fit.best_weights)
         test = evaluate(network, task, task.evaluation("test", spec.seed, EVALUATION_BATCH), device)
+        example = next(task.evaluation("validation", spec.seed, 1))
+        seconds = time.perf_counter() - begin
     receptive_field = network.receptive_field
     return Outcome(
         label=label(model_of(spec), spec.model.name),
@@ -86,8 +89,11 @@ def train(
         test=test.values,
         num_test=test.num_sequences,
         train_seconds=fit.train_seconds,
-        total_seconds=time.perf_counter() - begin,
+        total_seconds=seconds,
         peak_memory_bytes=peak_memory_bytes(device),
+        latency=latency(
+            network, example.x, last_only=task.signature.per == "sequence", device=device
+        ),
     )
 
 

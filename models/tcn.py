@@ -12,8 +12,8 @@ width changes, and a ReLU.
 
 Departures: convolutions keep PyTorch's initialisation (in the released code, N(0, 0.01) is
 overwritten when weight normalisation recomputes the weight). Without `num_blocks`, the receptive
-field covers twice the task's reach, as it does in the paper's own settings. The inner width, between the two
-convolutions of a block, may be larger by a few units, to meet a parameter budget.
+field covers twice the task's reach, as it does in the paper's own settings. The inner width,
+between the two convolutions of a block, may be larger by a few units, to meet a parameter budget.
 
 A state is the last (k − 1)·d inputs of each convolution of dilation d.
 
@@ -84,9 +84,14 @@ class CausalConv(nn.Module):
         y_BTO = self.conv_of(x_BTI, dilation=self.dilation, num_past=num_past)
         return y_BTO, x_BTI[:, max(x_BTI.shape[1] - self.memory, 0) :]
 
-    def conv_of(self, x_BTI: Tensor, **how: int) -> Tensor:
-        assert self.conv.bias is not None
-        return causal_conv(x_BTI, self.conv.weight, self.conv.bias, **how)
+    def conv_of(
+        self, x_BTI: Tensor, *, dilation: int = 1, stride: int = 1, num_past: int = 0
+    ) -> Tensor:
+        """`causal_conv` with these weights, at any dilation."""
+        weight, bias = self.conv.weight, self.conv.bias
+        assert isinstance(weight, Tensor)
+        assert isinstance(bias, Tensor)
+        return causal_conv(x_BTI, weight, bias, dilation=dilation, stride=stride, num_past=num_past)
 
 
 class Block(nn.Module):
@@ -165,9 +170,9 @@ class TcnCore(Core):
         *lower, top = self.blocks
         h_BTO = x_BTI
         for block in lower:
-            h_BTO = block.on_grid(h_BTO, stride=2)
+            h_BTO = block.on_grid(h_BTO, stride=2)  # pyright: ignore[reportCallIssue]
         h_BTO = h_BTO[:, -(2 * self.kernel_size - 1) :]
-        return top.on_grid(h_BTO, stride=h_BTO.shape[1])
+        return top.on_grid(h_BTO, stride=h_BTO.shape[1])  # pyright: ignore[reportCallIssue]
 
 
 def receptive_field(kernel_size: int, num_blocks: int) -> int:
