@@ -1,5 +1,6 @@
 """How a spec executes: which device, in which precision, on how many threads."""
 
+import os
 from typing import Literal
 
 from bench.errors import unknown
@@ -38,11 +39,11 @@ def choose_device(wanted: str) -> str:
 
 
 def prepare(backend: Backend) -> None:
-    """Set this process up for the backend: threads, and full precision in matrix products."""
+    """Set this process up for the backend: threads, and full precision in every product."""
     import torch
 
     torch.set_num_threads(backend.threads)
-    torch.set_float32_matmul_precision("highest")
+    torch.backends.fp32_precision = "ieee"  # pyright: ignore  no TF32 on a GPU
 
 
 def synchronize(device: str) -> None:
@@ -53,14 +54,23 @@ def synchronize(device: str) -> None:
         torch.cuda.synchronize(device)
 
 
-def peak_memory_bytes(device: str) -> int:
-    """The most memory this process has held: on the GPU, or resident on the CPU."""
-    if device == "cpu":
-        import resource
-        import sys
-
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024
+def forget_peak_memory(device: str) -> None:
+    """Begin to measure anew what `peak_memory_bytes` gives."""
     import torch
 
-    return torch.cuda.max_memory_allocated(device)
+    if device != "cpu":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_memory_bytes(device: str) -> int | None:
+    """The most memory allocated on the GPU; None on the CPU, where a process can't begin anew."""
+    import torch
+
+    return None if device == "cpu" else torch.cuda.max_memory_allocated(device)
+
+
+def num_cores() -> int:
+    """Cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -89,7 +89,12 @@ def _add_selectors(parser: argparse.ArgumentParser) -> None:
         metavar="NAME|FILE.toml",
         help="how much to run; by default paper on a GPU, quick without one",
     )
-    for name, kind in (("task", str), ("model", str), ("length", int), ("seed", int)):
+    for name, kind in (
+        ("task", str),
+        ("model", str),
+        ("length", _whole_number(1)),
+        ("seed", _whole_number(0)),
+    ):
         parser.add_argument(
             f"--{name}",
             type=kind,
@@ -119,7 +124,7 @@ def _add_selectors(parser: argparse.ArgumentParser) -> None:
 def _add_running(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers",
-        type=_at_least_one,
+        type=_whole_number(1),
         metavar="N",
         help="runs at once; by default one a core, or one on a GPU",
     )
@@ -131,10 +136,13 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _at_least_one(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
-    return int(text)
+def _whole_number(least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r}; valid: whole numbers from {least}")
+        return int(text)
+
+    return parse
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -258,11 +266,11 @@ def _tell_damaged(damaged: "Sequence[Damaged]") -> None:
 
 
 def _num_workers(request: "Request", options: argparse.Namespace) -> int:
-    import os
+    from bench.backend import num_cores
 
     if getattr(options, "workers", None):
         return options.workers
-    return 1 if request.device != "cpu" else len(os.sched_getaffinity(0))
+    return 1 if request.device != "cpu" else num_cores()
 
 
 def _outlook(request: "Request", options: argparse.Namespace) -> str:

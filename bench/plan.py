@@ -65,8 +65,10 @@ def label(part: tasks.Task | models.Model, name: str) -> str:
     return " ".join([name, *(f"{key}={value}" for key, value in changed.items())])
 
 
-def make_plan(profile: Profile, selection: Selection, *, rates: Path = RATES) -> Plan:
-    """Every spec of the profile within the selection, each once.
+def make_plan(
+    profile: Profile, selection: Selection, *, source: str = "profile", rates: Path = RATES
+) -> Plan:
+    """Every spec of the profile within the selection, each once; `source` names it in errors.
 
     A selected length, seed or task that the profile does not list is run as well. Raises
     `RequestError` for whatever the tasks and models refuse and where nothing is left.
@@ -83,7 +85,7 @@ def make_plan(profile: Profile, selection: Selection, *, rates: Path = RATES) ->
     specs: dict[str, Spec] = {}
     unsupported: list[Unsupported] = []
     refused: list[str] = []
-    for place, grid, task_name in _grids(profile, selection):
+    for place, grid, task_name in _grids(profile, selection, source):
         for task in _instances(grid, task_name, selection, place, refused):
             for choice in grid.models or profile.models or models.names():
                 model = _model(choice, place)
@@ -109,11 +111,11 @@ def make_plan(profile: Profile, selection: Selection, *, rates: Path = RATES) ->
     return Plan(specs=tuple(specs.values()), unsupported=tuple(unsupported))
 
 
-def _grids(profile: Profile, selection: Selection) -> Iterator[tuple[str, Grid, str]]:
+def _grids(profile: Profile, selection: Selection, source: str) -> Iterator[tuple[str, Grid, str]]:
     """Each grid with its place in the profile and the name of its task."""
     named = {grid.task for grid in profile.grid}
     for i, grid in enumerate(profile.grid):
-        place = f"grid.{i}"
+        place = f"{source}: grid.{i}"
         if grid.task != "*" and grid.task not in tasks.names():
             raise unknown("task", grid.task, [*tasks.names(), "*"], f"{place}.task")
         for name in tasks.names() if grid.task == "*" else [grid.task]:
@@ -217,8 +219,7 @@ _plugin_files: dict[str, Path] = {}
 def load_plugin(path: Path) -> None:
     """Import a file that defines tasks or models; they are found under the file's name.
 
-    Raises `RequestError` where it can't be read or defines neither. What it raises itself while
-    it is imported passes through.
+    Raises `RequestError` where it can't be read or imported, or defines neither.
     """
     import importlib.util
     import inspect
@@ -233,7 +234,12 @@ def load_plugin(path: Path) -> None:
     assert module_spec.loader is not None
     module = importlib.util.module_from_spec(module_spec)
     sys.modules[name] = module
-    module_spec.loader.exec_module(module)
+    try:
+        module_spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        reason = f"{type(error).__name__}: {error}"
+        raise RequestError(f"--plugin {path}: can't be imported: {reason}") from error
     found = False
     for _, member in inspect.getmembers(module, inspect.isclass):
         if member.__module__ == name and not inspect.isabstract(member):

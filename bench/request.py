@@ -34,7 +34,7 @@ class Request:
         self.plugins = tuple(path.resolve() for path in plugins)
         for path in self.plugins:
             load_plugin(path)
-        self.plan = make_plan(self.profile, selection)
+        self.plan = make_plan(self.profile, selection, source=self.profile_name)
         if results.exists() and not results.is_dir():
             raise RequestError(f"--results: {results} is not a folder")
         self.results = results

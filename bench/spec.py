@@ -4,7 +4,7 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 PROTOCOL = 1
 """Raised whenever the training loop gives other numbers for the same spec."""
@@ -62,6 +62,13 @@ class Spec(Frozen):
     protocol: int = PROTOCOL
     plugin_sha256: dict[str, str] = {}
     """SHA-256 of the file that defines the task or model, where it is a plug-in."""
+
+    @field_validator("task")
+    @classmethod
+    def _has_length(cls, task: Part) -> Part:
+        if type(task.fields.get("length")) is not int:
+            raise ValueError("a task's fields hold its length, a whole number")
+        return task
 
     @property
     def length(self) -> int:

@@ -77,7 +77,8 @@ class Outcome(Frozen):
     num_test: int
     train_seconds: float
     total_seconds: float
-    peak_memory_bytes: int
+    peak_memory_bytes: int | None
+    """Allocated on the GPU; None on a CPU."""
     latency: Latency | None = None
     """None in records made without it."""
 

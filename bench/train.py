@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from bench.backend import peak_memory_bytes, synchronize
+from bench.backend import forget_peak_memory, peak_memory_bytes, synchronize
 from bench.plan import label, model_of, network_of, task_of
 from bench.spec import Spec, Training
 from bench.speed import latency
@@ -55,6 +55,7 @@ def train(
     Raises whatever the task or the model raises; NaN and Inf are an outcome.
     """
     begin = time.perf_counter()
+    forget_peak_memory(device)
     task = task_of(spec)
     # Initialisation and dropout draw from here; the weights on the CPU, alike on every device.
     with torch.random.fork_rng(devices=[device] if device != "cpu" else []):

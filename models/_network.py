@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from models._contract import Core, Model, Signature
 
 BUDGET_TOLERANCE = 0.03
+MOST_WIDTH = 2**20
 
 
 class Network(nn.Module):
@@ -78,6 +79,11 @@ def fit_width(model: Model, signature: Signature, param_budget: int) -> tuple[in
     low = high = steps_per_width
     while count(high) < param_budget:
         low, high = high, 2 * high
+        if high > MOST_WIDTH * steps_per_width:
+            raise ValueError(
+                f"param_budget {param_budget} of {model.model_name()} is out of reach: "
+                f"width {MOST_WIDTH} has {count(low)} parameters"
+            )
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if count(middle) >= param_budget else (middle, high)

@@ -68,9 +68,10 @@ def permutation(num_pixels: int) -> Tensor:
 class SequentialMnist(Task):
     """x: (B, length, 1) pixels in [0, 1], then blanks of 0; y: (B,) digits; output: (B, 1, 10).
 
-    Score: accuracy, chance 0.1135 (the commonest digit of the test set); solved at 0.90 where
-    `side` fixes the image. Without `side` the resolution changes with `length` and moves the
-    ceiling, so that there is no one score to reach and no horizon.
+    Score: accuracy, chance 0.1135 (the commonest digit of the test set); solved at 0.80 where
+    `side` fixes the image: what is missing from there to the 0.97 of a network that sees 7 × 7
+    pixels at once is training rather than memory. Without `side` the resolution changes with
+    `length` and moves the ceiling, so that there is no one score to reach and no horizon.
     """
 
     smallest: ClassVar = {"length": 49, "side": 7}
@@ -116,7 +117,7 @@ class SequentialMnist(Task):
 
     @property
     def solved(self) -> float | None:
-        return None if self.side is None else 0.90
+        return None if self.side is None else 0.80
 
     @property
     def objective(self) -> Objective:
