@@ -4,13 +4,14 @@ Rates stand on a ladder of half decades: …, 0.001, 0.003, 0.01, 0.03, … A ch
 its grid extends the grid by the next rung.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
 from bench.spec import Spec
-from bench.store import Record
+from bench.store import Outcome, Record
 
 MOST_RUNGS = 6
 """A grid that has grown to so many rates is not extended further."""
@@ -25,12 +26,13 @@ class Choice:
     rate: float
     grid: tuple[float, ...]
     num_solved: int
-    """Seeds whose validation score was clearly past `solved`."""
-    num_seeds: int
+    """Runs whose best validation score reached `solved`."""
+    num_runs: int
+    """Over lengths and seeds."""
     score: float
-    """Mean over seeds of the best validation score."""
+    """Mean over runs of the best validation score."""
     steps: float
-    """Mean updates."""
+    """Mean updates of a run."""
 
     @property
     def at_edge(self) -> bool:
@@ -38,9 +40,9 @@ class Choice:
 
 
 def choose(records: Sequence[Record]) -> list[Choice]:
-    """For each task and model the rate that solves most seeds.
+    """For each task and model the rate that solves most runs.
 
-    Among rates that solve every seed the one that needs the fewest updates, among others the one
+    Among rates that solve every run the one that needs the fewest updates; between equals the one
     of the highest mean of the best validation scores. The test stream has no part in it.
     """
     groups: dict[tuple[str, str], dict[float, list[Record]]] = {}
@@ -58,9 +60,9 @@ def choose(records: Sequence[Record]) -> list[Choice]:
     return chosen
 
 
-def _merit(choice: Choice) -> tuple[int, float]:
-    solved_all = choice.num_solved == choice.num_seeds
-    return choice.num_solved, -choice.steps if solved_all else choice.score
+def _merit(choice: Choice) -> tuple[int, float, float]:
+    steps = choice.steps if choice.num_solved == choice.num_runs else 0
+    return choice.num_solved, -steps, choice.score
 
 
 def _candidate(
@@ -72,21 +74,22 @@ def _candidate(
         model=model,
         rate=rate,
         grid=grid,
-        num_solved=sum(outcome.stopped == "solved" for outcome in outcomes),
-        num_seeds=len(records),
-        score=mean(map(_best_validation, records)),
+        num_solved=sum(
+            outcome.solved_at is not None and _best_validation(outcome) >= outcome.solved_at
+            for outcome in outcomes
+        ),
+        num_runs=len(records),
+        # A run that failed takes its rate out of the choice.
+        score=mean(map(_best_validation, outcomes)) if len(outcomes) == len(records) else -math.inf,
         steps=mean([outcome.steps for outcome in outcomes] or [0]),
     )
 
 
-def _best_validation(record: Record) -> float:
-    """The best validation score, the larger the better; worst of all for a run that failed."""
-    outcome = record.outcome
-    if outcome is None:
-        return float("-inf")
+def _best_validation(outcome: Outcome) -> float:
+    """The best validation score, the larger the better."""
     sign = 1 if outcome.score.higher_is_better else -1
     scores = [point.values[outcome.score.name] for point in outcome.curve]
-    return max((sign * score for score in scores if score is not None), default=float("-inf"))
+    return max((sign * score for score in scores if score is not None), default=-math.inf)
 
 
 def beyond_the_edge(specs: Sequence[Spec], choices: Sequence[Choice]) -> list[Spec]:
@@ -129,8 +132,8 @@ def write_rates(path: Path, choices: Sequence[Choice], records: str) -> Path:
             if choice.task == task:
                 edge = ", at the edge" if choice.at_edge else ""
                 lines.append(
-                    f"{choice.model} = {choice.rate}  # {choice.num_solved}/{choice.num_seeds} "
-                    f"seeds solved, score {choice.score:.3f}, {choice.steps:.0f} updates; "
+                    f"{choice.model} = {choice.rate}  # {choice.num_solved}/{choice.num_runs} "
+                    f"runs solved, score {choice.score:.3f}, {choice.steps:.0f} updates; "
                     f"grid {choice.grid[0]} to {choice.grid[-1]}{edge}"
                 )
     path.parent.mkdir(parents=True, exist_ok=True)
