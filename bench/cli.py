@@ -328,21 +328,21 @@ def _write_report(request: "Request") -> None:
     """For the backend that has most of the plan's records; the others are named."""
     from collections import Counter
 
-    from bench.report import write_report
+    from bench.plan import labels
+    from bench.report import Source, write_report
 
     specs = request.plan.specs
     planned = {spec.id for spec in specs}
     counts = Counter(record.backend for record in request.records if record.spec.id in planned)
     backend = max(counts, key=lambda backend: counts[backend], default=request.backend)
-    summary = write_report(
-        request.results,
+    source = Source(
         profile_name=request.profile_name,
         profile_description=request.profile.description,
         specs=specs,
+        labels={spec.id: labels(spec) for spec in specs},
         records=request.records_of(specs, backend),
         unsupported=[(m.task, m.model, m.reason) for m in request.plan.unsupported],
         damaged=request.damaged,
-        how_to_reproduce=f"make bench PROFILE={request.profile_name}",
         other_backends=[other.name for other in counts if other != backend],
     )
-    print(summary)
+    print(write_report(request.results, source))

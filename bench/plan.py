@@ -55,6 +55,11 @@ def network_of(spec: Spec) -> models.Network:
     return models.build(model_of(spec), task_of(spec).signature, spec.width, spec.extra_width)
 
 
+def labels(spec: Spec) -> tuple[str, str]:
+    """Of its task and its model, for tables and figures."""
+    return label(task_of(spec), spec.task.name), label(model_of(spec), spec.model.name)
+
+
 def label(part: tasks.Task | models.Model, name: str) -> str:
     """The name and each field that differs from its default, `length` aside."""
     changed = {

@@ -1,0 +1,203 @@
+"""Frames → figures, a function a figure. Colour, marker and dash of a model are the same in all."""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+
+import matplotlib as mpl
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from bench.store import Record
+from bench.tables import Labels
+
+PANEL = (3.4, 2.8)
+"""Width and height of a panel, in inches."""
+MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*", "<", ">"]
+DASHES = ["-", "--", ":", "-.", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1))]
+DODGE = 0.035
+"""Sideways distance between models, as a share of T, so that equal scores stay apart."""
+
+Style = Mapping[str, Mapping[str, object]]
+
+mpl.rcParams["svg.hashsalt"] = "bench"  # the same identifiers in every run
+mpl.rcParams["svg.fonttype"] = "none"
+
+
+def styles(models: Sequence[str]) -> Style:
+    """Colour, marker and dash a model label, told apart without colour too."""
+    palette = sns.color_palette("colorblind", 10)
+    return {
+        model: {
+            "color": palette[i % 10],
+            "marker": MARKERS[i % len(MARKERS)],
+            "linestyle": DASHES[i % len(DASHES)],
+        }
+        for i, model in enumerate(sorted(models))
+    }
+
+
+def _panels(titles: Sequence[str], num_columns: int = 3) -> tuple[Figure, list[Axes]]:
+    """A figure with one titled panel each."""
+    num_columns = min(num_columns, len(titles))
+    num_rows = -(-len(titles) // num_columns)
+    with sns.axes_style("whitegrid"):
+        figure = Figure(
+            figsize=(PANEL[0] * num_columns, PANEL[1] * num_rows + 0.5), layout="constrained"
+        )
+        axes = list(figure.subplots(num_rows, num_columns, squeeze=False).flat)
+    for panel, title in zip(axes, titles, strict=False):
+        panel.set_title(title, fontsize=10)
+    for panel in axes[len(titles) :]:
+        panel.remove()
+    return figure, axes[: len(titles)]
+
+
+def _log_lengths(panel: Axes, lengths: Sequence[int]) -> None:
+    """A logarithmic axis of T, labelled at the lengths that were run."""
+    panel.set_xscale("log")
+    panel.xaxis.set_major_locator(FixedLocator(list(lengths)))
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    panel.xaxis.set_minor_locator(NullLocator())
+    crowded = any(later < 1.25 * earlier for earlier, later in itertools.pairwise(lengths))
+    panel.tick_params(labelsize=8)
+    panel.tick_params(axis="x", rotation=45 if crowded or len(lengths) > 8 else 0)
+    panel.set_xlim(min(lengths) / 1.2, max(lengths) * 1.2)
+    panel.set_xlabel("dependency length T (steps)", fontsize=9)
+
+
+def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
+    """One legend for all panels, below them."""
+    entries: dict[str, object] = {}
+    for panel in panels:
+        handles, names = panel.get_legend_handles_labels()
+        entries |= dict(zip(names, handles, strict=True))
+    if entries:
+        figure.legend(
+            list(entries.values()),  # pyright: ignore
+            list(entries),
+            loc="outside lower center",
+            ncols=min(len(entries), 6),
+            fontsize=9,
+            frameon=False,
+        )
+
+
+def _dodged(lengths: pd.Series, i: int, num_models: int) -> pd.Series:
+    return lengths * (1 + DODGE * (i - (num_models - 1) / 2))
+
+
+def _curves(
+    frame: pd.DataFrame, style: Style, draw: Callable[[Axes, pd.DataFrame, pd.Series, dict], None]
+) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
+    """A panel a task, a line a model; `draw` is given panel, rows, x and keywords of a line."""
+    tasks = list(dict.fromkeys(frame["task"]))
+    figure, axes = _panels(tasks)
+    panels = []
+    for panel, task in zip(axes, tasks, strict=True):
+        rows = frame[frame["task"] == task]
+        for i, model in enumerate(style):
+            line = rows[rows["model"] == model].sort_values("T")
+            if len(line):
+                look = {"label": model, "markersize": 5, "linewidth": 1.5, **style[model]}
+                draw(panel, line, _dodged(line["T"], i, len(style)), look)
+        _log_lengths(panel, sorted(rows["T"].unique()))
+        panels.append((panel, rows))
+    return figure, panels
+
+
+def score_against_length(
+    scores: pd.DataFrame, solved_at: Mapping[str, float], style: Style
+) -> Figure:
+    """Mean test score against T; band: range over seeds; chance dashed, `solved` dotted."""
+
+    def draw(panel: Axes, line: pd.DataFrame, x: pd.Series, look: dict) -> None:
+        panel.plot(x, line["mean"], **look)
+        panel.fill_between(x, line["min"], line["max"], color=look["color"], alpha=0.18, lw=0)
+        if len(line) == 1:  # a band of one length has no width
+            spread = [line["mean"] - line["min"], line["max"] - line["mean"]]
+            panel.errorbar(x, line["mean"], spread, color=look["color"], capsize=3, fmt="none")
+
+    figure, panels = _curves(scores, style, draw)
+    for panel, rows in panels:
+        task = rows["task"].iloc[0]
+        panel.axhline(rows["chance"].iloc[0], color="0.35", ls=(0, (6, 3)), lw=1, label="chance")
+        if task in solved_at:
+            panel.axhline(solved_at[task], color="0.35", ls=":", lw=1.2, label="solved")
+        if rows[["min", "max"]].stack().between(0, 1).all():
+            panel.set_ylim(-0.03, 1.04)
+        panel.set_ylabel(f"test {rows['score'].iloc[0].replace('_', ' ')}", fontsize=9)
+    _legend(figure, [panel for panel, _ in panels])
+    return figure
+
+
+def solved_share(scores: pd.DataFrame, style: Style) -> Figure:
+    """Share of seeds that solve the task against T, with Wilson 95% intervals."""
+    scores = scores[scores["solved"].notna()]
+
+    def draw(panel: Axes, line: pd.DataFrame, x: pd.Series, look: dict) -> None:
+        share = line["solved"] / line["seeds"]
+        spread = [share - line["share_low"], line["share_high"] - share]
+        panel.errorbar(x, share, spread, capsize=2, elinewidth=0.8, **look)
+
+    figure, panels = _curves(scores, style, draw)
+    for panel, _ in panels:
+        panel.set_ylim(-0.05, 1.05)
+        panel.set_ylabel("share of seeds that solve it", fontsize=9)
+    _legend(figure, [panel for panel, _ in panels])
+    return figure
+
+
+def cost_against_length(cost: pd.DataFrame, column: str, axis_label: str, style: Style) -> Figure:
+    """A column of the cost table against T, both axes logarithmic."""
+    cost = cost[cost[column].notna()]
+
+    def draw(panel: Axes, line: pd.DataFrame, x: pd.Series, look: dict) -> None:
+        panel.plot(x, line[column], **look)
+
+    figure, panels = _curves(cost, style, draw)
+    for panel, _ in panels:
+        panel.set_yscale("log")
+        panel.set_ylabel(axis_label, fontsize=9)
+    _legend(figure, [panel for panel, _ in panels])
+    return figure
+
+
+def learning_curves(records: Sequence[Record], labels: Labels, style: Style) -> dict[str, Figure]:
+    """Task → validation score against updates, a panel a length, a thin line a seed."""
+    by_task: dict[str, dict[int, list[Record]]] = {}
+    for record in records:
+        if record.outcome is not None:
+            task = labels[record.spec.id][0]
+            by_task.setdefault(task, {}).setdefault(record.spec.length, []).append(record)
+    figures = {}
+    for task, by_length in by_task.items():
+        lengths = sorted(by_length)
+        figure, axes = _panels([f"{task}, T = {length}" for length in lengths])
+        for panel, length in zip(axes, lengths, strict=True):
+            for record in by_length[length]:
+                _learning_curve(panel, record, labels[record.spec.id][1], style)
+            outcome = by_length[length][0].outcome
+            assert outcome is not None
+            panel.axhline(outcome.score.chance, color="0.35", ls=(0, (6, 3)), lw=1, label="chance")
+            panel.set_xlabel("updates", fontsize=9)
+            panel.set_ylabel(f"validation {outcome.score.name.replace('_', ' ')}", fontsize=9)
+            panel.tick_params(labelsize=8)
+        _legend(figure, axes)
+        figures[task] = figure
+    return figures
+
+
+def _learning_curve(panel: Axes, record: Record, model: str, style: Style) -> None:
+    outcome = record.outcome
+    assert outcome is not None
+    points = [(point.step, point.values[outcome.score.name]) for point in outcome.curve]
+    steps, values = zip(*points, strict=True)
+    look = {key: style[model][key] for key in ("color", "linestyle")}
+    panel.plot(steps, values, label=model, lw=0.9, alpha=0.8, **look)  # pyright: ignore
+    # Where the line ends, since a run that solves the task stops early.
+    panel.plot(
+        steps[-1], values[-1], marker=style[model]["marker"], ms=4, color=look["color"], ls="none"
+    )  # pyright: ignore

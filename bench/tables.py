@@ -1,0 +1,316 @@
+"""Records → frames, a function a table.
+
+The rule for what went wrong: a run that failed counts as not solved and scores at chance, one that
+diverged counts as it tested, one that was skipped is listed and not averaged, and so is one that
+has not been made. Each is in the table of problems, so that none drops silently out of a mean.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from bench.spec import Spec
+from bench.stats import Horizon, horizon, wilson
+from bench.store import Damaged, Record
+
+Labels = Mapping[str, tuple[str, str]]
+"""Spec id → label of its task and of its model."""
+
+COUNTED = ("ok", "diverged", "failed")
+ROW = ["task", "model", "T"]
+
+
+def runs_frame(specs: Sequence[Spec], records: Sequence[Record], labels: Labels) -> pd.DataFrame:
+    """One row a planned run, with what is known of it."""
+    found = {record.spec.id: record for record in records}
+    return pd.DataFrame([_run(spec, found.get(spec.id), *labels[spec.id]) for spec in specs])
+
+
+def _run(spec: Spec, record: Record | None, task: str, model: str) -> dict[str, object]:
+    training = spec.training
+    row: dict[str, object] = {
+        "task": task,
+        "model": model,
+        "T": spec.length,
+        "seed": spec.seed,
+        "status": "missing" if record is None else record.status,
+        "error": None if record is None else record.error,
+        "budget": spec.param_budget,
+        "optimizer": training.optimizer,
+        "rate": training.learning_rate,
+        "batch": training.batch_size,
+        "max_steps": training.max_steps,
+        "id": spec.id,
+        "score": None,
+        "solved": None,
+    }
+    outcome = None if record is None else record.outcome
+    if record is not None and record.status == "failed":
+        row["solved"] = False
+    if outcome is not None:
+        row |= {
+            "score": outcome.test_score,
+            "score_name": outcome.score.name,
+            "unit": outcome.score.unit,
+            "chance": outcome.score.chance,
+            "solved_at": outcome.solved_at,
+            "solved": outcome.solved,
+            "parameters": outcome.num_parameters,
+            "receptive_field": outcome.receptive_field,
+            "steps": outcome.steps,
+            "step_ms": 1e3 * outcome.train_seconds / outcome.steps if outcome.steps else None,
+            "total_s": outcome.total_seconds,
+            "latency_ms": outcome.latency.sequence_ms if outcome.latency else None,
+            "latency_us": outcome.latency.step_us if outcome.latency else None,
+        }
+    return row
+
+
+def counted(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs that enter a mean, failed ones at their task's chance level."""
+    if "score_name" not in runs:
+        return runs.iloc[:0]
+    runs = runs[runs["status"].isin(COUNTED)].copy()
+    for column in ("chance", "solved_at", "score_name", "unit"):
+        known = runs.groupby("task")[column].transform("first")
+        runs[column] = runs[column].where(runs[column].notna(), known)
+    runs["score"] = pd.to_numeric(runs["score"]).fillna(runs["chance"])
+    return runs[runs["score"].notna()]
+
+
+def _groups(runs: pd.DataFrame, by: list[str]) -> list[tuple[tuple, pd.DataFrame]]:
+    return [(key, group) for key, group in runs.groupby(by, sort=False)]  # pyright: ignore
+
+
+def _by_length(frame: pd.DataFrame) -> pd.DataFrame:
+    """Tasks and models as planned, lengths rising."""
+    if frame.empty:
+        return frame
+    order = {task: i for i, task in enumerate(dict.fromkeys(frame["task"]))}
+    models = {model: i for i, model in enumerate(dict.fromkeys(frame["model"]))}
+    keys = [frame["task"].map(order), frame["T"], frame["model"].map(models)]
+    return frame.iloc[pd.concat(keys, axis=1, keys=range(3)).sort_values([0, 1, 2]).index]
+
+
+def scores(runs: pd.DataFrame) -> pd.DataFrame:
+    """The score a task, length and model: mean and range over seeds, share of seeds that solve."""
+    rows = []
+    for (task, model, length), group in _groups(counted(runs), ROW):
+        row = {
+            "task": task,
+            "T": length,
+            "model": model,
+            "score": group["score_name"].iloc[0],
+            "mean": group["score"].mean(),
+            "min": group["score"].min(),
+            "max": group["score"].max(),
+            "chance": group["chance"].iloc[0],
+            "seeds": len(group),
+        }
+        if group["solved_at"].notna().any():
+            num_solved = int((group["solved"] == True).sum())  # noqa: E712  None is not False
+            low, high = wilson(num_solved, len(group))
+            row |= {"solved": num_solved, "share_low": low, "share_high": high}
+        rows.append(row)
+    return _by_length(pd.DataFrame(rows))
+
+
+def metrics(records: Sequence[Record], labels: Labels) -> pd.DataFrame:
+    """Every test metric, mean and range over seeds, beside the value without memory."""
+    rows = [
+        {
+            "task": labels[record.spec.id][0],
+            "T": record.spec.length,
+            "model": labels[record.spec.id][1],
+            "metric": metric.name,
+            "unit": metric.unit,
+            "better": "higher" if metric.higher_is_better else "lower",
+            "value": record.outcome.test[metric.name],
+            "chance": metric.chance,
+        }
+        for record in records
+        if record.outcome is not None
+        for metric in record.outcome.metrics
+    ]
+    if not rows:
+        return pd.DataFrame()
+    keys = ["task", "T", "model", "metric", "unit", "better"]
+    grouped = pd.DataFrame(rows).groupby(keys, sort=False)
+    table = grouped.agg(
+        mean=("value", "mean"),
+        min=("value", "min"),
+        max=("value", "max"),
+        chance=("chance", "first"),
+        seeds=("value", "size"),
+    ).reset_index()
+    return _by_length(table)
+
+
+def horizons(runs: pd.DataFrame) -> dict[tuple[str, str], Horizon]:
+    """(task, model) → horizon, for the tasks that have one."""
+    found = {}
+    for (task, model), group in _groups(counted(runs), ["task", "model"]):
+        if group["solved_at"].notna().any():
+            outcomes = {
+                length: (int((seeds["solved"] == True).sum()), len(seeds))  # noqa: E712
+                for length, seeds in group.groupby("T")
+            }
+            found[task, model] = horizon(outcomes)
+    return found
+
+
+def horizon_table(found: Mapping[tuple[str, str], Horizon]) -> pd.DataFrame:
+    """A row a task, a column a model."""
+    tasks = list(dict.fromkeys(task for task, _ in found))
+    models = list(dict.fromkeys(model for _, model in found))
+    return pd.DataFrame(
+        [
+            {"task": task}
+            | {model: str(found[task, model]) for model in models if (task, model) in found}
+            for task in tasks
+        ]
+    )
+
+
+def cost(runs: pd.DataFrame) -> pd.DataFrame:
+    """Size and times, medians over seeds."""
+    made = runs[runs["status"].isin(("ok", "diverged"))]
+    if made.empty:
+        return pd.DataFrame()
+    columns = {
+        "budget": "budget",
+        "parameters": "parameters",
+        "receptive_field": "receptive_field",
+        "updates": "steps",
+        "update_ms": "step_ms",
+        "run_s": "total_s",
+        "answer_ms": "latency_ms",
+        "step_us": "latency_us",
+    }
+    for column in columns.values():
+        made = made.assign(**{column: pd.to_numeric(made[column])})
+    table = made.groupby(["task", "T", "model"], sort=False)[list(columns.values())].median()
+    table.columns = list(columns)
+    return _by_length(table.reset_index())
+
+
+def settings(runs: pd.DataFrame) -> pd.DataFrame:
+    """How each row was chosen and what it took."""
+    rows = []
+    for (task, model), group in _groups(runs, ["task", "model"]):
+        made = group[group["status"].isin(("ok", "diverged"))]
+        used = made["steps"].median() if len(made) else None
+        rows.append(
+            {
+                "task": task,
+                "model": model,
+                "optimizer": _each(group["optimizer"]),
+                "learning_rate": _each(group["rate"]),
+                "batch": _each(group["batch"]),
+                "parameters_asked": _each(group["budget"]),
+                "updates_allowed": _each(group["max_steps"]),
+                "updates_used": used,
+                "lengths": _each(group["T"]),
+                "seeds": group["seed"].nunique(),
+                "hours": made["total_s"].sum() / 3600 if len(made) else 0.0,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _each(column: pd.Series) -> str:
+    return ", ".join(
+        f"{value:g}" if isinstance(value, float) else str(value)
+        for value in sorted(column.dropna().unique())
+    )
+
+
+def choice(runs: pd.DataFrame, budgets_us: Sequence[float]) -> pd.DataFrame:
+    """Given T and a latency budget a step: the model to pick.
+
+    Of the models that at least half of the seeds solve the task with, and whose median step fits
+    the budget, the one that most seeds solve it with; between equals the fastest. Lengths in a
+    row with the same picks are drawn together.
+    """
+    made = counted(runs)
+    made = made[made["solved_at"].notna()]
+    rows: list[dict[str, object]] = []
+    for task, group in made.groupby("task", sort=False):
+        previous: tuple | None = None
+        for length, at_length in group.groupby("T"):
+            picks = tuple(_pick(at_length, budget) for budget in budgets_us)
+            if picks == previous:
+                rows[-1]["to"] = length
+            else:
+                rows.append({"task": task, "from": length, "to": length, "picks": picks})
+            previous = picks
+    return pd.DataFrame(
+        [
+            {
+                "task": row["task"],
+                "T": f"{row['from']}" if row["from"] == row["to"] else f"{row['from']}–{row['to']}",
+            }
+            | {
+                _budget_name(budget): pick
+                for budget, pick in zip(budgets_us, row["picks"], strict=True)  # pyright: ignore
+            }
+            for row in rows
+        ]
+    )
+
+
+def _budget_name(budget_us: float) -> str:
+    if budget_us == float("inf"):
+        return "any latency"
+    return f"≤ {budget_us:g} µs a step"
+
+
+def _pick(runs: pd.DataFrame, budget_us: float) -> str:
+    candidates = []
+    for model, group in runs.groupby("model", sort=False):
+        share = (group["solved"] == True).mean()  # noqa: E712
+        latency = pd.to_numeric(group["latency_us"]).median()
+        fits = budget_us == float("inf") or latency <= budget_us
+        if share >= 0.5 and fits:
+            candidates.append((-share, latency, str(model)))
+    return min(candidates)[2] if candidates else "none of these"
+
+
+def problems(
+    runs: pd.DataFrame,
+    unsupported: Sequence[tuple[str, str, str]],
+    damaged: Sequence[Damaged],
+) -> pd.DataFrame:
+    """Whatever was planned and did not end well, with the reason."""
+    wrong = runs[runs["status"] != "ok"]
+    rows = []
+    for (status, task, model, error), group in _groups(
+        wrong.assign(error=wrong["error"].fillna("not run yet")),
+        ["status", "task", "model", "error"],
+    ):
+        rows.append(
+            {
+                "what": status,
+                "task": task,
+                "model": model,
+                "T": _each(group["T"]),
+                "runs": len(group),
+                "reason": error,
+            }
+        )
+    for task, model, reason in unsupported:
+        rows.append({"what": "not supported", "task": task, "model": model, "reason": reason})
+    for file in damaged:
+        rows.append({"what": "no record", "task": file.path.name, "reason": file.reason})
+    columns = ["what", "task", "model", "T", "runs", "reason"]
+    return pd.DataFrame(rows, columns=columns).astype(object)
+
+
+def environment(records: Sequence[Record]) -> pd.DataFrame:
+    """The machines, versions and commits the records come from, with their counts of runs."""
+    rows = [{**record.machine.model_dump(), "backend": record.backend.name} for record in records]
+    if not rows:
+        return pd.DataFrame()
+    frame = pd.DataFrame(rows).fillna("–")
+    frame["memory"] = (frame.pop("memory_bytes") / 2**30).round().astype(int).astype(str) + " GiB"
+    return frame.value_counts(sort=False).rename("runs").reset_index()
