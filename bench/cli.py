@@ -339,7 +339,7 @@ def _write_report(request: "Request") -> None:
         profile_name=request.profile_name,
         profile_description=request.profile.description,
         specs=specs,
-        labels={spec.id: labels(spec) for spec in specs},
+        labels=labels(specs),
         records=request.records_of(specs, backend),
         unsupported=[(m.task, m.model, m.reason) for m in request.plan.unsupported],
         damaged=request.damaged,

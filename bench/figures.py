@@ -1,5 +1,10 @@
 """Frames → figures, a function a figure. Colour, marker and dash of a model are the same in all."""
 
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportOperatorIssue=false
+# pyright: reportGeneralTypeIssues=false, reportAssignmentType=false, reportReturnType=false
+# pyright: reportCallIssue=false
+# (The annotations of pandas and matplotlib are too wide for pyright to follow.)
+
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 
@@ -28,10 +33,12 @@ mpl.rcParams["svg.fonttype"] = "none"
 
 def styles(models: Sequence[str]) -> Style:
     """Colour, marker and dash a model label, told apart without colour too."""
+    # Its fourth colour is hard to tell from the second in grey: it comes last.
     palette = sns.color_palette("colorblind", 10)
+    palette = [*palette[:3], *palette[4:], palette[3]]
     return {
         model: {
-            "color": palette[i % 10],
+            "color": palette[i % len(palette)],
             "marker": MARKERS[i % len(MARKERS)],
             "linestyle": DASHES[i % len(DASHES)],
         }
@@ -41,7 +48,7 @@ def styles(models: Sequence[str]) -> Style:
 
 def _panels(titles: Sequence[str], num_columns: int = 3) -> tuple[Figure, list[Axes]]:
     """A figure with one titled panel each."""
-    num_columns = min(num_columns, len(titles))
+    num_columns = 2 if len(titles) == 4 else min(num_columns, len(titles))
     num_rows = -(-len(titles) // num_columns)
     with sns.axes_style("whitegrid"):
         figure = Figure(
@@ -76,7 +83,7 @@ def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
         entries |= dict(zip(names, handles, strict=True))
     if entries:
         figure.legend(
-            list(entries.values()),  # pyright: ignore
+            list(entries.values()),
             list(entries),
             loc="outside lower center",
             ncols=min(len(entries), 6),
@@ -128,7 +135,8 @@ def score_against_length(
             panel.axhline(solved_at[task], color="0.35", ls=":", lw=1.2, label="solved")
         if rows[["min", "max"]].stack().between(0, 1).all():
             panel.set_ylim(-0.03, 1.04)
-        panel.set_ylabel(f"test {rows['score'].iloc[0].replace('_', ' ')}", fontsize=9)
+        name, unit = rows["score"].iloc[0].replace("_", " "), rows["unit"].iloc[0]
+        panel.set_ylabel(f"test {name} ({unit})", fontsize=9)
     _legend(figure, [panel for panel, _ in panels])
     return figure
 
@@ -196,8 +204,8 @@ def _learning_curve(panel: Axes, record: Record, model: str, style: Style) -> No
     points = [(point.step, point.values[outcome.score.name]) for point in outcome.curve]
     steps, values = zip(*points, strict=True)
     look = {key: style[model][key] for key in ("color", "linestyle")}
-    panel.plot(steps, values, label=model, lw=0.9, alpha=0.8, **look)  # pyright: ignore
+    panel.plot(steps, values, label=model, lw=0.9, alpha=0.8, **look)
     # Where the line ends, since a run that solves the task stops early.
     panel.plot(
         steps[-1], values[-1], marker=style[model]["marker"], ms=4, color=look["color"], ls="none"
-    )  # pyright: ignore
+    )

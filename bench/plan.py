@@ -55,9 +55,34 @@ def network_of(spec: Spec) -> models.Network:
     return models.build(model_of(spec), task_of(spec).signature, spec.width, spec.extra_width)
 
 
-def labels(spec: Spec) -> tuple[str, str]:
-    """Of its task and its model, for tables and figures."""
-    return label(task_of(spec), spec.task.name), label(model_of(spec), spec.model.name)
+def labels(specs: Sequence[Spec]) -> dict[str, tuple[str, str]]:
+    """Spec id → label of its task and of its model, for tables and figures.
+
+    Runs that differ in nothing but a training setting (a sweep of rates, say) have it in the label.
+    """
+    found = {
+        spec.id: (label(task_of(spec), spec.task.name), label(model_of(spec), spec.model.name))
+        for spec in specs
+    }
+    alike: dict[tuple[str, str, int, int], list[Spec]] = {}
+    for spec in specs:
+        alike.setdefault((*found[spec.id], spec.length, spec.seed), []).append(spec)
+    varying: dict[tuple[str, str], set[str]] = {}
+    for (task, model, _, _), group in alike.items():
+        settings = [_settings(spec) for spec in group]
+        varying.setdefault((task, model), set()).update(
+            key for key in settings[0] if len({str(each[key]) for each in settings}) > 1
+        )
+    for spec in specs:
+        task, model = found[spec.id]
+        settings = _settings(spec)
+        extra = [f"{key}={settings[key]}" for key in sorted(varying[task, model])]
+        found[spec.id] = task, " ".join([model, *extra])
+    return found
+
+
+def _settings(spec: Spec) -> dict[str, object]:
+    return {"param_budget": spec.param_budget, **spec.training.model_dump()}
 
 
 def label(part: tasks.Task | models.Model, name: str) -> str:

