@@ -212,6 +212,8 @@ def _specs(
         **profile.training.model_dump(exclude_unset=True),
         **grid.training.model_dump(exclude_unset=True),
     }
+    if "max_steps" not in settings:
+        raise RequestError(f"{place}: training.max_steps is missing, here and in [training]")
     rates = settings.pop("learning_rate", TUNED)
     if rates == TUNED:
         rates = tuned_rate(tuned, task.task_name(), model.model_name())

@@ -1,0 +1,60 @@
+"""What all tests share: one thread, a stand-in for MNIST, no trace of plug-ins."""
+
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+import models
+import tasks
+from bench import plan
+from tasks import _files, _mnist
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def stand_in_mnist(monkeypatch: pytest.MonkeyPatch) -> Iterator[_files.Mnist]:
+    """Random images of MNIST's shape but fewer, for tests of everything but the data."""
+    random = np.random.default_rng(0)
+
+    def images(n: int) -> np.ndarray:
+        return random.integers(0, 256, (n, 28, 28), dtype=np.uint8)
+
+    def labels(n: int) -> np.ndarray:
+        return random.integers(0, 10, n, dtype=np.uint8)
+
+    mnist = _files.Mnist(
+        train_images=images(5_200),
+        train_labels=labels(5_200),
+        test_images=images(300),
+        test_labels=labels(300),
+    )
+    monkeypatch.setattr(_mnist, "load_mnist", lambda: mnist)
+    monkeypatch.setattr(_mnist, "mnist_files", dict)
+    _mnist.images.cache_clear()
+    yield mnist
+    _mnist.images.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def real_mnist() -> None:
+    """Skips where the files are neither in MNIST_DIR nor in the cache."""
+    try:
+        _files.mnist_files(mirrors=(), deadline_s=0.0)
+    except tasks.DataUnavailable as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def plugins() -> Iterator[None]:
+    """Forget afterwards what plug-ins were loaded."""
+    modules = set(sys.modules)
+    yield
+    for registry in (tasks._plugins, models._plugins, plan._plugin_files):
+        registry.clear()
+    for name in set(sys.modules) - modules:
+        if "." not in name:
+            del sys.modules[name]

@@ -1,0 +1,211 @@
+"""The report on planted records: everything counted, nothing loaded, nothing hidden."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from bench import report, tables
+from bench.report import Source, write_report
+from bench.spec import Spec
+from bench.store import Damaged, Record
+from tests.records import outcome, record, spec
+
+SCORES = {
+    ("tcn", 10): [1.0, 1.0, 1.0],
+    ("tcn", 100): [1.0, 0.97, 0.3],
+    ("gru", 10): [0.96, 0.2, None],
+    ("gru", 100): [0.125, 0.125, 0.125],
+}
+
+
+def planted() -> tuple[list[Spec], list[Record]]:
+    specs, records = [], []
+    for (model, length), scores in SCORES.items():
+        for seed, score in enumerate(scores):
+            specs.append(spec(model=model, length=length, seed=seed))
+            records.append(record(specs[-1], score))
+    return specs, records
+
+
+def source(specs: list[Spec], records: list[Record], **more: object) -> Source:
+    labels = {s.id: (s.task.name, s.model.name) for s in specs}
+    return Source(
+        profile_name="planted",
+        profile_description="made up",
+        specs=specs,
+        labels=labels,
+        records=records,
+        **more,  # pyright: ignore
+    )
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("report")
+    return folder, write_report(folder, source(*planted()))
+
+
+def table(folder: Path, name: str) -> pd.DataFrame:
+    return pd.read_csv(folder / "tables" / f"{name}.csv")
+
+
+def test_a_failed_run_counts_as_not_solved_and_at_chance(written: tuple[Path, str]) -> None:
+    row = table(written[0], "scores").query("model == 'gru' and T == 10").iloc[0]
+    assert (row["solved"], row["seeds"]) == (1, 3)
+    assert row["mean"] == pytest.approx((0.96 + 0.2 + 0.125) / 3)
+    assert row["min"] == 0.125
+    low, high = row["share_low"], row["share_high"]
+    assert (low, high) == pytest.approx((0.0615, 0.7923), abs=1e-3)  # Wilson, 1 of 3
+
+
+def test_a_failed_run_is_listed_with_its_reason(written: tuple[Path, str]) -> None:
+    (row,) = table(written[0], "problems").to_dict("records")
+    assert (row["what"], row["model"], row["T"]) == ("failed", "gru", 10)
+    assert "out of luck" in row["reason"]
+    assert "out of luck" in (written[0] / "report.md").read_text()
+    assert "out of luck" in written[1]
+
+
+def test_horizons(written: tuple[Path, str]) -> None:
+    (row,) = table(written[0], "horizons").to_dict("records")
+    assert row == {
+        "task": "copy_memory",
+        "tcn": "≥ 100 (2/3 seeds)",
+        "gru": "< 10 (1/3 seeds)",
+    }
+
+
+def test_the_choice_fits_the_latency_budget() -> None:
+    specs, records = planted()
+    slow = [
+        r.model_copy(
+            update={
+                "outcome": r.outcome.model_copy(
+                    update={"latency": r.outcome.latency.model_copy(update={"step_us": 500.0})}
+                )
+            }
+        )
+        if r.outcome and r.outcome.latency and r.spec.model.name == "tcn"
+        else r
+        for r in records
+    ]
+    labels = {s.id: (s.task.name, s.model.name) for s in specs}
+    runs = tables.runs_frame(specs, slow, labels)
+    (row,) = tables.choice(runs, (200.0, float("inf"))).to_dict("records")
+    assert row == {
+        "task": "copy_memory",
+        "T": "10–100",
+        "≤ 200 µs a step": "none of these",
+        "any latency": "tcn",
+    }
+
+
+def test_every_metric_stands_beside_its_chance(written: tuple[Path, str]) -> None:
+    metrics = table(written[0], "metrics")
+    assert set(metrics["metric"]) == {"recall", "cross_entropy"}
+    assert set(metrics.query("metric == 'cross_entropy'")["chance"]) == {0.5}
+
+
+def test_tables_and_figures_are_in_both_formats(written: tuple[Path, str]) -> None:
+    folder = written[0]
+    for kinds, name in (((".csv", ".md"), "tables"), ((".png", ".svg"), "figures")):
+        stems = {kind: {p.stem for p in (folder / name).glob(f"*{kind}")} for kind in kinds}
+        assert stems[kinds[0]] == stems[kinds[1]]
+        assert stems[kinds[0]]
+    assert {"score_vs_length", "solved_vs_length", "learning_copy_memory"} <= stems[".png"]
+
+
+def test_the_page_holds_every_figure_and_loads_nothing(written: tuple[Path, str]) -> None:
+    folder = written[0]
+    page = (folder / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == len(list((folder / "figures").glob("*.png")))
+    assert not re.findall(r"""(?:src|href)=["'](?!data:|#)""", page)
+    assert "<script" not in page
+    assert 'alt=""' not in page
+    for anchor in re.findall(r'href="#([^"]+)"', page):
+        assert f'id="{anchor}"' in page
+
+
+def test_what_is_printed_is_escaped(tmp_path: Path) -> None:
+    specs, records = planted()
+    evil = "</td><script>alert(1)</script> | ![x](http://example.org/x.png) `a`\nb"
+    records[0] = record(specs[0], None, error=evil)
+    damaged = [Damaged(path=tmp_path / "<b>x</b>.json", reason="<i>no</i>")]
+    write_report(tmp_path, source(specs, records, damaged=damaged))
+    page = (tmp_path / "report.html").read_text()
+    assert "<script" not in page
+    assert "<b>x" not in page
+    assert "<i>no" not in page
+    assert 'src="http' not in page
+    assert "alert(1)" in page
+
+
+def test_the_same_records_give_the_same_files(written: tuple[Path, str], tmp_path: Path) -> None:
+    write_report(tmp_path, source(*planted()))
+    for path in written[0].rglob("*"):
+        if path.is_file():
+            assert (tmp_path / path.relative_to(written[0])).read_bytes() == path.read_bytes()
+
+
+def test_the_summary_fits_a_glance(written: tuple[Path, str]) -> None:
+    summary = written[1]
+    assert "≥ 100 (2/3 seeds)" in summary
+    assert "12 runs of profile planted: 1 failed, 11 ok" in summary
+    assert str(written[0] / "report.html") in summary
+    assert len(summary.splitlines()) < 15
+
+
+def test_without_records_the_report_says_so(tmp_path: Path) -> None:
+    specs, _ = planted()
+    summary = write_report(tmp_path, source(specs, []))
+    assert "12 missing" in summary
+    assert "no record of this profile" in (tmp_path / "report.md").read_text()
+
+
+def test_skipped_and_missing_runs_are_listed_and_not_averaged(tmp_path: Path) -> None:
+    specs, records = planted()
+    records[1] = record(specs[1], status="skipped", outcome=None, error="no data")
+    unsupported = [("copy_memory", "pixelcnn", "it has no grid")]
+    write_report(tmp_path, source(specs, records[:-1], unsupported=unsupported))
+    problems = table(tmp_path, "problems")
+    assert set(problems["what"]) == {"skipped", "failed", "missing", "not supported"}
+    scores = table(tmp_path, "scores")
+    assert scores.query("model == 'tcn' and T == 10")["seeds"].item() == 2
+
+
+def test_a_task_without_a_threshold_has_no_horizon(tmp_path: Path) -> None:
+    specs = [spec(seed=seed) for seed in range(2)]
+    records = [record(s, outcome=outcome(0.99, solved_at=None)) for s in specs]
+    write_report(tmp_path, source(specs, records))
+    assert (tmp_path / "tables" / "horizons.md").read_text() == "*nothing*\n"
+    assert table(tmp_path, "scores")["mean"].item() == 0.99
+
+
+def test_figures_of_an_earlier_report_go(tmp_path: Path) -> None:
+    old, foreign = tmp_path / "figures/learning_old.png", tmp_path / "figures/mine.png"
+    old.parent.mkdir()
+    old.write_bytes(b"")
+    foreign.write_bytes(b"")
+    write_report(tmp_path, source(*planted()))
+    assert not old.exists()
+    assert foreign.exists()
+
+
+def test_one_machine_or_several(tmp_path: Path) -> None:
+    specs, records = planted()
+    other = records[0].machine.model_copy(update={"cpu": "Slide rule"})
+    records[0] = records[0].model_copy(update={"machine": other})
+    write_report(tmp_path, source(specs, records))
+    page = (tmp_path / "report.md").read_text()
+    assert "come from 2 machines" in page
+    assert "Slide rule" in page
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(None, "–"), (float("nan"), "–"), (3.0, "3"), (0.12345, "0.1235"), ("a|b", "a\\|b")],
+)
+def test_cells(value: object, shown: str) -> None:
+    assert report._cell(value) == shown
