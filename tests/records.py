@@ -24,7 +24,12 @@ LOSS = MetricInfo(name="cross_entropy", unit="nats", higher_is_better=False, cha
 
 
 def spec(
-    *, task: str = "copy_memory", model: str = "tcn", length: int = 10, seed: int = 0, **training: Any
+    *,
+    task: str = "copy_memory",
+    model: str = "tcn",
+    length: int = 10,
+    seed: int = 0,
+    **training: Any,
 ) -> Spec:
     settings = {"learning_rate": 0.001, "max_steps": 100, **training}
     return Spec(

@@ -123,7 +123,7 @@ class Server(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     server: Server
 
-    def log_message(self, format: str, *args) -> None:
+    def log_message(self, *args) -> None:
         pass
 
     def do_GET(self) -> None:
@@ -212,9 +212,26 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("no openssl command to make a certificate with")
     folder = tmp_path_factory.mktemp("certificate")
     subprocess.run(
-        "openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -days 2"
-        " -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1"
-        " -addext keyUsage=digitalSignature,keyCertSign".split(),
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-keyout",
+            "key.pem",
+            "-out",
+            "cert.pem",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=127.0.0.1",
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+            "-addext",
+            "keyUsage=digitalSignature,keyCertSign",
+        ],
         cwd=folder,
         check=True,
         capture_output=True,

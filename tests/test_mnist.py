@@ -26,7 +26,8 @@ def test_chance_is_the_share_of_the_commonest_digit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "fingerprint"), [("pixel_mnist", "v1 81dc3935f365c6ac"), ("permuted_mnist", "v1 17d1a0927e7540bd")]
+    ("name", "fingerprint"),
+    [("pixel_mnist", "v1 81dc3935f365c6ac"), ("permuted_mnist", "v1 17d1a0927e7540bd")],
 )
 def test_the_first_batch_is_pinned(name: str, fingerprint: str) -> None:
     assert fingerprint_of(tasks.load(name, length=64, side=7)) == fingerprint

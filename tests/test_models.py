@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
@@ -27,7 +28,7 @@ TOKENS = Signature(input="token", num_inputs=5, num_outputs=4)
 REALS = Signature()
 
 
-def network(name: str, signature: Signature = REALS, width: int = 6, **fields: object) -> Network:
+def network(name: str, signature: Signature = REALS, width: int = 6, **fields: Any) -> Network:
     torch.manual_seed(0)
     return models.network(name, signature, width=width, **fields).double().eval()
 
@@ -108,9 +109,7 @@ def test_the_budget_is_met_within_3_percent(name: str, budget: int, reach: int) 
         signature = Signature(**{**vars(like), "reach": reach})
         width, extra = models.fit_width(models.load(name), signature, budget)
         with torch.device("meta"):
-            count = models.num_parameters(
-                models.build(models.load(name), signature, width, extra)
-            )
+            count = models.num_parameters(models.build(models.load(name), signature, width, extra))
         assert abs(count - budget) <= 0.03 * budget
 
 
@@ -223,7 +222,7 @@ def test_the_tcn_is_the_textbook_tcn(
     kernel_size: int, num_blocks: int, steps: int, extra: int
 ) -> None:
     torch.manual_seed(0)
-    fields = {"kernel_size": kernel_size, "num_blocks": num_blocks}
+    fields: dict[str, Any] = {"kernel_size": kernel_size, "num_blocks": num_blocks}
     net = models.network("tcn", REALS, width=4, extra_width=extra, **fields).double()
     x = sequences(REALS, 2, steps)
     expected = TextbookTcn(net, kernel_size)(x)
@@ -238,7 +237,7 @@ def test_the_tcn_is_the_textbook_tcn(
 
 @pytest.mark.parametrize(("kernel_size", "num_blocks"), [(2, 1), (2, 3), (3, 2), (5, 2), (1, 3)])
 def test_the_receptive_field_is_exact(kernel_size: int, num_blocks: int) -> None:
-    fields = {"kernel_size": kernel_size, "num_blocks": num_blocks}
+    fields: dict[str, Any] = {"kernel_size": kernel_size, "num_blocks": num_blocks}
     net = network("tcn", width=16, **fields)
     field = int(net.receptive_field)
     assert field == receptive_field(kernel_size, num_blocks)
@@ -263,7 +262,10 @@ def test_depth_covers_twice_the_reach_unless_given() -> None:
 def test_weights_are_normalised() -> None:
     net = network("tcn")
     conv = net.core.blocks[0].conv1.conv  # pyright: ignore
-    scale, direction = conv.parametrizations.weight.original0, conv.parametrizations.weight.original1
+    scale, direction = (
+        conv.parametrizations.weight.original0,
+        conv.parametrizations.weight.original1,
+    )
     expected = scale * direction / direction.flatten(1).norm(dim=1)[:, None, None]
     torch.testing.assert_close(conv.weight, expected)
 

@@ -6,10 +6,18 @@ import pytest
 
 from bench import profile
 from bench.errors import RequestError
-from bench.plan import Plan, Selection, label, load_rates, make_plan, tuned_rate
-from bench.plan import model_of, task_of
+from bench.plan import (
+    Plan,
+    Selection,
+    label,
+    load_rates,
+    make_plan,
+    model_of,
+    network_of,
+    task_of,
+    tuned_rate,
+)
 from models import num_parameters
-from bench.plan import network_of
 
 SMALL = """
 description = "small"
@@ -139,10 +147,16 @@ def test_smallest_takes_each_task_at_its_smallest() -> None:
         ("kernel_size = 3", 'kernel_size = "big"', "kernel_size = 'big' of tcn"),
         ("kernel_size = 3", "kernel_size = 0", "kernel_size 0 of tcn; valid: 1 or more"),
         ("param_budget = 10_000", "param_budget = 30", "the nearest is"),
-        ("lengths = [2, 3]", "lengths = [2]\ntask_fields.color = 1", "unknown field of copy_memory"),
+        (
+            "lengths = [2, 3]",
+            "lengths = [2]\ntask_fields.color = 1",
+            "unknown field of copy_memory",
+        ),
     ],
 )
-def test_a_bad_profile_is_told_with_its_place(tmp_path: Path, old: str, new: str, said: str) -> None:
+def test_a_bad_profile_is_told_with_its_place(
+    tmp_path: Path, old: str, new: str, said: str
+) -> None:
     assert old in SMALL
     path = tmp_path / "bad.toml"
     path.write_text(SMALL.replace(old, new))

@@ -114,4 +114,6 @@ def test_reading_never_raises(store: Store) -> None:
 
 
 def test_records_hold_neither_host_nor_user() -> None:
-    assert not {"host", "hostname", "user", "node"} & set(Record.model_json_schema()["$defs"]["Machine"]["properties"])
+    assert not {"host", "hostname", "user", "node"} & set(
+        Record.model_json_schema()["$defs"]["Machine"]["properties"]
+    )

@@ -205,7 +205,7 @@ def test_adding_chance_is_what_always_answering_one_gets() -> None:
 def test_adding_refuses_bad_fields() -> None:
     with pytest.raises(ValueError, match="length 1 of adding; valid: 2 or more"):
         tasks.load("adding", length=1)
-    with pytest.raises(ValueError, match="markers 'near'.*anywhere, halves"):
+    with pytest.raises(ValueError, match=r"markers 'near'.*anywhere, halves"):
         tasks.load("adding", length=9, markers="near")
 
 

@@ -94,7 +94,7 @@ def test_the_test_stream_is_met_once_and_at_the_end(monkeypatch: pytest.MonkeyPa
         order.append(split)
         return evaluation(self, split, seed, batch_size)
 
-    def spy_sample(self, n, generator, split="train"):
+    def spy_sample(self, n, generator, split: tasks.Split = "train"):
         if split == "train":
             order.append(split)
         return sample(self, n, generator, split)
@@ -132,7 +132,7 @@ def test_a_run_stops_once_clearly_solved(monkeypatch: pytest.MonkeyPatch) -> Non
         )
 
     monkeypatch.setattr(loop, "evaluate", planted)
-    settings = {"max_steps": 90, "num_validation": 1000}
+    settings: dict[str, Any] = {"max_steps": 90, "num_validation": 1000}
     found = train(tiny(**settings), "cpu")
     assert (found.stopped, found.steps) == ("solved", 40)  # twice running, and not before
     scores = iter([0.1, 0.99, 0.99, 0.99])
@@ -155,7 +155,9 @@ def test_gradients_are_clipped_after_the_backward_pass() -> None:
     before = [p.detach().clone() for p in network.parameters()]
     optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
     update(network, optimizer, task, batch, clip_norm=1e-3)
-    moved = torch.cat([(p - q).flatten() for p, q in zip(network.parameters(), before, strict=True)])
+    moved = torch.cat(
+        [(p - q).flatten() for p, q in zip(network.parameters(), before, strict=True)]
+    )
     assert moved.norm().item() == pytest.approx(1e-3, rel=1e-3)
 
 

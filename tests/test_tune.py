@@ -26,7 +26,9 @@ def planted(scores: dict[float, list[tuple[float, int]]]) -> list:
 
 def test_most_seeds_solved_wins() -> None:
     (choice,) = tune.choose(
-        planted({0.001: [(1.0, 9), (0.9, 9)], 0.003: [(0.96, 99), (0.96, 99)], 0.01: [(0.94, 9)] * 2})
+        planted(
+            {0.001: [(1.0, 9), (0.9, 9)], 0.003: [(0.96, 99), (0.96, 99)], 0.01: [(0.94, 9)] * 2}
+        )
     )
     assert (choice.rate, choice.num_solved, choice.num_runs) == (0.003, 2, 2)
 

@@ -1,0 +1,363 @@
+"""The command line, end to end, on runs of a second."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bench.cli import main
+from bench.store import Record, Store
+
+ROOT = Path(__file__).parent.parent
+PROFILE = """
+description = "a few steps"
+seeds = [0, 1]
+param_budget = 10_000
+
+[training]
+max_steps = {steps}
+validate_every = 2
+num_validation = 20
+batch_size = 4
+learning_rate = 0.01
+
+[[grid]]
+task = "copy_memory"
+lengths = [3, 4]
+models = ["tcn", "rnn"]
+"""
+
+
+@pytest.fixture
+def profile(tmp_path: Path) -> str:
+    path = tmp_path / "few.toml"
+    path.write_text(PROFILE.format(steps=4))
+    return str(path)
+
+
+def selectors(profile: str, results: Path) -> list[str]:
+    return ["--device", "cpu", "--profile", profile, "--results", str(results)]
+
+
+def records(results: Path) -> dict[str, Record]:
+    found, damaged = Store(results).read_all()
+    assert not damaged
+    return {record.spec.id: record for record in found}
+
+
+def without_times(record: Record) -> dict:
+    content = record.model_dump(mode="json", exclude={"created", "machine"})
+    outcome = content["outcome"]
+    for key in ("train_seconds", "total_seconds", "latency", "peak_memory_bytes"):
+        outcome.pop(key)
+    for point in outcome["curve"]:
+        point.pop("seconds")
+    return content
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("plan --profile quik", "did you mean 'quick'? valid: full, paper, quick"),
+        ("plan --profile none.toml", "can't read none.toml: No such file"),
+        ("plan --task copy_memry", "did you mean 'copy_memory'? valid: adding"),
+        ("plan --model ltsm", "did you mean 'lstm'? valid: gru"),
+        ("plan --length 0", "--length: '0'; valid: whole numbers from 1"),
+        ("plan --task adding --length 1", "--length 1: length 1 of adding; valid: 2 or more"),
+        ("plan --seed -1", "--seed: '-1'; valid: whole numbers from 0"),
+        ("plan --device cuda:9", "unknown or absent device 'cuda:9'"),
+        ("plan --device tpu", "valid: auto, cpu"),
+        ("plan --set max_stps=3", "did you mean 'max_steps'?"),
+        ("plan --set max_steps", "not of the form key=value"),
+        ("plan --set max_steps=soon", "max_steps = 'soon'"),
+        ("plan --set param_budget=40", "param_budget 40 of"),
+        ("plan --plugin none.py", "not a Python file"),
+        ("plan --results pyproject.toml", "pyproject.toml is not a folder"),
+        ("run --workers 0", "--workers: '0'; valid: whole numbers from 1"),
+        ("run --time-limit soon", "--time-limit"),
+        ("show 0123", "no record in results has an id that begins '0123'"),
+        ("dance", "invalid choice: 'dance'"),
+        ("", "required: VERB"),
+    ],
+)
+def test_a_request_that_makes_no_sense(
+    arguments: str, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    try:
+        status = main(arguments.split())
+    except SystemExit as stopped:  # argparse's way
+        status = stopped.code
+    error = capsys.readouterr().err
+    assert status == 2
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert said in error
+
+
+def test_listing_names_everything(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == 0
+    said = capsys.readouterr().out
+    for name in ("adding", "copy_memory", "lstm", "tcn", "quick", "paper"):
+        assert f"\n  {name} " in said
+
+
+def test_a_bench_runs_once_and_goes_on(
+    profile: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = tmp_path / "results"
+    selected = selectors(profile, results)
+    assert main(["run", *selected, "--length", "3"]) == 0
+    first = {path: path.stat().st_mtime_ns for path in results.rglob("runs/**/*.json")}
+    assert len(first) == 4
+    assert main(["plan", *selected]) == 0
+    assert "8 runs, 4 already there" in capsys.readouterr().out
+
+    assert main(["run", *selected, "--workers", "1"]) == 0
+    assert len(records(results)) == 8
+    for path, written in first.items():
+        assert path.stat().st_mtime_ns == written  # none was made again
+    said = capsys.readouterr()
+    assert "Horizon" in said.out
+    assert (results / "report.html").exists()
+
+    assert main(["run", *selected]) == 0
+    assert "nothing to do" in capsys.readouterr().err
+    some_id = next(iter(records(results)))
+    assert main(["show", some_id[:8], "--results", str(results)]) == 0
+    assert Record.model_validate_json(capsys.readouterr().out).spec.id == some_id
+
+
+def test_the_number_of_workers_changes_nothing(profile: str, tmp_path: Path) -> None:
+    found = []
+    for workers in ("1", "2"):
+        results = tmp_path / workers
+        selected = [
+            *selectors(profile, results),
+            "--workers",
+            workers,
+        ]
+        assert main(["run", *selected]) == 0
+        found.append({key: without_times(record) for key, record in records(results).items()})
+    assert found[0] == found[1]
+    assert len(found[0]) == 8
+
+
+def test_a_length_that_is_not_listed_is_run(profile: str, tmp_path: Path) -> None:
+    selected = [
+        *selectors(profile, tmp_path),
+        "--length",
+        "7",
+    ]
+    assert main(["run", *selected, "--model", "rnn", "--seed", "5", "--set", "max_steps=2"]) == 0
+    (record,) = records(tmp_path).values()
+    spec = record.spec
+    assert (spec.length, spec.model.name, spec.seed, spec.training.max_steps) == (7, "rnn", 5, 2)
+
+
+def test_no_time_starts_no_run(
+    profile: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    selected = selectors(profile, tmp_path / "results")
+    assert main(["run", *selected, "--time-limit", "0"]) == 0
+    assert "8 left, the same command goes on" in capsys.readouterr().err
+    assert not records(tmp_path / "results")
+
+
+def test_a_damaged_record_is_set_aside_and_made_again(
+    profile: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = tmp_path / "results"
+    selected = [*selectors(profile, results), "--length", "3"]
+    assert main(["run", *selected]) == 0
+    path = next(iter(results.rglob("runs/**/*.json")))
+    path.write_text('{"half": ')
+    assert main(["report", *selected]) == 0
+    assert f"warning: {path} is no record" in capsys.readouterr().err
+    assert path.read_text() == '{"half": '
+    assert main(["run", *selected]) == 0
+    assert "set aside" in capsys.readouterr().err
+    assert len(records(results)) == 4
+    (aside,) = (results / "set-aside").iterdir()
+    assert aside.read_text() == '{"half": '
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "bench", *arguments],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for_records(results: Path, number: int) -> None:
+    deadline = time.monotonic() + 60
+    while len(list(results.rglob("runs/**/*.json"))) < number:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def slow_profile(tmp_path: Path) -> str:
+    """Runs of about a second."""
+    path = tmp_path / "slow.toml"
+    path.write_text(PROFILE.format(steps=150).replace("seeds = [0, 1]", "seeds = [0, 1, 2]"))
+    return str(path)
+
+
+def test_a_killed_bench_goes_on_where_it_stopped(slow_profile: str, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    arguments = [
+        "run",
+        *selectors(slow_profile, results),
+        "--workers",
+        "1",
+    ]
+    bench = start(*arguments)
+    wait_for_records(results, 3)
+    os.killpg(bench.pid, signal.SIGKILL)
+    bench.wait()
+    kept = {path: path.read_bytes() for path in results.rglob("runs/**/*.json")}
+    assert 3 <= len(kept) < 12
+    assert main(arguments) == 0
+    assert len(records(results)) == 12
+    for path, content in kept.items():
+        assert path.read_bytes() == content
+
+
+def test_ctrl_c_says_how_to_go_on(slow_profile: str, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    bench = start("run", *selectors(slow_profile, results))
+    wait_for_records(results, 1)
+    os.killpg(bench.pid, signal.SIGINT)
+    _, error = bench.communicate(timeout=60)
+    assert bench.returncode == 130
+    assert "the same command goes on" in error
+    assert "Traceback" not in error
+    assert records(results)
+
+
+TROUBLE = '''
+"""A task that brings trouble."""
+import os
+from dataclasses import dataclass
+from typing import ClassVar
+from tasks.copy_memory import CopyMemory
+
+@dataclass(frozen=True, kw_only=True)
+class Trouble(CopyMemory):
+    version = 1
+    smallest: ClassVar = {"length": 3}
+    lengths: ClassVar = (3,)
+
+    def sample(self, n, generator, split="train"):
+        if split == "train":
+            ACTION
+        return super().sample(n, generator, split)
+'''
+
+
+@pytest.mark.usefixtures("plugins")
+@pytest.mark.parametrize(
+    ("action", "status", "reason"),
+    [
+        ('raise RuntimeError("no luck")', "failed", "RuntimeError: no luck (trouble_0.py:16)"),
+        ("os.kill(os.getpid(), 9)", "failed", "the worker process died: signal 9 (SIGKILL)"),
+        ("os._exit(3)", "failed", "the worker process died: exit status 3"),
+    ],
+)
+def test_a_run_that_fails_takes_no_other_with_it(
+    profile: str,
+    tmp_path: Path,
+    action: str,
+    status: str,
+    reason: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    plugin, results = tmp_path / "trouble_0.py", tmp_path / "results"
+    plugin.write_text(TROUBLE.replace("ACTION", action))
+    selected = [
+        *selectors(profile, results),
+        "--model",
+        "rnn",
+    ]
+    tasks = ["--task", "trouble_0", "--task", "copy_memory", "--length", "3"]
+    assert main(["run", *selected, *tasks, "--plugin", str(plugin)]) == 1
+    found = records(results).values()
+    assert {(r.spec.task.name, r.status) for r in found} == {
+        ("trouble_0", status),
+        ("copy_memory", "ok"),
+    }
+    assert {r.error for r in found if r.status == status} == {reason}
+    assert reason in capsys.readouterr().out  # the summary tells
+    problems = (results / "tables" / "problems.csv").read_text()
+    assert reason in problems
+
+
+def test_data_that_can_not_be_had_are_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import tasks
+    from tasks import _mnist
+
+    def nowhere() -> None:
+        raise tasks.DataUnavailable([("a mirror", "no answer")], "set MNIST_DIR")
+
+    monkeypatch.setattr(_mnist, "mnist_files", nowhere)
+    results = tmp_path / "results"
+    arguments = [
+        "run",
+        *selectors("smoke", results),
+        "--model",
+        "rnn",
+    ]
+    assert main([*arguments, "--set", "max_steps=2"]) == 0
+    statuses = {r.spec.task.name: r.status for r in records(results).values()}
+    assert statuses == {
+        "adding": "ok",
+        "copy_memory": "ok",
+        "pixel_mnist": "skipped",
+        "permuted_mnist": "skipped",
+    }
+    said = capsys.readouterr()
+    assert "a mirror: no answer" in said.out
+    assert "set MNIST_DIR" in said.out
+
+
+def test_smoke_runs_every_task_and_model(
+    real_mnist: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", *selectors("smoke", tmp_path)]) == 0
+    found = records(tmp_path).values()
+    assert len(found) == 16
+    assert {record.status for record in found} == {"ok"}
+    page = (tmp_path / "report.html").read_text()
+    for name in ("copy_memory", "adding", "pixel_mnist side=7", "permuted_mnist side=7"):
+        assert name in page
+
+
+def test_json_of_a_record_is_plain(profile: str, tmp_path: Path) -> None:
+    selected = [
+        *selectors(profile, tmp_path),
+        "--length",
+        "3",
+        "--seed",
+        "0",
+    ]
+    assert main(["run", *selected, "--model", "rnn"]) == 0
+    (path,) = tmp_path.rglob("runs/**/*.json")
+    text = path.read_text()
+    assert "NaN" not in text
+    assert json.loads(text)["spec"]["task"] == {
+        "name": "copy_memory",
+        "fields": {"length": 3},
+        "version": 1,
+    }
