@@ -213,6 +213,9 @@ def _tune(options: argparse.Namespace) -> int:
     specs = list(request.plan.specs)
     while True:
         ended = _execute(request, specs, options)
+        if ended == EXIT_OK and request.jobs(specs):
+            print("the sweep is not complete: no rates are chosen yet", file=sys.stderr)
+            return ended
         choices = tune.choose(request.records_of(specs))
         further = tune.beyond_the_edge(specs, choices)
         if ended != EXIT_OK or not further:
@@ -226,17 +229,17 @@ def _tune(options: argparse.Namespace) -> int:
 
 def _fetch(options: argparse.Namespace) -> int:
     import tasks
+    from bench.request import unavailable
 
-    failed = False
+    every = [tasks.task_class(name) for name in tasks.names()]
+    reasons = unavailable([cls(**cls.smallest) for cls in every])
     for name in tasks.names():
-        cls = tasks.task_class(name)
-        try:
-            cls(**cls.smallest).prepare()
+        if name not in reasons:
             print(f"{name}: ready")
-        except tasks.DataUnavailable as error:
-            failed = True
-            print(f"{name}: {error}", file=sys.stderr)
-    return EXIT_FAILED_RUNS if failed else EXIT_OK
+    for reason in dict.fromkeys(reasons.values()):
+        names = [name for name in reasons if reasons[name] == reason]
+        print(f"{', '.join(names)}: {reason}", file=sys.stderr)
+    return EXIT_FAILED_RUNS if reasons else EXIT_OK
 
 
 def _request(options: argparse.Namespace) -> "Request":
@@ -297,14 +300,12 @@ def _execute(request: "Request", specs: "Sequence[Spec]", options: argparse.Name
     from bench.execute import execute
     from bench.progress import ProgressBar, duration
 
+    request.make_results()
     for file in request.damaged:
         aside = request.store.set_aside(file)
         print(f"set aside as {aside}; its run is made again", file=sys.stderr)
     jobs = request.jobs(specs)
-    without = request.without_data(jobs)
-    for task, reason in without.items():
-        print(f"skipped: every run of {task}: {reason}", file=sys.stderr)
-    jobs = [job for job in jobs if job.spec.task.name not in without]
+    jobs = request.with_data(jobs)
     num_workers = _num_workers(request, options)
     bar = ProgressBar(jobs, num_workers, Estimator(request.backend, request.records))
     limit_s = None if options.time_limit is None else 60 * options.time_limit
@@ -314,7 +315,7 @@ def _execute(request: "Request", specs: "Sequence[Spec]", options: argparse.Name
     finally:
         bar.close()
     request.read()
-    left = len(request.jobs(specs))
+    left = len(bar.waiting)
     print(
         f"{len(jobs) - left} runs in {duration(time.monotonic() - begin)}"
         + (f"; {left} left, the same command goes on" if left else ""),

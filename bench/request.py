@@ -41,6 +41,14 @@ class Request:
         self.store = Store(results)
         self.read()
 
+    def make_results(self) -> None:
+        """Make the results folder; raises `RequestError` where that can't be."""
+        try:
+            self.results.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise RequestError(f"--results: can't make {self.results}: {reason}") from None
+
     def read(self) -> None:
         """Read the records again."""
         self.records, self.damaged = self.store.read_all()
@@ -68,16 +76,29 @@ class Request:
             results=self.results, backend=self.backend, device=self.device, plugins=self.plugins
         )
 
-    def without_data(self, jobs: Sequence[Job]) -> dict[str, str]:
-        """Why a task's data can't be had, by task name; its runs are recorded as skipped."""
-        reasons: dict[str, str] = {}
-        for job in {job.spec.task.name: job for job in jobs}.values():
-            try:
-                task_of(job.spec).prepare()
-            except tasks.DataUnavailable as error:
-                reasons[job.spec.task.name] = str(error)
+    def with_data(self, jobs: Sequence[Job]) -> list[Job]:
+        """The runs whose task has its data; the others are recorded as skipped, with the reason."""
+        reasons = unavailable([task_of(job.spec) for job in jobs])
+        ready = []
         for job in jobs:
             reason = reasons.get(job.spec.task.name)
-            if reason is not None:
+            if reason is None:
+                ready.append(job)
+            else:
                 self.store.write(make_record(job.spec, self.backend, "skipped", error=reason))
-        return reasons
+        return ready
+
+
+def unavailable(wanted: Sequence[tasks.Task]) -> dict[str, str]:
+    """Task name → why its data can't be had, for those where that is so."""
+    # Tasks that prepare by the same function read the same files: one attempt is enough.
+    found: dict[object, str | None] = {}
+    for task in wanted:
+        if type(task).prepare not in found:
+            try:
+                task.prepare()
+                found[type(task).prepare] = None
+            except tasks.DataUnavailable as error:
+                found[type(task).prepare] = str(error)
+    reasons = {task.task_name(): found[type(task).prepare] for task in wanted}
+    return {name: reason for name, reason in reasons.items() if reason is not None}

@@ -21,6 +21,7 @@ from bench.store import Damaged, Record
 Labels = Mapping[str, tuple[str, str]]
 """Spec id → label of its task and of its model."""
 
+MOST_COLUMNS = 6
 COUNTED = ("ok", "diverged", "failed")
 ROW = ["task", "model", "T"]
 
@@ -166,9 +167,14 @@ def horizons(runs: pd.DataFrame) -> dict[tuple[str, str], Horizon]:
 
 
 def horizon_table(found: Mapping[tuple[str, str], Horizon]) -> pd.DataFrame:
-    """A row a task, a column a model."""
+    """A row a task, a column a model; a row each where the models are many."""
     tasks = list(dict.fromkeys(task for task, _ in found))
     models = list(dict.fromkeys(model for _, model in found))
+    if len(models) > MOST_COLUMNS:
+        rows = [
+            {"task": task, "model": model, "horizon": str(h)} for (task, model), h in found.items()
+        ]
+        return pd.DataFrame(rows)
     return pd.DataFrame(
         [
             {"task": task}

@@ -361,3 +361,26 @@ def test_json_of_a_record_is_plain(profile: str, tmp_path: Path) -> None:
         "fields": {"length": 3},
         "version": 1,
     }
+
+
+def test_fetch_says_what_is_ready_and_what_is_not(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import tasks
+    from tasks import _mnist
+
+    attempts = []
+
+    def nowhere() -> None:
+        attempts.append(1)
+        raise tasks.DataUnavailable([("a mirror", "no answer")], "set MNIST_DIR")
+
+    monkeypatch.setattr(_mnist, "mnist_files", nowhere)
+    assert main(["fetch"]) == 1
+    said = capsys.readouterr()
+    assert "adding: ready" in said.out
+    assert "permuted_mnist, pixel_mnist: " in said.err
+    assert "a mirror: no answer" in said.err
+    assert len(attempts) == 1  # the same files are not looked for twice
+    monkeypatch.setattr(_mnist, "mnist_files", dict)
+    assert main(["fetch"]) == 0

@@ -165,3 +165,12 @@ def test_a_bad_profile_is_told_with_its_place(
     assert said in str(error.value)
     assert "bad.toml" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_the_profile_of_the_documents_plans(tmp_path: Path) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "extending.md").read_text()
+    path = tmp_path / "mine.toml"
+    path.write_text(page.partition("```toml\n")[2].partition("```")[0])
+    specs = plan_of(str(path)).specs
+    assert len(specs) == 5 * (3 * 3 + 4)
+    assert {s.model.fields["kernel_size"] for s in specs if s.model.name == "tcn"} == {3, 8, 16}

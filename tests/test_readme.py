@@ -1,0 +1,41 @@
+"""What the README shows is what the committed run says."""
+
+from pathlib import Path
+
+from bench import tables
+from bench.report import LATENCY_BUDGETS_US, markdown_table
+from bench.store import Store
+
+ROOT = Path(__file__).parent.parent
+REFERENCE = ROOT / "results" / "reference" / "cpu"
+
+
+def test_the_choice_on_the_first_page_is_the_committed_one() -> None:
+    readme = (ROOT / "README.md").read_text()
+    shown = readme.partition("<!-- choice -->\n")[2].partition("<!-- /choice -->")[0]
+    committed = (REFERENCE / "tables" / "choice.md").read_text()
+    assert shown.strip() == committed.strip()
+
+
+def test_the_committed_choice_follows_from_the_committed_records() -> None:
+    records, damaged = Store(REFERENCE).read_all()
+    assert not damaged
+    outcomes = [(r.spec, r.outcome) for r in records]
+    labels = {
+        spec.id: (outcome.task_label, outcome.label)
+        for spec, outcome in outcomes
+        if outcome is not None
+    }
+    assert len(labels) == len(records)
+    runs = tables.runs_frame([r.spec for r in records], records, labels)
+    again = markdown_table(tables.choice(runs, LATENCY_BUDGETS_US))
+    committed = (REFERENCE / "tables" / "choice.md").read_text().strip()
+    assert sorted(again.splitlines()) == sorted(committed.splitlines())
+
+
+def test_every_file_that_the_documents_name_is_there() -> None:
+    import re
+
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\((?!http|#)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
