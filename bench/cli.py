@@ -329,7 +329,7 @@ def _write_report(request: "Request") -> None:
     """For the backend that has most of the plan's records; the others are named."""
     from collections import Counter
 
-    from bench.plan import labels
+    from bench.plan import labels, task_of
     from bench.report import Source, write_report
 
     specs = request.plan.specs
@@ -341,6 +341,7 @@ def _write_report(request: "Request") -> None:
         profile_description=request.profile.description,
         specs=specs,
         labels=labels(specs),
+        thresholds={spec.id: task_of(spec).solved for spec in specs},
         records=request.records_of(specs, backend),
         unsupported=[(m.task, m.model, m.reason) for m in request.plan.unsupported],
         damaged=request.damaged,

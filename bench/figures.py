@@ -136,7 +136,7 @@ def score_against_length(
         if rows[["min", "max"]].stack().between(0, 1).all():
             panel.set_ylim(-0.03, 1.04)
         name, unit = rows["score"].iloc[0].replace("_", " "), rows["unit"].iloc[0]
-        panel.set_ylabel(f"test {name} ({unit})", fontsize=9)
+        panel.set_ylabel(f"test {name}\n({unit})", fontsize=9)
     _legend(figure, [panel for panel, _ in panels])
     return figure
 

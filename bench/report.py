@@ -41,6 +41,7 @@ class Source:
     specs: Sequence[Spec]
     """What was planned."""
     labels: tables.Labels
+    thresholds: tables.Thresholds
     records: Sequence[Record]
     """Of one backend, of planned specs alone."""
     unsupported: Sequence[tuple[str, str, str]] = ()
@@ -54,7 +55,7 @@ def write_report(folder: Path, source: Source) -> str:
 
     Returns a summary that a person reads in ten seconds. The same records give the same files.
     """
-    runs = tables.runs_frame(source.specs, source.records, source.labels)
+    runs = tables.runs_frame(source.specs, source.records, source.labels, source.thresholds)
     scores = tables.scores(runs)
     horizons = tables.horizons(runs)
     cost = tables.cost(runs)

@@ -63,7 +63,7 @@ class Outcome(Frozen):
     num_steps: int
     """Steps of a sequence."""
     solved_at: float | None
-    """The score that counts as solved; None: the task has no horizon."""
+    """The score that counted as solved in this run; None: the task has no horizon."""
     metrics: tuple[MetricInfo, ...]
     """The score first."""
     curve: tuple[CurvePoint, ...]

@@ -20,19 +20,31 @@ from bench.store import Damaged, Record
 
 Labels = Mapping[str, tuple[str, str]]
 """Spec id → label of its task and of its model."""
+Thresholds = Mapping[str, float | None]
+"""Spec id → the score that counts as solved; None: the task has no horizon."""
 
 MOST_COLUMNS = 6
 COUNTED = ("ok", "diverged", "failed")
 ROW = ["task", "model", "T"]
 
 
-def runs_frame(specs: Sequence[Spec], records: Sequence[Record], labels: Labels) -> pd.DataFrame:
-    """One row a planned run, with what is known of it."""
+def runs_frame(
+    specs: Sequence[Spec], records: Sequence[Record], labels: Labels, thresholds: Thresholds
+) -> pd.DataFrame:
+    """One row a planned run, with what is known of it.
+
+    What counts as solved is the task's own, as it is now: no record has to be made again where a
+    threshold is moved.
+    """
     found = {record.spec.id: record for record in records}
-    return pd.DataFrame([_run(spec, found.get(spec.id), *labels[spec.id]) for spec in specs])
+    return pd.DataFrame(
+        [_run(spec, found.get(spec.id), *labels[spec.id], thresholds[spec.id]) for spec in specs]
+    )
 
 
-def _run(spec: Spec, record: Record | None, task: str, model: str) -> dict[str, object]:
+def _run(
+    spec: Spec, record: Record | None, task: str, model: str, solved_at: float | None
+) -> dict[str, object]:
     training = spec.training
     row: dict[str, object] = {
         "task": task,
@@ -59,8 +71,8 @@ def _run(spec: Spec, record: Record | None, task: str, model: str) -> dict[str, 
             "score_name": outcome.score.name,
             "unit": outcome.score.unit,
             "chance": outcome.score.chance,
-            "solved_at": outcome.solved_at,
-            "solved": outcome.solved,
+            "solved_at": solved_at,
+            "solved": None if solved_at is None else outcome.test_score >= solved_at,
             "parameters": outcome.num_parameters,
             "receptive_field": outcome.receptive_field,
             "steps": outcome.steps,

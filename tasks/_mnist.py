@@ -68,10 +68,11 @@ def permutation(num_pixels: int) -> Tensor:
 class SequentialMnist(Task):
     """x: (B, length, 1) pixels in [0, 1], then blanks of 0; y: (B,) digits; output: (B, 1, 10).
 
-    Score: accuracy, chance 0.1135 (the commonest digit of the test set); solved at 0.80 where
-    `side` fixes the image: what is missing from there to the 0.97 of a network that sees 7 × 7
-    pixels at once is training rather than memory. Without `side` the resolution changes with
-    `length` and moves the ceiling, so that there is no one score to reach and no horizon.
+    Score: accuracy, chance 0.1135 (the commonest digit of the test set); solved at 0.50 where
+    `side` fixes the image: about midway between chance and the 0.97 of a network that sees 7 × 7
+    pixels at once, for what is missing above is training rather than memory. Without `side` the
+    resolution changes with `length` and moves the ceiling, so that there is no one score to reach
+    and no horizon.
     """
 
     smallest: ClassVar = {"length": 49, "side": 7}
@@ -117,7 +118,7 @@ class SequentialMnist(Task):
 
     @property
     def solved(self) -> float | None:
-        return None if self.side is None else 0.80
+        return None if self.side is None else 0.50
 
     @property
     def objective(self) -> Objective:

@@ -29,13 +29,16 @@ def planted() -> tuple[list[Spec], list[Record]]:
     return specs, records
 
 
-def source(specs: list[Spec], records: list[Record], **more: object) -> Source:
+def source(
+    specs: list[Spec], records: list[Record], threshold: float | None = 0.95, **more: object
+) -> Source:
     labels = {s.id: (s.task.name, s.model.name) for s in specs}
     return Source(
         profile_name="planted",
         profile_description="made up",
         specs=specs,
         labels=labels,
+        thresholds={s.id: threshold for s in specs},
         records=records,
         **more,  # pyright: ignore
     )
@@ -92,7 +95,7 @@ def test_the_choice_fits_the_latency_budget() -> None:
         for r in records
     ]
     labels = {s.id: (s.task.name, s.model.name) for s in specs}
-    runs = tables.runs_frame(specs, slow, labels)
+    runs = tables.runs_frame(specs, slow, labels, dict.fromkeys(labels, 0.95))
     (row,) = tables.choice(runs, (200.0, float("inf"))).to_dict("records")
     assert row == {
         "task": "copy_memory",
@@ -177,8 +180,8 @@ def test_skipped_and_missing_runs_are_listed_and_not_averaged(tmp_path: Path) ->
 
 def test_a_task_without_a_threshold_has_no_horizon(tmp_path: Path) -> None:
     specs = [spec(seed=seed) for seed in range(2)]
-    records = [record(s, outcome=outcome(0.99, solved_at=None)) for s in specs]
-    write_report(tmp_path, source(specs, records))
+    records = [record(s, outcome=outcome(0.99)) for s in specs]
+    write_report(tmp_path, source(specs, records, threshold=None))
     assert (tmp_path / "tables" / "horizons.md").read_text() == "*nothing*\n"
     assert table(tmp_path, "scores")["mean"].item() == 0.99
 
