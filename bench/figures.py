@@ -13,7 +13,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from bench.store import Record
 from bench.tables import Labels
@@ -92,6 +92,12 @@ def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
         )
 
 
+def _show_all_of_a_share(panel: Axes, values: Sequence[float]) -> None:
+    """From 0 to 1, where that is what the values lie between."""
+    if all(0 <= value <= 1 for value in values):
+        panel.set_ylim(-0.03, 1.04)
+
+
 def _dodged(lengths: pd.Series, i: int, num_models: int) -> pd.Series:
     return lengths * (1 + DODGE * (i - (num_models - 1) / 2))
 
@@ -133,8 +139,7 @@ def score_against_length(
         panel.axhline(rows["chance"].iloc[0], color="0.35", ls=(0, (6, 3)), lw=1, label="chance")
         if task in solved_at:
             panel.axhline(solved_at[task], color="0.35", ls=":", lw=1.2, label="solved")
-        if rows[["min", "max"]].stack().between(0, 1).all():
-            panel.set_ylim(-0.03, 1.04)
+        _show_all_of_a_share(panel, [*rows["min"], *rows["max"]])
         name, unit = rows["score"].iloc[0].replace("_", " "), rows["unit"].iloc[0]
         panel.set_ylabel(f"test {name}\n({unit})", fontsize=9)
     _legend(figure, [panel for panel, _ in panels])
@@ -168,6 +173,9 @@ def cost_against_length(cost: pd.DataFrame, column: str, axis_label: str, style:
     figure, panels = _curves(cost, style, draw)
     for panel, _ in panels:
         panel.set_yscale("log")
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        panel.yaxis.set_minor_locator(NullLocator())
         panel.set_ylabel(axis_label, fontsize=9)
     _legend(figure, [panel for panel, _ in panels])
     return figure
@@ -190,6 +198,7 @@ def learning_curves(records: Sequence[Record], labels: Labels, style: Style) -> 
             outcome = by_length[length][0].outcome
             assert outcome is not None
             panel.axhline(outcome.score.chance, color="0.35", ls=(0, (6, 3)), lw=1, label="chance")
+            _show_all_of_a_share(panel, [y for line in panel.get_lines() for y in line.get_ydata()])
             panel.set_xlabel("updates", fontsize=9)
             panel.set_ylabel(f"validation {outcome.score.name.replace('_', ' ')}", fontsize=9)
             panel.tick_params(labelsize=8)
