@@ -10,6 +10,8 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
+from models._stepper import Kernel
+
 
 class Signature(Protocol):
     """The plain values of a task's signature that a network is sized for."""
@@ -42,6 +44,10 @@ class Core(nn.Module, ABC):
         the features of the last step alone, (B, 1, H), and a state of None: a core may then leave
         out what the last step does not need.
         """
+
+    def kernel(self, head: nn.Linear, batch_size: int) -> Kernel | None:
+        """This core and its head compiled for the CPU; None where there is no such thing."""
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models._contract import Core, Model, Signature
+from models._stepper import CompiledStepper, Stepper, TorchStepper, can_compile
 
 BUDGET_TOLERANCE = 0.03
 MOST_WIDTH = 2**20
@@ -47,6 +48,18 @@ class Network(nn.Module):
         x_BTI = F.one_hot(x, self.num_inputs).to(self.head.weight.dtype) if self.tokens else x
         h_BTH, state = self.core(x_BTI, state, last_only=last_only)
         return self.head(h_BTH), state
+
+    def stepper(self, batch_size: int = 1, *, compiled: bool = True) -> Stepper:
+        """A snapshot that reads one step of `batch_size` streams at a time, equal to forward.
+
+        On the CPU a compiled kernel where there is one, elsewhere (or without `compiled`) forward
+        itself.
+        """
+        if compiled and can_compile(self):
+            kernel = self.core.kernel(self.head, batch_size)
+            if kernel is not None:
+                return CompiledStepper(self, kernel, batch_size)
+        return TorchStepper(self, batch_size)
 
 
 def build(model: Model, signature: Signature, width: int, extra_width: int = 0) -> Network:

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from models._contract import Core, Model, Signature
+from models._stepper import Kernel
 
 
 class RecurrentCore(Core):
@@ -35,6 +36,11 @@ class RecurrentCore(Core):
             h_BTH, layer_state = layer(h_BTH, layer_state)
             new_states.append(layer_state)
         return (h_BTH[:, -1:], None) if last_only else (h_BTH, tuple(new_states))
+
+    def kernel(self, head: nn.Linear, batch_size: int) -> Kernel:
+        from models._kernels import RecurrentKernel  # Numba is loaded where it is used
+
+        return RecurrentKernel(self, head, batch_size)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from models._contract import Core, Model, Signature
+from models._stepper import Kernel
 
 
 def causal_conv(
@@ -160,6 +161,11 @@ class TcnCore(Core):
             h_BTO, block_state = block(h_BTO, block_state)
             new_states.append(block_state)
         return (h_BTO[:, -1:], None) if last_only else (h_BTO, tuple(new_states))
+
+    def kernel(self, head: nn.Linear, batch_size: int) -> Kernel:
+        from models._kernels import TcnKernel  # Numba is loaded where it is used
+
+        return TcnKernel(self, head, batch_size)
 
     def _last(self, x_BTI: Tensor) -> Tensor:
         """The last step's features from the cone of steps below it.

@@ -63,4 +63,4 @@ def test_training_does_not_import_what_the_report_needs() -> None:
     code = "import bench.train, bench.execute, bench.request, bench.progress; import tasks, models"
     loaded = modules_after(code)
     assert "torch" in loaded
-    assert not loaded & {"pandas", "seaborn", "scipy", "matplotlib", "jinja2", "requests"}
+    assert not loaded & {"pandas", "seaborn", "scipy", "matplotlib", "jinja2", "requests", "numba"}

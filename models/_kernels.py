@@ -1,0 +1,288 @@
+"""Steps of whole networks on the CPU, compiled by Numba.
+
+All in one file, since a change of any function must make the others' compiled code stale.
+
+TCN: each convolution keeps its inputs in a ring a phase. Steps that share t mod d follow each
+other, and each is written twice, k places apart, so that the last k are always contiguous: a
+convolution is then one small matrix times one contiguous window, with nothing copied.
+
+Shape letters: B streams, C channels, K taps, P phases, L layers, H hidden units.
+"""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numba import njit
+from torch import Tensor, nn
+
+from models._stepper import Kernel
+
+if TYPE_CHECKING:
+    from models._recurrent import RecurrentCore
+    from models.tcn import TcnCore
+
+# Sums may be reordered, which is what lets them be vectorised; NaN and Inf keep their meaning.
+FAST = {"reassoc", "contract", "nsz", "arcp"}
+
+
+class _Row:
+    """Weights and biases of several layers, one after the other."""
+
+    def __init__(self) -> None:
+        self._weights: list[np.ndarray] = []
+        self._biases: list[np.ndarray] = []
+
+    def place(self, weight: Tensor, bias: Tensor) -> tuple[int, int]:
+        """Append a layer; returns where its weights and its biases begin."""
+        at = sum(map(len, self._weights)), sum(map(len, self._biases))
+        self._weights.append(weight.detach().numpy().reshape(-1))
+        self._biases.append(bias.detach().numpy().reshape(-1))
+        return at
+
+    def weights(self) -> np.ndarray:
+        return np.concatenate(self._weights)
+
+    def biases(self) -> np.ndarray:
+        return np.concatenate(self._biases)
+
+
+@njit(fastmath=FAST, nogil=True, cache=True)
+def _linear(x, num_inputs, weights, w, biases, b, out, num_outputs):
+    """out = W x + bias."""
+    window = x[:num_inputs]
+    matrix = weights[w : w + num_outputs * num_inputs].reshape(num_outputs, num_inputs)
+    for o in range(num_outputs):
+        total = biases[b + o]
+        for j in range(num_inputs):
+            total += matrix[o, j] * window[j]
+        out[o] = total
+
+
+@njit(fastmath=FAST, nogil=True, cache=True)
+def _rectify(x, n):
+    for i in range(n):
+        if x[i] < 0:
+            x[i] = 0
+
+
+@njit(fastmath=FAST, nogil=True, cache=True)
+def _conv(t, k, shift, num_inputs, num_outputs, ring, weights, w, biases, b, x, out):
+    """A causal convolution of dilation 2^shift at step t, and a ReLU."""
+    phase = t & ((1 << shift) - 1)
+    slot = (t >> shift) % k
+    ring_k = ring[phase * 2 * k * num_inputs : (phase + 1) * 2 * k * num_inputs]
+    for i in range(num_inputs):
+        ring_k[slot * num_inputs + i] = x[i]
+        ring_k[(slot + k) * num_inputs + i] = x[i]
+    window = ring_k[(slot + 1) * num_inputs :]
+    _linear(window, k * num_inputs, weights, w, biases, b, out, num_outputs)
+    _rectify(out, num_outputs)
+
+
+@njit(fastmath=FAST, nogil=True, cache=True)
+def _tcn_step(t, k, x_BI, y_BO, rings_BS, blocks, weights, biases, head, h, a, z):
+    """Every block, then the head, a stream after the other."""
+    for stream in range(x_BI.shape[0]):
+        for i in range(x_BI.shape[1]):
+            h[i] = x_BI[stream, i]
+        for n in range(blocks.shape[0]):
+            inputs, inner, width, r1, r2, w1, b1, w2, b2, ws, bs, _ = blocks[n]
+            ring1, ring2 = rings_BS[stream, r1:r2], rings_BS[stream, r2:]
+            _conv(t, k, n, inputs, inner, ring1, weights, w1, biases, b1, h, a)
+            _conv(t, k, n, inner, width, ring2, weights, w2, biases, b2, a, z)
+            if ws >= 0:  # the width changes: a 1×1 convolution
+                _linear(h, inputs, weights, ws, biases, bs, a, width)
+                for o in range(width):
+                    h[o] = a[o]
+            for o in range(width):
+                h[o] += z[o]
+            _rectify(h, width)
+        _linear(h, head[0], weights, head[1], biases, head[2], y_BO[stream], y_BO.shape[1])
+
+
+class TcnKernel(Kernel):
+    """Weights laid out in a row, and the rings."""
+
+    def __init__(self, core: "TcnCore", head: nn.Linear, batch_size: int) -> None:
+        self._k = core.kernel_size
+        row = _Row()
+        rows: list[list[int]] = []
+        ring = widest = 0
+        blocks: Any = core.blocks  # nn.ModuleList does not tell what it holds
+        for n, block in enumerate(blocks):
+            conv1, conv2 = block.conv1.conv, block.conv2.conv
+            inputs, inner, width = conv1.in_channels, conv1.out_channels, conv2.out_channels
+            ring2 = ring + 2 * self._k * inputs * 2**n
+            # (O, I, K) → (O, K, I): the window has its steps oldest first, channels innermost.
+            at1 = row.place(conv1.weight.transpose(1, 2).contiguous(), conv1.bias)
+            at2 = row.place(conv2.weight.transpose(1, 2).contiguous(), conv2.bias)
+            skip = block.skip
+            at_skip = row.place(skip.weight, skip.bias) if isinstance(skip, nn.Linear) else (-1, -1)
+            rows.append([inputs, inner, width, ring, ring2, *at1, *at2, *at_skip, 0])
+            ring = ring2 + 2 * self._k * inner * 2**n
+            widest = max(widest, inputs, inner, width)
+        at_head = row.place(head.weight, head.bias)
+        self._blocks = np.array(rows)
+        self._head = np.array([head.in_features, *at_head])
+        self._weights, self._biases = row.weights(), row.biases()
+        dtype = self._weights.dtype
+        self._rings_BS = np.zeros((batch_size, ring), dtype)
+        self._scratch = [np.zeros(widest, dtype) for _ in range(3)]
+        self._t = 0
+        self.state_bytes = self._rings_BS[0].nbytes
+
+    def step(self, x_BI: np.ndarray, y_BO: np.ndarray) -> None:
+        _tcn_step(
+            self._t,
+            self._k,
+            x_BI,
+            y_BO,
+            self._rings_BS,
+            self._blocks,
+            self._weights,
+            self._biases,
+            self._head,
+            *self._scratch,
+        )
+        self._t += 1
+
+    def reset(self) -> None:
+        self._rings_BS[:] = 0
+        self._t = 0
+
+    def load(self, state: Any) -> None:
+        self._t = self._k << len(self._blocks)  # later than any memory reaches back
+        for n, pasts in enumerate(state):
+            for past_BSC, ring_BPKC in zip(pasts, self._rings_of(n), strict=True):
+                times = np.arange(self._t - past_BSC.shape[1], self._t)
+                phases, slots = times % 2**n, (times >> n) % self._k
+                for copy in (0, self._k):
+                    ring_BPKC[:, phases, slots + copy] = past_BSC.detach().numpy()
+
+    def state(self) -> Any:
+        pasts = []
+        for n in range(len(self._blocks)):
+            times = np.arange(self._t - (self._k - 1) * 2**n, self._t)
+            phases, slots = times % 2**n, (times >> n) % self._k
+            pasts.append(
+                tuple(torch.from_numpy(ring[:, phases, slots]) for ring in self._rings_of(n))
+            )
+        return tuple(pasts)
+
+    def _rings_of(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """Views (B, 2^n phases, 2·K slots, C) of a block's two rings."""
+        inputs, inner, _, start, middle = self._blocks[n][:5]
+        views = []
+        for channels, at in ((inputs, start), (inner, middle)):
+            size = 2 * self._k * channels * 2**n
+            part = self._rings_BS[:, at : at + size]
+            views.append(part.reshape(len(part), 2**n, 2 * self._k, channels))
+        return views[0], views[1]
+
+
+@njit(fastmath=FAST, nogil=True, cache=True)
+def _sigmoid(x):
+    return 1 / (1 + math.exp(-x))
+
+
+@njit(fastmath=FAST, nogil=True, cache=True)
+def _lstm(width, u, v, h, c):
+    """Gates i, f, g, o in this order (PyTorch's)."""
+    for i in range(width):
+        keep = _sigmoid(u[width + i] + v[width + i])
+        new = math.tanh(u[2 * width + i] + v[2 * width + i])
+        c[i] = keep * c[i] + _sigmoid(u[i] + v[i]) * new
+        h[i] = _sigmoid(u[3 * width + i] + v[3 * width + i]) * math.tanh(c[i])
+
+
+@njit(fastmath=FAST, nogil=True, cache=True)
+def _gru(width, u, v, h):
+    """Gates r, z, n in this order; r acts after the recurrent product."""
+    for i in range(width):
+        r = _sigmoid(u[i] + v[i])
+        z = _sigmoid(u[width + i] + v[width + i])
+        n = math.tanh(u[2 * width + i] + r * v[2 * width + i])
+        h[i] = (1 - z) * n + z * h[i]
+
+
+@njit(fastmath=FAST, nogil=True, cache=True)
+def _recurrent_step(gates, x_BI, y_BO, h_BLH, c_BLH, layers, weights, biases, head, x, u, v):
+    """Every layer, then the head, a stream after the other."""
+    for stream in range(x_BI.shape[0]):
+        for i in range(x_BI.shape[1]):
+            x[i] = x_BI[stream, i]
+        width = 0
+        for n in range(layers.shape[0]):
+            inputs, width, w_input, b_input, w_hidden, b_hidden = layers[n]
+            h, c = h_BLH[stream, n], c_BLH[stream, n]
+            _linear(x, inputs, weights, w_input, biases, b_input, u, gates * width)
+            _linear(h, width, weights, w_hidden, biases, b_hidden, v, gates * width)
+            if gates == 4:
+                _lstm(width, u, v, h, c)
+            elif gates == 3:
+                _gru(width, u, v, h)
+            else:
+                for i in range(width):
+                    h[i] = math.tanh(u[i] + v[i])
+            for i in range(width):
+                x[i] = h[i]
+        _linear(x, width, weights, head[0], biases, head[1], y_BO[stream], y_BO.shape[1])
+
+
+class RecurrentKernel(Kernel):
+    """Weights laid out in a row, and each layer's state."""
+
+    def __init__(self, core: "RecurrentCore", head: nn.Linear, batch_size: int) -> None:
+        row, rows = _Row(), []
+        layers: Any = core.layers
+        for layer in layers:
+            self._gates = len(layer.bias_ih_l0) // layer.hidden_size
+            at_input = row.place(layer.weight_ih_l0, layer.bias_ih_l0)
+            at_hidden = row.place(layer.weight_hh_l0, layer.bias_hh_l0)
+            rows.append([layer.input_size, layer.hidden_size, *at_input, *at_hidden])
+        self._head = np.array(row.place(head.weight, head.bias))
+        self._layers = np.array(rows)
+        self._weights, self._biases = row.weights(), row.biases()
+        dtype, widest = self._weights.dtype, int(self._layers[:, :2].max())
+        shape = (batch_size, len(rows), widest)
+        self._h_BLH, self._c_BLH = np.zeros(shape, dtype), np.zeros(shape, dtype)
+        self._scratch = [np.zeros(size * widest, dtype) for size in (1, self._gates, self._gates)]
+        self._has_cell = self._gates == 4
+        numbers = int(self._layers[:, 1].sum()) * (2 if self._has_cell else 1)
+        self.state_bytes = numbers * dtype.itemsize
+
+    def step(self, x_BI: np.ndarray, y_BO: np.ndarray) -> None:
+        _recurrent_step(
+            self._gates,
+            x_BI,
+            y_BO,
+            self._h_BLH,
+            self._c_BLH,
+            self._layers,
+            self._weights,
+            self._biases,
+            self._head,
+            *self._scratch,
+        )
+
+    def reset(self) -> None:
+        self._h_BLH[:] = 0
+        self._c_BLH[:] = 0
+
+    def load(self, state: Any) -> None:
+        for n, layer_state in enumerate(state):
+            parts = layer_state if self._has_cell else (layer_state,)
+            for part_1BH, all_BLH in zip(parts, (self._h_BLH, self._c_BLH), strict=False):
+                all_BLH[:, n, : part_1BH.shape[2]] = part_1BH[0].detach().numpy()
+
+    def state(self) -> Any:
+        states = []
+        for n, width in enumerate(self._layers[:, 1]):
+            h, c = (
+                torch.from_numpy(part[None, :, n, :width].copy())
+                for part in (self._h_BLH, self._c_BLH)
+            )
+            states.append((h, c) if self._has_cell else h)
+        return tuple(states)
