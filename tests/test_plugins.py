@@ -44,7 +44,7 @@ def run(tmp_path: Path, *arguments: str) -> list:
 
 def test_a_task_of_ones_own(files: dict[str, Path], tmp_path: Path) -> None:
     plugin = files["first_token.py"]
-    assert len(plugin.read_text().splitlines()) <= 30
+    assert len([line for line in plugin.read_text().splitlines() if line]) <= 30
     made = run(
         tmp_path,
         "--plugin",
