@@ -47,7 +47,7 @@ class ProgressBar:
             unit="run",
             disable=not sys.stderr.isatty(),
             dynamic_ncols=True,
-            bar_format="{n_fmt}/{total_fmt} runs |{bar:24}| {elapsed} passed, {postfix}",
+            bar_format="{n_fmt}/{total_fmt} runs |{bar:24}| {elapsed} passed{postfix}",
         )
 
     def __call__(self, event: Event) -> None:
@@ -64,6 +64,7 @@ class ProgressBar:
         self.waiting.pop(spec.id, None)
         self.running.pop(spec.id, None)
         self.estimator.learn(event.record)
+        self.bar.set_postfix_str(f"about {duration(self.seconds_left())} left", refresh=False)
         self.bar.update()
         line = outcome_line(event.record)
         if self.bar.disable:
