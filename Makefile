@@ -49,7 +49,7 @@ test: setup  ## the tests
 check: setup  ## ruff, pyright and the tests
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
-	$(PY) -m pyright
+	$(PY) -m pyright --pythonpath $(PY)
 	$(MAKE) test
 
 format: setup  ## let ruff lay out the code
