@@ -19,7 +19,8 @@ def wilson(successes: float, n: int, confidence: float = 0.95) -> tuple[float, f
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     spread = math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     half_width = z * spread / (1 + z**2 / n)
-    return max(centre - half_width, 0.0), min(centre + half_width, 1.0)
+    # Rounding must not put the share itself outside, nor a bound beyond 0 or 1.
+    return max(min(centre - half_width, share), 0.0), min(max(centre + half_width, share), 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)

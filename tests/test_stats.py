@@ -12,6 +12,13 @@ def test_wilson_is_scipys(k: int, n: int) -> None:
     assert wilson(k, n) == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
+def test_the_interval_holds_the_share_in_spite_of_rounding() -> None:
+    for n in range(1, 200):
+        for k in range(n + 1):
+            low, high = wilson(k, n)
+            assert 0 <= low <= k / n <= high <= 1
+
+
 def test_three_of_three_says_little() -> None:
     assert wilson(3, 3)[0] == pytest.approx(0.4385, abs=1e-4)
 
