@@ -224,7 +224,7 @@ def test_a_killed_bench_goes_on_where_it_stopped(slow_profile: str, tmp_path: Pa
     bench = start(*arguments)
     wait_for_records(results, 3)
     os.killpg(bench.pid, signal.SIGKILL)
-    bench.wait()
+    bench.communicate()
     kept = {path: path.read_bytes() for path in results.rglob("runs/**/*.json")}
     assert 3 <= len(kept) < 12
     assert main(arguments) == 0
