@@ -9,7 +9,7 @@ PY := $(VENV)/bin/python
 SELECTED := $(if $(PROFILE),--profile "$(PROFILE)") --results "$(RESULTS)" $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench plan report smoke tune fetch test check format clean
+.PHONY: help setup bench plan speed report smoke tune fetch test check format clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1|/' \
@@ -30,6 +30,9 @@ bench: setup  ## run what is missing of PROFILE (quick without a GPU, paper with
 
 plan: setup  ## say what bench would run and how long it takes
 	$(PY) -m bench plan $(SELECTED)
+
+speed: setup  ## time training, inference and streaming, and beside what others do, then report
+	$(PY) -m bench speed --yardsticks $(SELECTED)
 
 report: setup  ## tables, figures and a page from the records in RESULTS
 	$(PY) -m bench report $(SELECTED)

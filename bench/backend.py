@@ -14,13 +14,15 @@ class Backend(Frozen):
     dtype: Literal["float32"] = "float32"
     threads: int = 1
     """Threads of one run on the CPU."""
+    capture: bool = False
+    """Whether training steps are replayed as a CUDA graph."""
 
     @property
     def name(self) -> str:
-        """As a folder name: `cpu-float32-1thread`."""
-        return f"{self.device}-{self.dtype}" + (
-            f"-{self.threads}thread" if self.device == "cpu" else ""
-        )
+        """As a folder name: `cpu-float32-1thread`, `cuda-float32-graph`."""
+        if self.device == "cpu":
+            return f"cpu-{self.dtype}-{self.threads}thread"
+        return f"cuda-{self.dtype}-{'graph' if self.capture else 'eager'}"
 
 
 def choose_device(wanted: str) -> str:

@@ -63,8 +63,15 @@ def _parser() -> argparse.ArgumentParser:
 
     verb("list", _list, "the tasks, models and profiles there are, a line each", runs=False)
     verb("plan", _plan, "what would run, what is already there, how long the rest takes")
-    run = verb("run", _run, "make the runs that are not there yet, then the report")
+    run = verb("run", _run, "make the runs that are not there yet, time them, then the report")
     _add_running(run)
+    run.add_argument("--no-speed", action="store_true", help="train, and time nothing afterwards")
+    speed = verb("speed", _speed, "time training, inference and streaming, then the report")
+    speed.add_argument(
+        "--yardsticks",
+        action="store_true",
+        help="beside what others do: the textbook's network, torch's cells, other libraries",
+    )
     verb("report", _report, "tables, figures and a page from the records that are there")
     show = verb("show", _show, "one record, by the beginning of its id", runs=False)
     show.add_argument("id", metavar="ID")
@@ -119,6 +126,16 @@ def _add_selectors(parser: argparse.ArgumentParser) -> None:
         help="a file that defines a task or a model of yours",
     )
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
+    parser.add_argument(
+        "--threads",
+        type=_whole_number(1),
+        default=1,
+        metavar="N",
+        help="threads of one run on the CPU; 1 by default",
+    )
+    parser.add_argument(
+        "--eager", action="store_true", help="on a GPU, don't replay training steps as a graph"
+    )
 
 
 def _add_running(parser: argparse.ArgumentParser) -> None:
@@ -182,8 +199,48 @@ def _run(options: argparse.Namespace) -> int:
     request = _request(options)
     print(_outlook(request, options), file=sys.stderr)
     ended = _execute(request, request.plan.specs, options)
+    if not options.no_speed:
+        ended = max(ended, _time(request))
     _write_report(request)
     return ended
+
+
+def _speed(options: argparse.Namespace) -> int:
+    request = _request(options)
+    _make_ready(request)
+    ended = _time(request)
+    if options.yardsticks:
+        from bench import yardsticks
+
+        for record in yardsticks.run(request.results, request.backend, request.device):
+            print(yardsticks.line(record), flush=True)
+    _write_report(request)
+    return ended
+
+
+def _time(request: "Request") -> int:
+    """Take the times that are not there yet, one after the other."""
+    from tqdm import tqdm
+
+    from bench.execute import measure
+    from bench.progress import speed_line
+
+    specs = request.speed_jobs()
+    there = len(request.speed_specs) - len(specs)
+    print(f"timing: {len(request.speed_specs)} networks, {there} already there", file=sys.stderr)
+    hidden = not sys.stderr.isatty()
+    bar = tqdm(total=len(specs), unit="network", disable=hidden, dynamic_ncols=True)
+    failed = False
+    with bar:
+        for number, record in enumerate(measure(specs, request.setup), 1):
+            failed |= record.status == "failed"
+            bar.update()
+            if hidden:
+                print(f"[{number}/{len(specs)}] {speed_line(record)}", file=sys.stderr)
+            else:
+                bar.set_postfix_str(speed_line(record))
+    request.read()
+    return EXIT_FAILED_RUNS if failed else EXIT_OK
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -195,9 +252,11 @@ def _report(options: argparse.Namespace) -> int:
 def _show(options: argparse.Namespace) -> int:
     from bench.store import Store
 
-    records, damaged = Store(options.results).read_all()
-    _tell_damaged(damaged)
-    found = [record for record in records if record.spec.id.startswith(options.id)]
+    store = Store(options.results)
+    records, damaged = store.read_all()
+    timed, damaged_speed = store.read_speed()
+    _tell_damaged(damaged + damaged_speed)
+    found = [record for record in [*records, *timed] if record.spec.id.startswith(options.id)]
     if not found:
         raise RequestError(f"no record in {options.results} has an id that begins {options.id!r}")
     for record in found:
@@ -248,6 +307,8 @@ def _request(options: argparse.Namespace) -> "Request":
 
     request = Request(
         device=options.device,
+        threads=options.threads,
+        capture=not options.eager,
         profile_name=options.profile,
         settings=options.set,
         plugins=options.plugin,
@@ -294,16 +355,21 @@ def _outlook(request: "Request", options: argparse.Namespace) -> str:
     )
 
 
+def _make_ready(request: "Request") -> None:
+    """Make the results folder and move what is no record out of the way."""
+    request.make_results()
+    for file in request.damaged:
+        aside = request.store.set_aside(file)
+        print(f"set aside as {aside}; it is made again", file=sys.stderr)
+
+
 def _execute(request: "Request", specs: "Sequence[Spec]", options: argparse.Namespace) -> int:
     """Make the runs that are not there; what fails is in its record and in the status."""
     from bench.estimate import Estimator
     from bench.execute import execute
     from bench.progress import ProgressBar, duration
 
-    request.make_results()
-    for file in request.damaged:
-        aside = request.store.set_aside(file)
-        print(f"set aside as {aside}; its run is made again", file=sys.stderr)
+    _make_ready(request)
     jobs = request.jobs(specs)
     jobs = request.with_data(jobs)
     num_workers = _num_workers(request, options)
@@ -345,6 +411,8 @@ def _write_report(request: "Request") -> None:
         records=request.records_of(specs, backend),
         unsupported=[(m.task, m.model, m.reason) for m in request.plan.unsupported],
         damaged=request.damaged,
+        speed=request.speed_of_one_machine(),
+        yardsticks=request.yardsticks_of_one_machine(),
         other_backends=[other.name for other in counts if other != backend],
     )
     print(write_report(request.results, source))

@@ -11,7 +11,7 @@ import os
 import signal
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection, wait
@@ -20,8 +20,8 @@ from pathlib import Path
 
 from bench.backend import Backend
 from bench.machine import fingerprint
-from bench.spec import Spec
-from bench.store import Record, Store
+from bench.spec import Spec, SpeedSpec
+from bench.store import Record, SpeedRecord, Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,16 +63,26 @@ class _Worker:
 
 def make_record(spec: Spec, backend: Backend, status: str, **what: object) -> Record:
     """A record of this moment and this machine."""
-    return Record.model_validate(
-        {
-            "spec": spec,
-            "backend": backend,
-            "machine": fingerprint(),
-            "status": status,
-            "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            **what,
-        }
-    )
+    return Record.model_validate({**_here_and_now(spec, backend), "status": status, **what})
+
+
+def _here_and_now(spec: Spec | SpeedSpec, backend: Backend) -> dict[str, object]:
+    return {
+        "spec": spec,
+        "backend": backend,
+        "machine": fingerprint(),
+        "created": now(),
+    }
+
+
+def now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, and where."""
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
 
 
 def run_one(spec: Spec, setup: Setup, on_event: Callable[[Event], None]) -> Record:
@@ -92,7 +102,7 @@ def run_one(spec: Spec, setup: Setup, on_event: Callable[[Event], None]) -> Reco
         )
 
     try:
-        outcome = train(spec, setup.device, on_progress)
+        outcome = train(spec, setup.device, on_progress, capture=setup.backend.capture)
         if outcome.stopped == "diverged":
             error = f"loss not finite after {outcome.steps} updates"
             record = make_record(spec, setup.backend, "diverged", error=error, outcome=outcome)
@@ -103,9 +113,7 @@ def run_one(spec: Spec, setup: Setup, on_event: Callable[[Event], None]) -> Reco
     except BrokenPipeError:
         raise  # the parent is gone: no fault of the run's
     except Exception as error:
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        reason = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
-        record = make_record(spec, setup.backend, "failed", error=reason)
+        record = make_record(spec, setup.backend, "failed", error=_reason(error))
     Store(setup.results).write(record)
     return record
 
@@ -206,14 +214,73 @@ def _heard(worker: _Worker, setup: Setup) -> Event:
         content = json.loads(worker.connection.recv_bytes())
     except (EOFError, ConnectionResetError):
         worker.process.join()
-        code = worker.process.exitcode or 0
-        how = (
-            f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit status {code}"
-        )
-        error = f"the worker process died: {how}"
-        record = make_record(spec, setup.backend, "failed", error=error)
+        record = make_record(spec, setup.backend, "failed", error=_death(worker.process))
         Store(setup.results).write(record)
         return Event(spec=spec, record=record)
     if "spec" in content:
         return Event(spec=spec, record=Record.model_validate(content))
     return Event(spec=spec, **content)
+
+
+def _death(process: BaseProcess) -> str:
+    """How a process ended that should not have."""
+    code = process.exitcode or 0
+    how = f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit status {code}"
+    return f"the worker process died: {how}"
+
+
+def measure_one(spec: SpeedSpec, setup: Setup) -> SpeedRecord:
+    """Time one spec in this process; what goes wrong is in the record."""
+    from bench.speed import measure
+    from tasks import DataUnavailable
+
+    what: dict[str, object]
+    try:
+        what = {"status": "ok", "speed": measure(spec, setup.backend, setup.device)}
+    except DataUnavailable as error:
+        what = {"status": "skipped", "error": str(error)}
+    except Exception as error:
+        what = {"status": "failed", "error": _reason(error)}
+    return SpeedRecord.model_validate({**_here_and_now(spec, setup.backend), **what})
+
+
+def measure(specs: Sequence[SpeedSpec], setup: Setup) -> Iterator[SpeedRecord]:
+    """Time one spec after the other, each in a fresh process, and write its record.
+
+    One at a time, so that nothing of ours runs beside it.
+    """
+    context = multiprocessing.get_context("forkserver")
+    # What each of them would else load anew; the last is what any optimizer of torch's takes.
+    context.set_forkserver_preload(["bench.speed", "numba", "torch._dynamo"])
+    for spec in specs:
+        ours, theirs = context.Pipe()
+        process = context.Process(
+            target=_measure, args=(theirs, spec.model_dump_json(), setup), daemon=True
+        )
+        process.start()
+        theirs.close()
+        try:
+            record = SpeedRecord.model_validate_json(ours.recv_bytes())
+        except (EOFError, ConnectionResetError):
+            process.join()
+            what = {"status": "failed", "error": _death(process)}
+            record = SpeedRecord.model_validate({**_here_and_now(spec, setup.backend), **what})
+        finally:
+            process.terminate()
+            process.join()
+            ours.close()
+        Store(setup.results).write(record)
+        yield record
+
+
+def _measure(connection: Connection, spec: str, setup: Setup) -> None:
+    """The life of a process that times one spec."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    from bench.backend import prepare
+    from bench.plan import load_plugin
+
+    prepare(setup.backend)
+    for path in setup.plugins:
+        load_plugin(path)
+    record = measure_one(SpeedSpec.model_validate_json(spec), setup)
+    connection.send_bytes(record.model_dump_json().encode())

@@ -75,6 +75,13 @@ def _log_lengths(panel: Axes, lengths: Sequence[int]) -> None:
     panel.set_xlabel("dependency length T (steps)", fontsize=9)
 
 
+def _short(value: float, _: object = None) -> str:
+    """`500`, `20k`, `2M`."""
+    if value >= 1e6:
+        return f"{value / 1e6:g}M"
+    return f"{value / 1e3:g}k" if value >= 1e4 else f"{value:g}"
+
+
 def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
     """One legend for all panels, below them."""
     entries: dict[str, object] = {}
@@ -164,20 +171,71 @@ def solved_share(scores: pd.DataFrame, style: Style) -> Figure:
 
 
 def cost_against_length(cost: pd.DataFrame, column: str, axis_label: str, style: Style) -> Figure:
-    """A column of the cost table against T, both axes logarithmic."""
+    """A column of a frame against T, both axes logarithmic; a band from `low` to `high`, if any."""
     cost = cost[cost[column].notna()]
 
     def draw(panel: Axes, line: pd.DataFrame, x: pd.Series, look: dict) -> None:
         panel.plot(x, line[column], **look)
+        if "low" in line:
+            panel.fill_between(x, line["low"], line["high"], color=look["color"], alpha=0.18, lw=0)
 
     figure, panels = _curves(cost, style, draw)
     for panel, _ in panels:
         panel.set_yscale("log")
         panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        panel.yaxis.set_major_formatter(FuncFormatter(_short))
         panel.yaxis.set_minor_locator(NullLocator())
         panel.set_ylabel(axis_label, fontsize=9)
     _legend(figure, [panel for panel, _ in panels])
+    return figure
+
+
+def horizon_against_cost(reached: pd.DataFrame, style: Style) -> Figure:
+    """What is paid for what is remembered: horizon against each cost, a panel a task and cost.
+
+    `reached` has a row a task, model and cost: `horizon`, `mark` (=, ≥ or <), `cost`, `value`.
+    """
+    panels = list(dict.fromkeys(zip(reached["task"], reached["cost"], strict=True)))
+    figure, axes = _panels([task for task, _ in panels], num_columns=4)
+    for panel, (task, cost) in zip(axes, panels, strict=True):
+        rows = reached[(reached["task"] == task) & (reached["cost"] == cost)]
+        for row in rows.to_dict("records"):
+            look = style[row["model"]]
+            face = "none" if row["mark"] == "<" else look["color"]
+            panel.plot(
+                row["value"],
+                row["horizon"],
+                label=row["model"],
+                ls="none",
+                marker=look["marker"],
+                ms=8,
+                mec=look["color"],
+                mfc=face,
+            )
+        bounds = rows[rows["mark"] != "="]
+        for (mark, horizon), group in bounds.groupby(["mark", "horizon"]):
+            middle = (group["value"].min() * group["value"].max()) ** 0.5
+            panel.annotate(
+                f"{mark} {horizon}",
+                (middle, horizon),
+                xytext=(0, 7),
+                textcoords="offset points",
+                ha="center",
+                fontsize=8,
+            )
+        panel.set_xscale("log")
+        panel.set_yscale("log")
+        low, high = rows["value"].min(), rows["value"].max()
+        panel.set_xlim(low / 1.6, high * 1.6)
+        panel.set_ylim(rows["horizon"].min() / 1.4, rows["horizon"].max() * 1.7)
+        for axis in (panel.xaxis, panel.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter(FuncFormatter(_short))
+            axis.set_minor_locator(NullLocator())
+        panel.tick_params(labelsize=8)
+        panel.set_xlabel(cost, fontsize=9)
+        panel.set_ylabel("horizon T (steps)", fontsize=9)
+    _legend(figure, axes)
     return figure
 
 

@@ -1,5 +1,6 @@
 """Fingerprint of the machine, the versions and the commit behind a record."""
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -22,6 +23,15 @@ class Machine(Frozen):
     numpy: str
     commit: str | None
     """Commit of the project; ends in `+changes` where the work tree differs from it."""
+
+    @property
+    def slug(self) -> str:
+        """As a folder name: what decides how fast something runs, the commit aside."""
+        # Its memory is left out: a virtual machine has a little more or less at each start.
+        decides = [self.cpu, self.cores, self.gpu, self.system, self.python, self.torch, self.numpy]
+        digest = hashlib.sha256(repr(decides).encode()).hexdigest()[:8]
+        name = "".join(c if c.isalnum() else "-" for c in (self.gpu or self.cpu).lower())
+        return f"{'-'.join(filter(None, name.split('-')))[:40]}-{digest}"
 
 
 @cache

@@ -7,12 +7,13 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import models
 import tasks
 from bench.errors import RequestError, unknown
-from bench.profile import TUNED, Grid, ModelChoice, Profile, checked_fields
-from bench.spec import Part, Spec, Training
+from bench.profile import TUNED, Grid, ModelChoice, Profile, SpeedGrid, checked_fields
+from bench.spec import Part, Spec, SpeedSpec, Subject, Training
 
 RATES = Path(__file__).parent / "rates.toml"
 
@@ -42,15 +43,15 @@ class Plan:
     unsupported: tuple[Unsupported, ...]
 
 
-def task_of(spec: Spec) -> tasks.Task:
+def task_of(spec: Subject) -> tasks.Task:
     return tasks.load(spec.task.name, **spec.task.fields)
 
 
-def model_of(spec: Spec) -> models.Model:
+def model_of(spec: Subject) -> models.Model:
     return models.load(spec.model.name, **spec.model.fields)
 
 
-def network_of(spec: Spec) -> models.Network:
+def network_of(spec: Subject) -> models.Network:
     """A freshly initialised network for the spec, from PyTorch's default generator."""
     return models.build(model_of(spec), task_of(spec).signature, spec.width, spec.extra_width)
 
@@ -159,8 +160,40 @@ def _grids(profile: Profile, selection: Selection, source: str) -> Iterator[tupl
                 yield f"--task {name}", Grid(task=name), name
 
 
+def make_speed_plan(
+    profile: Profile, selection: Selection, specs: Sequence[Spec], *, source: str = "profile"
+) -> tuple[SpeedSpec, ...]:
+    """What to time: the step of every network that `specs` train, and the profile's own sweeps."""
+    timed: dict[str, SpeedSpec] = {}
+    fields = set(Subject.model_fields)
+    for spec in specs:
+        subject = {field: getattr(spec, field) for field in fields}
+        each = SpeedSpec(**subject, batch_size=1, measures=("step",))
+        timed[each.id] = each
+    for i, grid in enumerate(profile.speed):
+        place = f"{source}: speed.{i}"
+        if grid.task not in tasks.names():
+            raise unknown("task", grid.task, tasks.names(), f"{place}.task")
+        if selection.tasks and grid.task not in selection.tasks:
+            continue
+        for task in _instances(grid, grid.task, selection, place, []):
+            for choice in grid.models or profile.models or models.names():
+                model = _model(choice, place)
+                if selection.models and model.model_name() not in selection.models:
+                    continue
+                if model.supports(task.signature) is not None:
+                    continue
+                subject = _subject(profile, grid, task, model, place)
+                for batch_size in grid.batch_sizes:
+                    each = SpeedSpec(
+                        **subject, batch_size=batch_size, measures=("train", "forward", "step")
+                    )
+                    timed[each.id] = each
+    return tuple(timed.values())
+
+
 def _instances(
-    grid: Grid, name: str, selection: Selection, place: str, refused: list[str]
+    grid: Grid | SpeedGrid, name: str, selection: Selection, place: str, refused: list[str]
 ) -> Iterator[tasks.Task]:
     """The task at each length; a selected length that it can't have goes to `refused`."""
     cls = tasks.task_class(name)
@@ -203,11 +236,7 @@ def _specs(
     place: str,
 ) -> Iterator[Spec]:
     """A spec for each learning rate and seed."""
-    budget = grid.param_budget or profile.param_budget
-    try:
-        width, extra_width = models.fit_width(model, task.signature, budget)
-    except ValueError as error:
-        raise RequestError(f"{place}: {error}") from None
+    subject = _subject(profile, grid, task, model, place)
     settings = {
         **profile.training.model_dump(exclude_unset=True),
         **grid.training.model_dump(exclude_unset=True),
@@ -220,16 +249,26 @@ def _specs(
     for rate in rates if isinstance(rates, list) else [rates]:
         training = Training(learning_rate=rate, **settings)
         for seed in selection.seeds or grid.seeds or profile.seeds:
-            yield Spec(
-                task=Part(name=task.task_name(), fields=task.fields, version=task.version),
-                model=Part(name=model.model_name(), fields=model.fields, version=model.version),
-                param_budget=budget,
-                width=width,
-                extra_width=extra_width,
-                training=training,
-                seed=seed,
-                plugin_sha256=_plugin_hashes(type(task), type(model)),
-            )
+            yield Spec(**subject, training=training, seed=seed)
+
+
+def _subject(
+    profile: Profile, grid: Grid | SpeedGrid, task: tasks.Task, model: models.Model, place: str
+) -> dict[str, Any]:
+    """The fields of a `Subject`: the width is what meets the budget."""
+    budget = grid.param_budget or profile.param_budget
+    try:
+        width, extra_width = models.fit_width(model, task.signature, budget)
+    except ValueError as error:
+        raise RequestError(f"{place}: {error}") from None
+    return {
+        "task": Part(name=task.task_name(), fields=task.fields, version=task.version),
+        "model": Part(name=model.model_name(), fields=model.fields, version=model.version),
+        "param_budget": budget,
+        "width": width,
+        "extra_width": extra_width,
+        "plugin_sha256": _plugin_hashes(type(task), type(model)),
+    }
 
 
 def load_rates(path: Path) -> dict[str, dict[str, float]]:

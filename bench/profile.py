@@ -49,6 +49,18 @@ class Grid(Frozen):
     training: TrainingChoice = TrainingChoice()
 
 
+class SpeedGrid(Frozen):
+    """Networks whose training and inference are timed."""
+
+    task: str
+    task_fields: dict[str, Any] = {}
+    lengths: Annotated[list[int], Field(min_length=1)] | Literal["default", "smallest"] = "default"
+    batch_sizes: Annotated[list[Positive], Field(min_length=1)] = [1, 64]
+    """Sequences at once."""
+    models: Models | None = None
+    param_budget: Positive | None = None
+
+
 class Profile(Frozen):
     """How much is run."""
 
@@ -59,6 +71,8 @@ class Profile(Frozen):
     """Models of every grid that names none; by default all there are."""
     training: TrainingChoice
     grid: Annotated[list[Grid], Field(min_length=1)]
+    speed: list[SpeedGrid] = []
+    """What is timed beside the streaming step of every network that is trained."""
 
 
 def names() -> list[str]:
@@ -109,14 +123,14 @@ def _with_setting(content: dict[str, Any], setting: str) -> dict[str, Any]:
     except tomllib.TOMLDecodeError:
         value = text  # a bare word: --set learning_rate=tuned
     in_training = set(Training.model_fields)
-    in_profile = set(Profile.model_fields) - {"training", "grid"}
+    in_profile = set(Profile.model_fields) - {"training", "grid", "speed"}
     if key in in_training:
         content.setdefault("training", {})[key] = value
         for grid in content["grid"]:
             grid.get("training", {}).pop(key, None)
     elif key in in_profile:
         content[key] = value
-        for grid in content["grid"]:
+        for grid in content["grid"] + content.get("speed", []):
             grid.pop(key, None)
     else:
         raise unknown("key", key, in_training | in_profile, f"--set {setting}")
@@ -131,7 +145,7 @@ def _validated(content: dict[str, Any], place: str) -> Profile:
         raise _explained(first, place) from None
 
 
-_SCHEMAS = {"training": Training, "models": ModelChoice, "grid": Grid}
+_SCHEMAS = {"training": Training, "models": ModelChoice, "grid": Grid, "speed": SpeedGrid}
 
 
 def _explained(error: Any, place: str) -> RequestError:
@@ -139,18 +153,7 @@ def _explained(error: Any, place: str) -> RequestError:
     *parents, key = error["loc"] or ("",)
     where = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        schema = next(
-            (
-                schema
-                for part, schema in (
-                    ("training", Training),
-                    ("models", ModelChoice),
-                    ("grid", Grid),
-                )
-                if part in parents
-            ),
-            Profile,
-        )
+        schema = next((schema for part, schema in _SCHEMAS.items() if part in parents), Profile)
         return unknown("key", str(key), schema.model_fields, f"{place}: {where}")
     if error["type"] == "missing":
         return RequestError(f"{place}: {where} is missing")

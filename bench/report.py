@@ -21,12 +21,12 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from matplotlib.figure import Figure
 
-from bench import figures, tables
+from bench import cost, figures, tables
 from bench.spec import Spec
 from bench.stats import Horizon, wilson
-from bench.store import Damaged, Record
+from bench.store import Damaged, Record, SpeedRecord, YardstickRecord
 
-LATENCY_BUDGETS_US = (200.0, 1000.0, float("inf"))
+LATENCY_BUDGETS_US = (10.0, 20.0, float("inf"))
 """Columns of the table of choices."""
 TEMPLATES = Path(__file__).parent
 DPI = 160
@@ -48,6 +48,10 @@ class Source:
     """Task, model, reason."""
     damaged: Sequence[Damaged] = ()
     other_backends: Sequence[str] = ()
+    speed: Sequence[SpeedRecord] = ()
+    """Of planned networks, of one machine and backend."""
+    yardsticks: Sequence[YardstickRecord] = ()
+    """Of the same machine."""
 
 
 def write_report(folder: Path, source: Source) -> str:
@@ -58,14 +62,26 @@ def write_report(folder: Path, source: Source) -> str:
     runs = tables.runs_frame(source.specs, source.records, source.labels, source.thresholds)
     scores = tables.scores(runs)
     horizons = tables.horizons(runs)
-    cost = tables.cost(runs)
-    drawn = _figures(source, runs, scores, cost)
+    run_cost = tables.cost(runs)
+    timed = cost.frame(source.speed)
+    step_us = step_times(source.specs, timed)
+    reached = tables.reached_at_cost(runs, horizons, step_us)
+    drawn = {
+        **_figures(source, runs, scores, run_cost),
+        **_cost_figures(runs, timed, reached),
+    }
     written = {
         "horizons": tables.horizon_table(horizons),
-        "choice": tables.choice(runs, LATENCY_BUDGETS_US) if len(scores) else pd.DataFrame(),
+        "choice": tables.choice(runs, step_us, LATENCY_BUDGETS_US)
+        if len(scores)
+        else pd.DataFrame(),
         "scores": scores,
         "metrics": tables.metrics(source.records, source.labels),
-        "cost": cost,
+        "cost": run_cost,
+        "training_speed": cost.whole_sequences(timed, "train"),
+        "inference_speed": cost.whole_sequences(timed, "forward"),
+        "streaming": cost.streaming(timed),
+        "yardsticks": cost.yardstick_table(source.yardsticks),
         "settings": tables.settings(runs),
         "problems": tables.problems(runs, source.unsupported, source.damaged),
         "environment": tables.environment(source.records),
@@ -79,16 +95,67 @@ def write_report(folder: Path, source: Source) -> str:
         _write(folder / "figures" / f"{name}.svg", _image(figure, "svg"))
     _forget_old(folder / "figures", drawn, (".png", ".svg"))
 
-    page = _page(source, runs, horizons, written, drawn)
+    said = cost.headlines(timed) if len(timed) else []
+    page = _page(source, runs, horizons, written, drawn, said)
     _write(folder / "report.md", page)
     _write(folder / "report.html", html(page, f"Report: {source.profile_name}", folder))
-    return _summary(folder, source, runs, horizons)
+    return _summary(folder, source, runs, horizons, said)
+
+
+def step_times(specs: Sequence[Spec], timed: pd.DataFrame) -> dict[str, float]:
+    """Spec id → median microseconds of a step of one stream, where it was timed."""
+    if "step_ms" not in timed:
+        return {}
+    alone = timed[(timed["batch"] == 1) & timed["step_ms"].notna()]
+    by_network = dict(zip(alone["network"], 1e3 * alone["step_ms"], strict=True))
+    return {spec.id: by_network[spec.network] for spec in specs if spec.network in by_network}
+
+
+def _style(runs: pd.DataFrame, more: Sequence[str]) -> figures.Style:
+    return figures.styles(list(dict.fromkeys([*runs["model"], *more])))
+
+
+def _cost_figures(
+    runs: pd.DataFrame, timed: pd.DataFrame, reached: pd.DataFrame
+) -> dict[str, Figure]:
+    drawn: dict[str, Figure] = {}
+    style = _style(runs, timed["model"] if len(timed) else ())
+    for name, columns, axis_label in (
+        (
+            "throughput",
+            {"train_steps_per_s": "training", "forward_steps_per_s": "whole sequences"},
+            "steps read per second",
+        ),
+        (
+            "memory",
+            {"train_MB": "training", "forward_MB": "whole sequences"},
+            "peak memory (MB)",
+        ),
+    ):
+        frame = cost.by_length(timed, columns)
+        if len(frame) and (frame["value"] > 0).any():
+            frame = frame[frame["value"] > 0]
+            drawn[f"{name}_vs_length"] = figures.cost_against_length(
+                frame, "value", axis_label, style
+            )
+    steps = cost.steps_by_length(timed)
+    if len(steps):
+        again = {
+            f"{model}{cost.AGAIN}": {**look, "linestyle": (0, (1, 2)), "alpha": 0.6}
+            for model, look in style.items()
+        }
+        drawn["latency_vs_length"] = figures.cost_against_length(
+            steps, "value", "one step (µs)", {**style, **again}
+        )
+    if len(reached):
+        drawn["horizon_vs_cost"] = figures.horizon_against_cost(reached, style)
+    return drawn
 
 
 def _figures(
     source: Source, runs: pd.DataFrame, scores: pd.DataFrame, cost: pd.DataFrame
 ) -> dict[str, Figure]:
-    style = figures.styles(list(dict.fromkeys(runs["model"])))
+    style = _style(runs, ())
     drawn: dict[str, Figure] = {}
     if len(scores):
         known = runs.dropna(subset=["solved_at"])
@@ -98,7 +165,6 @@ def _figures(
             drawn["solved_vs_length"] = figures.solved_share(scores, style)
     for column, axis_label in (
         ("update_ms", "one training step (ms)"),
-        ("step_us", "one step of one stream (µs)"),
         ("answer_ms", "one sequence alone (ms)"),
     ):
         if len(cost) and cost[column].notna().any():
@@ -116,6 +182,7 @@ def _page(
     horizons: Mapping[tuple[str, str], Horizon],
     written: Mapping[str, pd.DataFrame],
     drawn: Mapping[str, Figure],
+    cost_headlines: Sequence[str],
 ) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -132,6 +199,9 @@ def _page(
         counts=Counter(runs["status"]),
         num_runs=len(runs),
         headlines=_headlines(horizons),
+        cost_headlines=cost_headlines,
+        timed_on=source.speed[0].machine if source.speed else None,
+        timed_backend=source.speed[0].backend.name if source.speed else None,
         num_seeds=num_seeds,
         all_solved=_all_solved(int(seeds.max())) if len(seeds) else None,
         table={name: markdown_table(table) for name, table in written.items()},
@@ -176,6 +246,7 @@ def _summary(
     source: Source,
     runs: pd.DataFrame,
     horizons: Mapping[tuple[str, str], Horizon],
+    cost_headlines: Sequence[str],
 ) -> str:
     counts = Counter(runs["status"])
     said = ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))
@@ -184,6 +255,8 @@ def _summary(
         table = tables.horizon_table(horizons).fillna("–")
         lines += ["Horizon: the largest T that at least half of the seeds solve", ""]
         lines += [table.to_string(index=False, justify="left"), ""]
+    if cost_headlines:
+        lines += [*cost_headlines, ""]
     reasons = runs[runs["status"].isin(("failed", "skipped"))]
     for (status, error), group in reasons.groupby(["status", "error"], sort=False):
         where = ", ".join(dict.fromkeys(group["task"]))
@@ -269,7 +342,7 @@ def _write(path: Path, content: bytes | str) -> None:
 
 def _forget_old(folder: Path, kept: Mapping[str, object], suffixes: tuple[str, ...]) -> None:
     """Remove figures of an earlier report that this one does not have."""
-    for path in folder.glob("*_vs_length.*"), folder.glob("learning_*.*"):
+    for path in folder.glob("*_vs_*.*"), folder.glob("learning_*.*"):
         for old in path:
             if old.suffix in suffixes and old.stem not in kept:
                 old.unlink()

@@ -9,9 +9,10 @@ from bench.backend import Backend, choose_device
 from bench.errors import RequestError
 from bench.estimate import Estimator
 from bench.execute import Job, Setup, make_record
-from bench.plan import Selection, load_plugin, make_plan, task_of
-from bench.spec import Spec
-from bench.store import Record, Store
+from bench.machine import fingerprint
+from bench.plan import Selection, load_plugin, make_plan, make_speed_plan, task_of
+from bench.spec import Spec, SpeedSpec
+from bench.store import Record, SpeedRecord, Store, YardstickRecord
 
 
 class Request:
@@ -22,19 +23,28 @@ class Request:
         *,
         results: Path,
         device: str = "auto",
+        threads: int = 1,
+        capture: bool = True,
         profile_name: str | None = None,
         settings: Sequence[str] = (),
         plugins: Sequence[Path] = (),
         selection: Selection,
     ) -> None:
         self.device = choose_device(device)
-        self.backend = Backend(device="cpu" if self.device == "cpu" else "cuda")
+        self.backend = Backend(
+            device="cpu" if self.device == "cpu" else "cuda",
+            threads=threads,
+            capture=capture and self.device != "cpu",
+        )
         self.profile_name = profile_name or ("quick" if self.device == "cpu" else "paper")
         self.profile = profile.load(self.profile_name, settings)
         self.plugins = tuple(path.resolve() for path in plugins)
         for path in self.plugins:
             load_plugin(path)
         self.plan = make_plan(self.profile, selection, source=self.profile_name)
+        self.speed_specs = make_speed_plan(
+            self.profile, selection, self.plan.specs, source=self.profile_name
+        )
         if results.exists() and not results.is_dir():
             raise RequestError(f"--results: {results} is not a folder")
         self.results = results
@@ -51,7 +61,10 @@ class Request:
 
     def read(self) -> None:
         """Read the records again."""
-        self.records, self.damaged = self.store.read_all()
+        self.records, damaged = self.store.read_all()
+        self.speed_records, damaged_speed = self.store.read_speed()
+        self.yardsticks, damaged_yardsticks = self.store.read_yardsticks()
+        self.damaged = damaged + damaged_speed + damaged_yardsticks
 
     def records_of(self, specs: Sequence[Spec], backend: Backend | None = None) -> list[Record]:
         """The records of these specs on one backend, in their order."""
@@ -68,6 +81,39 @@ class Request:
             for spec in specs
             if spec.id not in ended
         ]
+
+    def speed_jobs(self) -> list[SpeedSpec]:
+        """What has not been timed yet on this machine."""
+        slug = fingerprint().slug
+        ended = {
+            record.spec.id
+            for record in self.speed_records
+            if record.finished and record.backend == self.backend and record.machine.slug == slug
+        }
+        return [spec for spec in self.speed_specs if spec.id not in ended]
+
+    def speed_of_one_machine(self) -> list[SpeedRecord]:
+        """What is planned, from the one machine and backend with the most of these records.
+
+        Times of two machines don't belong in one table; between equals this machine is taken.
+        """
+        planned = {spec.id for spec in self.speed_specs}
+        by_machine: dict[tuple[bool, str, str], list[SpeedRecord]] = {}
+        here = fingerprint().slug
+        for record in self.speed_records:
+            if record.spec.id in planned:
+                slug = record.machine.slug
+                key = slug == here and record.backend == self.backend, record.backend.name, slug
+                by_machine.setdefault(key, []).append(record)
+        every = sorted(by_machine.items(), key=lambda entry: (len(entry[1]), entry[0]))
+        return every[-1][1] if every else []
+
+    def yardsticks_of_one_machine(self) -> list[YardstickRecord]:
+        """The comparisons of the machine whose times the report gives, in the order of making."""
+        timed = self.speed_of_one_machine()
+        slug = timed[0].machine.slug if timed else fingerprint().slug
+        here = [record for record in self.yardsticks if record.machine.slug == slug]
+        return sorted(here, key=lambda record: record.created)
 
     @property
     def setup(self) -> Setup:

@@ -8,6 +8,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 PROTOCOL = 1
 """Raised whenever the training loop gives other numbers for the same spec."""
+SPEED_PROTOCOL = 1
+"""Raised whenever something else is timed for the same spec, or something faster."""
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -48,8 +50,8 @@ class Part(Frozen):
     version: int
 
 
-class Spec(Frozen):
-    """What is trained, how and from which seed."""
+class Subject(Frozen):
+    """A network and the task it is sized for: what is trained, or timed."""
 
     task: Part
     model: Part
@@ -57,9 +59,6 @@ class Spec(Frozen):
     """Parameters asked for; None where the width was given."""
     width: int
     extra_width: int
-    training: Training
-    seed: int
-    protocol: int = PROTOCOL
     plugin_sha256: dict[str, str] = {}
     """SHA-256 of the file that defines the task or model, where it is a plug-in."""
 
@@ -75,12 +74,85 @@ class Spec(Frozen):
         return self.task.fields["length"]
 
     @property
+    def network(self) -> str:
+        """The same for whatever is done with the same network on the same task."""
+        content = {field: getattr(self, field) for field in Subject.model_fields}
+        return _digest(Subject.model_construct(**content))
+
+    @property
     def id(self) -> str:
         """The first 16 hexadecimal digits of the SHA-256 of the canonical JSON."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+        return _digest(self)
+
+
+def _digest(content: Frozen) -> str:
+    canonical = json.dumps(content.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+class Spec(Subject):
+    """What is trained, how and from which seed."""
+
+    training: Training
+    seed: int
+    protocol: int = PROTOCOL
 
     @property
     def name(self) -> str:
         """For people: `tcn on copy_memory, T=50, seed 0`."""
         return f"{self.model.name} on {self.task.name}, T={self.length}, seed {self.seed}"
+
+    @property
+    def place(self) -> str:
+        """Folder and name of its record, without the id: `copy_memory/tcn-T50-s0`."""
+        return f"{self.task.name}/{self.model.name}-T{self.length}-s{self.seed}"
+
+
+Measure = Literal["train", "forward", "step"]
+
+
+class SpeedSpec(Subject):
+    """What is timed, and how many sequences at once."""
+
+    batch_size: Positive
+    measures: tuple[Measure, ...]
+    """`train`: a training step; `forward`: a whole sequence at once; `step`: streaming."""
+    protocol: int = SPEED_PROTOCOL
+
+    @property
+    def name(self) -> str:
+        """For people: `tcn on copy_memory, T=50, batch 64`."""
+        return f"{self.model.name} on {self.task.name}, T={self.length}, batch {self.batch_size}"
+
+    @property
+    def place(self) -> str:
+        """Folder and name of its record, without the id: `copy_memory/tcn-T50-b64`."""
+        return f"{self.task.name}/{self.model.name}-T{self.length}-b{self.batch_size}"
+
+
+class Named(Frozen):
+    name: str
+    fields: dict[str, Any] = {}
+
+
+class Sized(Named):
+    width: int
+
+
+class Yardstick(Frozen):
+    """One comparison."""
+
+    name: str = Field(pattern=r"^[\w ,=.]+$")
+    kind: str
+    what: str
+    at_least: float | None = None
+    """Aim of the ratio, theirs over ours."""
+    at_most: float | None = None
+    task: Named
+    model: Sized
+    rival: str | None = None
+    """A model of ours of as many parameters, timed as well."""
+
+    def met(self, ratio: float) -> bool:
+        low = self.at_least is None or ratio >= self.at_least
+        return low and (self.at_most is None or ratio <= self.at_most)

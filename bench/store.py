@@ -1,17 +1,18 @@
 """Records on disk: one JSON file each, written whole or not at all."""
 
+import math
 import os
 import secrets
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from statistics import median
+from typing import Annotated, Literal, Protocol, TypeVar
 
 from pydantic import Field, ValidationError
 
 from bench.backend import Backend
 from bench.machine import Machine
-from bench.spec import Frozen, Spec
+from bench.spec import Frozen, Spec, SpeedSpec, Yardstick
 
 SCHEMA = 1
 """Raised whenever older records can no longer be read as they are."""
@@ -81,6 +82,8 @@ class Outcome(Frozen):
     """Allocated on the GPU; None on a CPU."""
     latency: Latency | None = None
     """None in records made without it."""
+    eager_because: str | None = None
+    """Why the training step was not replayed as a graph, where it should have been."""
 
     @property
     def score(self) -> MetricInfo:
@@ -97,6 +100,9 @@ class Outcome(Frozen):
         return None if self.solved_at is None else self.test_score >= self.solved_at
 
 
+UTC = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
+
+
 class Record(Frozen):
     """What one spec produced on one backend."""
 
@@ -109,13 +115,146 @@ class Record(Frozen):
     """Why it failed or was skipped, or how it diverged."""
     outcome: Outcome | None = None
     """There unless it failed or was skipped."""
-    created: str = Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")
-    """UTC."""
+    created: UTC
 
     @property
     def finished(self) -> bool:
         """Whether a bench need not run it again."""
         return self.status in ("ok", "diverged")
+
+    @property
+    def path(self) -> Path:
+        """Where it lies below the results: a training record counts whichever machine made it."""
+        return Path("runs", self.backend.name, f"{self.spec.place}-{self.spec.id}.json")
+
+
+class Times(Frozen):
+    """Seconds of one call after warm-up, each sample as it was taken."""
+
+    samples: Annotated[tuple[float, ...], Field(min_length=1)]
+
+    @property
+    def median(self) -> float:
+        return median(self.samples)
+
+    def percentile(self, percent: float) -> float:
+        """The sample below which `percent` of a hundred lie."""
+        ordered = sorted(self.samples)
+        return ordered[min(int(percent / 100 * len(ordered)), len(ordered) - 1)]
+
+
+class Work(Frozen):
+    """One way of calling a network: its times, operations and memory."""
+
+    times: Times
+    flops: int
+    """Floating-point operations of one call: products and sums of matrices and convolutions."""
+    memory_bytes: int | None = None
+    """The most that a call takes beyond what was there before; None: not measured."""
+
+
+class Streaming(Frozen):
+    """Sequences read a step at a time."""
+
+    step: Work
+    """A further step of every stream by the model's stepper."""
+    stepper: str
+    """Which stepper."""
+    state_bytes: int
+    """Of one stream."""
+    plain_step: Times
+    """The same by `forward` on a chunk of one step."""
+    prefill: Times
+    """A whole sequence in one pass, its state handed to a stepper, and one step more."""
+    window: Times | None
+    """The whole receptive field read again by `forward`; None: the field has no end."""
+    window_last: Times | None
+    """The same, asking for the last step alone."""
+
+
+class Speed(Frozen):
+    """What one network costs."""
+
+    label: str
+    """The model and what differs from its defaults."""
+    task_label: str
+    num_parameters: int
+    receptive_field: int | None
+    """None: without end."""
+    num_steps: int
+    """Steps of a sequence."""
+    peak_flops: float
+    """What the machine reached in the same process on one large matrix product, a second."""
+    train: Work | None = None
+    """Forward, backward and update of one batch."""
+    forward: Work | None = None
+    """A batch of whole sequences at once, without gradients."""
+    streaming: Streaming | None = None
+
+
+class SpeedRecord(Frozen):
+    """What one network costs on one machine."""
+
+    schema_version: Literal[1] = SCHEMA
+    spec: SpeedSpec
+    backend: Backend
+    machine: Machine
+    status: Literal["ok", "failed", "skipped"]
+    error: str | None = None
+    speed: Speed | None = None
+    """There unless it failed or was skipped."""
+    created: UTC
+
+    @property
+    def finished(self) -> bool:
+        return self.status == "ok"
+
+    @property
+    def path(self) -> Path:
+        """Where it lies below the results: it counts for its own machine alone."""
+        folder = Path("speed", self.backend.name, self.machine.slug)
+        return folder / f"{self.spec.place}-{self.spec.id}.json"
+
+
+class YardstickRecord(Frozen):
+    """How a comparison came out on one machine."""
+
+    schema_version: Literal[1] = SCHEMA
+    yardstick: Yardstick
+    backend: Backend
+    machine: Machine
+    status: Literal["ok", "skipped"]
+    error: str | None = None
+    times: dict[str, Times] = {}
+    """Ours first, theirs second, what else was timed after them; a sample a turn."""
+    created: UTC
+
+    @property
+    def ratio(self) -> float:
+        """Theirs over ours, the median over turns."""
+        ours, theirs = list(self.times)[:2]
+        return self.over_ours(theirs) if ours != theirs else math.nan
+
+    def over_ours(self, other: str) -> float:
+        ours = next(iter(self.times.values()))
+        pairs = zip(self.times[other].samples, ours.samples, strict=True)
+        return median(theirs / own for theirs, own in pairs)
+
+    @property
+    def path(self) -> Path:
+        folder = Path("yardsticks", self.backend.name, self.machine.slug)
+        return folder / f"{self.yardstick.name.replace(' ', '_')}.json"
+
+
+AnyRecord = TypeVar("AnyRecord", Record, SpeedRecord, YardstickRecord)
+
+
+class Stored(Protocol):
+    """What can be written: it knows its place below the results, and its JSON."""
+
+    @property
+    def path(self) -> Path: ...
+    def model_dump_json(self, *, indent: int | None = None) -> str: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,17 +269,12 @@ class Store:
     """The records below a results folder."""
 
     def __init__(self, root: Path) -> None:
-        self.runs = root / "runs"
+        self.root = root
         self.aside = root / "set-aside"
 
-    def path(self, spec: Spec, backend: Backend) -> Path:
-        """Where the record of a spec lies: `runs/BACKEND/TASK/MODEL-T50-s0-ID.json`."""
-        name = f"{spec.model.name}-T{spec.length}-s{spec.seed}-{spec.id}.json"
-        return self.runs / backend.name / spec.task.name / name
-
-    def write(self, record: Record) -> Path:
+    def write(self, record: Stored) -> Path:
         """Synced under a unique temporary name, then renamed: a reader meets it whole."""
-        path = self.path(record.spec, record.backend)
+        path = self.root / record.path
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
         try:
@@ -159,28 +293,38 @@ class Store:
             os.close(folder)
         return path
 
-    def read(self, path: Path) -> Record | Damaged:
+    def read(self, path: Path, kind: type[AnyRecord] = Record) -> AnyRecord | Damaged:
         """The record in a file, validated, or why it is none."""
         try:
-            record = Record.model_validate_json(path.read_bytes())
+            record = kind.model_validate_json(path.read_bytes())
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False)[0]
             place = ".".join(map(str, first["loc"]))
             return Damaged(path=path, reason=f"{place}: {first['msg']}" if place else first["msg"])
         except OSError as error:
             return Damaged(path=path, reason=error.strerror or str(error))
-        if path != self.path(record.spec, record.backend):
+        if path != self.root / record.path:
             return Damaged(path=path, reason="its name or folder does not fit what it holds")
         return record
 
-    def _paths(self) -> Iterator[Path]:
-        yield from sorted(self.runs.rglob("*.json"))
-
     def read_all(self) -> tuple[list[Record], list[Damaged]]:
-        """Every record, and every file that is none."""
+        """Every training record, and every file among them that is none."""
+        return self._read_below("runs", Record)
+
+    def read_speed(self) -> tuple[list[SpeedRecord], list[Damaged]]:
+        """Every speed record of whatever machine, and every file among them that is none."""
+        return self._read_below("speed", SpeedRecord)
+
+    def read_yardsticks(self) -> tuple[list[YardstickRecord], list[Damaged]]:
+        """Every comparison of whatever machine, and every file among them that is none."""
+        return self._read_below("yardsticks", YardstickRecord)
+
+    def _read_below(
+        self, folder: str, kind: type[AnyRecord]
+    ) -> tuple[list[AnyRecord], list[Damaged]]:
         records, damaged = [], []
-        for path in self._paths():
-            found = self.read(path)
+        for path in sorted((self.root / folder).rglob("*.json")):
+            found = self.read(path, kind)
             (damaged if isinstance(found, Damaged) else records).append(found)
         return records, damaged
 

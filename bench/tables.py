@@ -209,13 +209,48 @@ def cost(runs: pd.DataFrame) -> pd.DataFrame:
         "update_ms": "step_ms",
         "run_s": "total_s",
         "answer_ms": "latency_ms",
-        "step_us": "latency_us",
+        "plain_step_us": "latency_us",
     }
     for column in columns.values():
         made = made.assign(**{column: pd.to_numeric(made[column])})
     table = made.groupby(["task", "T", "model"], sort=False)[list(columns.values())].median()
     table.columns = list(columns)
     return _by_length(table.reset_index())
+
+
+def reached_at_cost(
+    runs: pd.DataFrame,
+    found: Mapping[tuple[str, str], Horizon],
+    step_us: Mapping[str, float],
+) -> pd.DataFrame:
+    """A row a task, model and cost: the horizon and what the network that reaches it costs.
+
+    Where nothing was solved, the cost is that of the shortest T tested.
+    """
+    rows = []
+    for (task, model), reached in found.items():
+        length = reached.shortest if reached.length is None else reached.length
+        mark = "<" if reached.length is None else "≥" if reached.at_least else "="
+        at = runs[(runs["task"] == task) & (runs["model"] == model) & (runs["T"] == length)]
+        costs = {
+            "one training run (s)": pd.to_numeric(at["total_s"]).median(),
+            "one step of a stream (µs)": at["id"].map(step_us).astype(float).median(),
+        }
+        rows += [
+            {
+                "task": task,
+                "model": model,
+                "horizon": length,
+                "mark": mark,
+                "cost": cost,
+                "value": value,
+            }
+            for cost, value in costs.items()
+            if value > 0
+        ]
+    return (
+        pd.DataFrame(rows).sort_values(["task", "cost"], kind="stable") if rows else pd.DataFrame()
+    )
 
 
 def settings(runs: pd.DataFrame) -> pd.DataFrame:
@@ -249,15 +284,20 @@ def _each(column: pd.Series) -> str:
     )
 
 
-def choice(runs: pd.DataFrame, budgets_us: Sequence[float]) -> pd.DataFrame:
-    """Given T and a latency budget a step: the model to pick.
+def choice(
+    runs: pd.DataFrame, step_us: Mapping[str, float], budgets_us: Sequence[float]
+) -> pd.DataFrame:
+    """Given T and a latency budget a step: the model to pick. `step_us`: spec id → one step.
 
-    Of the models that at least half of the seeds solve the task with, and whose median step fits
-    the budget, the one that most seeds solve it with; between equals the fastest. Lengths in a
-    row with the same picks are drawn together.
+    Of the models that at least half of the seeds solve the task with, and whose step fits the
+    budget, the one that most seeds solve it with; between equals the fastest. Lengths in a row with
+    the same picks are drawn together. Without any times there are no budgets.
     """
     made = counted(runs)
     made = made[made["solved_at"].notna()]
+    made = made.assign(step_us=made["id"].map(step_us).astype(float))
+    if not step_us:
+        budgets_us = [budget for budget in budgets_us if budget == float("inf")]
     rows: list[dict[str, object]] = []
     for task, group in made.groupby("task", sort=False):
         previous: tuple | None = None
@@ -293,8 +333,9 @@ def _pick(runs: pd.DataFrame, budget_us: float) -> str:
     candidates = []
     for model, group in runs.groupby("model", sort=False):
         share = (group["solved"] == True).mean()  # noqa: E712
-        latency = pd.to_numeric(group["latency_us"]).median()
+        latency = group["step_us"].median()
         fits = budget_us == float("inf") or latency <= budget_us
+        latency = float("inf") if pd.isna(latency) else latency
         if share >= 0.5 and fits:
             candidates.append((-share, latency, str(model)))
     return min(candidates)[2] if candidates else "none of these"

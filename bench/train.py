@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from statistics import median
 from typing import Literal
 
 import torch
@@ -17,13 +18,15 @@ from torch import Tensor, nn
 from bench.backend import forget_peak_memory, peak_memory_bytes, synchronize
 from bench.plan import label, model_of, network_of, task_of
 from bench.spec import Spec, Training
-from bench.speed import latency
 from bench.stats import wilson
-from bench.store import CurvePoint, MetricInfo, Outcome
+from bench.store import CurvePoint, Latency, MetricInfo, Outcome
+from bench.update import Updater, outputs
 from models import num_parameters
 from tasks import Batch, Task
 
 EVALUATION_BATCH = 250
+NUM_TIMED_SEQUENCES = 5
+NUM_TIMED_STEPS = 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,14 +46,21 @@ class Fit:
     curve: list[CurvePoint]
     best_step: int
     best_weights: dict[str, Tensor]
+    eager_because: str | None = None
     stopped: Literal["solved", "budget", "diverged"] = "budget"
     train_seconds: float = 0.0
 
 
 def train(
-    spec: Spec, device: str, on_progress: Callable[[Progress], None] = lambda progress: None
+    spec: Spec,
+    device: str,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    *,
+    capture: bool = False,
 ) -> Outcome:
     """Train and test the network of a spec on `device` (`cpu`, `cuda:0`, …).
+
+    With `capture`, on a GPU, the training step is replayed as a graph where that can be done.
 
     Raises whatever the task or the model raises; NaN and Inf are an outcome.
     """
@@ -61,7 +71,7 @@ def train(
     with torch.random.fork_rng(devices=[device] if device != "cpu" else []):
         torch.manual_seed(_weights_seed(spec))
         network = network_of(spec).to(device)
-        fit = _fit(network, task, spec, device, begin, on_progress)
+        fit = _fit(network, task, spec, device, capture, begin, on_progress)
         network.load_state_dict(fit.best_weights)
         test = evaluate(network, task, task.evaluation("test", spec.seed, EVALUATION_BATCH), device)
         example = next(task.evaluation("validation", spec.seed, 1))
@@ -92,7 +102,8 @@ def train(
         train_seconds=fit.train_seconds,
         total_seconds=seconds,
         peak_memory_bytes=peak_memory_bytes(device),
-        latency=latency(
+        eager_because=fit.eager_because,
+        latency=_latency(
             network, example.x, last_only=task.signature.per == "sequence", device=device
         ),
     )
@@ -103,17 +114,22 @@ def _fit(
     task: Task,
     spec: Spec,
     device: str,
+    capture: bool,
     begin: float,
     on_progress: Callable[[Progress], None],
 ) -> Fit:
     """Train until clearly solved (where the spec says so), diverged or out of budget."""
     training = spec.training
     score = task.objective.score
-    optimizer = _optimizer(network, training)
-    schedule = _schedule(optimizer, training)
     generator = task.generator("train", spec.seed, device)
+    take_step = Updater(network, task, training, generator, capture)
     validation = list(_first(task.evaluation("validation", spec.seed, EVALUATION_BATCH), training))
-    fit = Fit(curve=[], best_step=0, best_weights=_weights(network))
+    fit = Fit(
+        curve=[],
+        best_step=0,
+        best_weights=_weights(network),
+        eager_because=take_step.eager_because,
+    )
     best = (-math.inf, -math.inf)
     times_solved = 0
     step, train_loss = 0, None
@@ -149,36 +165,11 @@ def _fit(
         synchronize(device)
         start = time.perf_counter()
         network.train()
-        total_loss = torch.zeros((), device=device)
         for _ in range(num_updates):
-            batch = task.sample(training.batch_size, generator, "train")
-            total_loss += update(network, optimizer, task, batch, training.clip_norm)
-            schedule.step()
-        train_loss = _finite(total_loss.item() / num_updates)  # waits for the device
+            take_step()
+        train_loss = _finite(take_step.mean_loss())  # waits for the device
         fit.train_seconds += time.perf_counter() - start
         step += num_updates
-
-
-def outputs(network: nn.Module, task: Task, batch: Batch) -> Tensor:
-    """What the objective reads: (B, T, O), or (B, 1, O) for a task read once a sequence."""
-    return network(batch.x, last_only=task.signature.per == "sequence")[0]
-
-
-def update(
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    task: Task,
-    batch: Batch,
-    clip_norm: float | None,
-) -> Tensor:
-    """One training step; the loss as a detached scalar on the device, not yet waited for."""
-    optimizer.zero_grad()
-    loss = task.objective.loss(outputs(network, task, batch), batch)
-    loss.backward()
-    if clip_norm is not None:
-        torch.nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
-    optimizer.step()
-    return loss.detach()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,24 +215,6 @@ def _first(batches: Iterator[Batch], training: Training) -> Iterator[Batch]:
         left -= len(batch)
 
 
-def _optimizer(network: nn.Module, training: Training) -> torch.optim.Optimizer:
-    kinds = {"adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop, "sgd": torch.optim.SGD}
-    return kinds[training.optimizer](network.parameters(), lr=training.learning_rate)
-
-
-def _schedule(
-    optimizer: torch.optim.Optimizer, training: Training
-) -> torch.optim.lr_scheduler.LRScheduler:
-    """The rate as it is, then in a line towards zero over the cooldown."""
-    cooldown_steps = training.cooldown * training.max_steps
-
-    def factor(step: int) -> float:
-        left = training.max_steps - step
-        return left / cooldown_steps if left < cooldown_steps else 1.0
-
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-
-
 def _weights(network: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in network.state_dict().items()}
 
@@ -254,3 +227,32 @@ def _weights_seed(spec: Spec) -> int:
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
+
+
+@torch.inference_mode()
+def _latency(network: nn.Module, x: Tensor, *, last_only: bool, device: str) -> Latency:
+    """Medians, after warm-up, for the first sequence of `x`, (B, T) ids or (B, T, I) reals.
+
+    A step is `network(x_t, state)`, the state being that of the whole sequence.
+    """
+    network.eval()
+    one = x[:1].to(device)
+    x_t = one[:, -1:]
+    _, state = network(one)
+    return Latency(
+        sequence_ms=1e3
+        * _median_s(lambda: network(one, last_only=last_only), NUM_TIMED_SEQUENCES, device),
+        step_us=1e6 * _median_s(lambda: network(x_t, state), NUM_TIMED_STEPS, device),
+    )
+
+
+def _median_s(call: Callable[[], object], repeats: int, device: str) -> float:
+    samples = []
+    for i in range(repeats + 2):
+        synchronize(device)
+        start = time.perf_counter()
+        call()
+        synchronize(device)
+        if i >= 2:  # the first two warm up
+            samples.append(time.perf_counter() - start)
+    return median(samples)

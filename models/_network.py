@@ -3,6 +3,7 @@
 Shape letters: B sequences, T steps, I inputs, O outputs.
 """
 
+import contextlib
 from functools import lru_cache
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models._contract import Core, Model, Signature
-from models._stepper import CompiledStepper, Stepper, TorchStepper, can_compile
+from models._stepper import CapturedStepper, CompiledStepper, Stepper, TorchStepper, can_compile
 
 BUDGET_TOLERANCE = 0.03
 MOST_WIDTH = 2**20
@@ -52,13 +53,16 @@ class Network(nn.Module):
     def stepper(self, batch_size: int = 1, *, compiled: bool = True) -> Stepper:
         """A snapshot that reads one step of `batch_size` streams at a time, equal to forward.
 
-        On the CPU a compiled kernel where there is one, elsewhere (or without `compiled`) forward
-        itself.
+        On the CPU a compiled kernel, on a GPU a captured graph, where there is one; elsewhere, or
+        without `compiled`, forward itself.
         """
         if compiled and can_compile(self):
             kernel = self.core.kernel(self.head, batch_size)
             if kernel is not None:
                 return CompiledStepper(self, kernel, batch_size)
+        if compiled and self.head.weight.is_cuda:
+            with contextlib.suppress(ValueError, RuntimeError):
+                return CapturedStepper(self, batch_size)
         return TorchStepper(self, batch_size)
 
 

@@ -4,8 +4,20 @@ from typing import Any
 
 from bench.backend import Backend
 from bench.machine import Machine
-from bench.spec import Part, Spec, Training
-from bench.store import CurvePoint, Latency, MetricInfo, Outcome, Record
+from bench.spec import Named, Part, Sized, Spec, SpeedSpec, Subject, Training, Yardstick
+from bench.store import (
+    CurvePoint,
+    Latency,
+    MetricInfo,
+    Outcome,
+    Record,
+    Speed,
+    SpeedRecord,
+    Streaming,
+    Times,
+    Work,
+    YardstickRecord,
+)
 
 BACKEND = Backend(device="cpu")
 MACHINE = Machine(
@@ -91,3 +103,78 @@ def record(of: Spec, score: float | None = 1.0, **changes: Any) -> Record:
     if score is None:
         content |= {"status": "failed", "error": "RuntimeError: out of luck (task.py:1)"}
     return Record.model_validate({**content, **changes})
+
+
+def times(*ms: float) -> Times:
+    return Times(samples=tuple(1e-3 * sample for sample in ms))
+
+
+def speed_record(
+    model: str = "tcn",
+    length: int = 10,
+    *,
+    batch_size: int = 1,
+    train_ms: float | None = None,
+    step_ms: float | None = None,
+    receptive_field: int | None = None,
+    machine: Machine = MACHINE,
+    **changes: Any,
+) -> SpeedRecord:
+    """A network that was timed so; what is None was not asked for."""
+    of = spec(model=model, length=length)
+    subject = {field: getattr(of, field) for field in Subject.model_fields}
+    measures = (["train", "forward"] if train_ms else []) + (["step"] if step_ms else [])
+    streaming = None
+    if step_ms:
+        window = times(100 * step_ms) if receptive_field else None
+        streaming = Streaming(
+            step=Work(times=times(0.9 * step_ms, step_ms, 1.5 * step_ms), flops=1000),
+            stepper="CompiledStepper",
+            state_bytes=400,
+            plain_step=times(5 * step_ms),
+            prefill=times(10 * step_ms),
+            window=window,
+            window_last=window,
+        )
+    whole = Work(times=times(train_ms), flops=10**6, memory_bytes=10**7) if train_ms else None
+    speed = Speed(
+        label=model,
+        task_label="copy_memory",
+        num_parameters=12_400,
+        receptive_field=receptive_field,
+        num_steps=length + 20,
+        peak_flops=1e9,
+        train=whole,
+        forward=whole,
+        streaming=streaming,
+    )
+    return SpeedRecord(
+        spec=SpeedSpec(**subject, batch_size=batch_size, measures=tuple(measures)),  # pyright: ignore
+        backend=BACKEND,
+        machine=machine,
+        created="2026-01-02T03:04:05Z",
+        **{"status": "ok", "speed": speed, **changes},
+    )
+
+
+def yardstick_record(ours_us: float = 2.0, theirs_us: float = 5.0) -> YardstickRecord:
+    yardstick = Yardstick(
+        name="step of a snail",
+        kind="cell",
+        what="made up",
+        at_least=2.0,
+        task=Named(name="copy_memory"),
+        model=Sized(name="tcn", width=10),
+    )
+    return YardstickRecord(
+        yardstick=yardstick,
+        backend=BACKEND,
+        machine=MACHINE,
+        status="ok",
+        times={
+            "our stepper": times(1e-3 * ours_us, 1e-3 * ours_us),
+            "theirs": times(1e-3 * theirs_us, 1e-3 * theirs_us),
+            "another": times(4e-3 * ours_us, 4e-3 * ours_us),
+        },
+        created="2026-01-02T03:04:05Z",
+    )

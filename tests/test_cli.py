@@ -112,13 +112,13 @@ def test_a_bench_runs_once_and_goes_on(
 ) -> None:
     results = tmp_path / "results"
     selected = selectors(profile, results)
-    assert main(["run", *selected, "--length", "3"]) == 0
+    assert main(["run", "--no-speed", *selected, "--length", "3"]) == 0
     first = {path: path.stat().st_mtime_ns for path in results.rglob("runs/**/*.json")}
     assert len(first) == 4
     assert main(["plan", *selected]) == 0
     assert "8 runs, 4 already there" in capsys.readouterr().out
 
-    assert main(["run", *selected, "--workers", "1"]) == 0
+    assert main(["run", "--no-speed", *selected, "--workers", "1"]) == 0
     assert len(records(results)) == 8
     for path, written in first.items():
         assert path.stat().st_mtime_ns == written  # none was made again
@@ -126,7 +126,7 @@ def test_a_bench_runs_once_and_goes_on(
     assert "Horizon" in said.out
     assert (results / "report.html").exists()
 
-    assert main(["run", *selected]) == 0
+    assert main(["run", "--no-speed", *selected]) == 0
     assert "nothing to do" in capsys.readouterr().err
     some_id = next(iter(records(results)))
     assert main(["show", some_id[:8], "--results", str(results)]) == 0
@@ -142,7 +142,7 @@ def test_the_number_of_workers_changes_nothing(profile: str, tmp_path: Path) -> 
             "--workers",
             workers,
         ]
-        assert main(["run", *selected]) == 0
+        assert main(["run", "--no-speed", *selected]) == 0
         found.append({key: without_times(record) for key, record in records(results).items()})
     assert found[0] == found[1]
     assert len(found[0]) == 8
@@ -154,7 +154,22 @@ def test_a_length_that_is_not_listed_is_run(profile: str, tmp_path: Path) -> Non
         "--length",
         "7",
     ]
-    assert main(["run", *selected, "--model", "rnn", "--seed", "5", "--set", "max_steps=2"]) == 0
+    assert (
+        main(
+            [
+                "run",
+                "--no-speed",
+                *selected,
+                "--model",
+                "rnn",
+                "--seed",
+                "5",
+                "--set",
+                "max_steps=2",
+            ]
+        )
+        == 0
+    )
     (record,) = records(tmp_path).values()
     spec = record.spec
     assert (spec.length, spec.model.name, spec.seed, spec.training.max_steps) == (7, "rnn", 5, 2)
@@ -164,7 +179,7 @@ def test_no_time_starts_no_run(
     profile: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     selected = selectors(profile, tmp_path / "results")
-    assert main(["run", *selected, "--time-limit", "0"]) == 0
+    assert main(["run", "--no-speed", *selected, "--time-limit", "0"]) == 0
     assert "8 left, the same command goes on" in capsys.readouterr().err
     assert not records(tmp_path / "results")
 
@@ -174,13 +189,13 @@ def test_a_damaged_record_is_set_aside_and_made_again(
 ) -> None:
     results = tmp_path / "results"
     selected = [*selectors(profile, results), "--length", "3"]
-    assert main(["run", *selected]) == 0
+    assert main(["run", "--no-speed", *selected]) == 0
     path = next(iter(results.rglob("runs/**/*.json")))
     path.write_text('{"half": ')
     assert main(["report", *selected]) == 0
     assert f"warning: {path} is no record" in capsys.readouterr().err
     assert path.read_text() == '{"half": '
-    assert main(["run", *selected]) == 0
+    assert main(["run", "--no-speed", *selected]) == 0
     assert "set aside" in capsys.readouterr().err
     assert len(records(results)) == 4
     (aside,) = (results / "set-aside").iterdir()
@@ -217,6 +232,7 @@ def test_a_killed_bench_goes_on_where_it_stopped(slow_profile: str, tmp_path: Pa
     results = tmp_path / "results"
     arguments = [
         "run",
+        "--no-speed",
         *selectors(slow_profile, results),
         "--workers",
         "1",
@@ -235,7 +251,7 @@ def test_a_killed_bench_goes_on_where_it_stopped(slow_profile: str, tmp_path: Pa
 
 def test_ctrl_c_says_how_to_go_on(slow_profile: str, tmp_path: Path) -> None:
     results = tmp_path / "results"
-    bench = start("run", *selectors(slow_profile, results))
+    bench = start("run", "--no-speed", *selectors(slow_profile, results))
     wait_for_records(results, 1)
     os.killpg(bench.pid, signal.SIGINT)
     _, error = bench.communicate(timeout=60)
@@ -290,7 +306,7 @@ def test_a_run_that_fails_takes_no_other_with_it(
         "rnn",
     ]
     tasks = ["--task", "trouble_0", "--task", "copy_memory", "--length", "3"]
-    assert main(["run", *selected, *tasks, "--plugin", str(plugin)]) == 1
+    assert main(["run", "--no-speed", *selected, *tasks, "--plugin", str(plugin)]) == 1
     found = records(results).values()
     assert {(r.spec.task.name, r.status) for r in found} == {
         ("trouble_0", status),
@@ -315,6 +331,7 @@ def test_data_that_can_not_be_had_are_skipped(
     results = tmp_path / "results"
     arguments = [
         "run",
+        "--no-speed",
         *selectors("smoke", results),
         "--model",
         "rnn",
@@ -352,7 +369,7 @@ def test_json_of_a_record_is_plain(profile: str, tmp_path: Path) -> None:
         "--seed",
         "0",
     ]
-    assert main(["run", *selected, "--model", "rnn"]) == 0
+    assert main(["run", "--no-speed", *selected, "--model", "rnn"]) == 0
     (path,) = tmp_path.rglob("runs/**/*.json")
     text = path.read_text()
     assert "NaN" not in text
@@ -384,3 +401,25 @@ def test_fetch_says_what_is_ready_and_what_is_not(
     assert len(attempts) == 1  # the same files are not looked for twice
     monkeypatch.setattr(_mnist, "mnist_files", dict)
     assert main(["fetch"]) == 0
+
+
+def test_timing_by_itself_goes_on_where_it_stopped(
+    profile: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open(profile, "a") as file:
+        file.write('\n[[speed]]\ntask = "copy_memory"\nlengths = [3]\nbatch_sizes = [2]\n')
+    results = tmp_path / "results"
+    selected = [*selectors(profile, results), "--model", "rnn", "--length", "3"]
+    assert main(["speed", *selected]) == 0
+    said = capsys.readouterr()
+    assert "timing: 2 networks, 0 already there" in said.err
+    assert "rnn on copy_memory, T=3, batch 2: " in said.err
+    assert not list(results.rglob("runs/**/*.json"))
+    assert (results / "tables" / "training_speed.csv").read_text().count("\n") == 2
+    found, damaged = Store(results).read_speed()
+    assert (len(found), damaged) == (2, [])
+    assert main(["speed", *selected]) == 0
+    assert "timing: 2 networks, 2 already there" in capsys.readouterr().err
+    some_id = found[0].spec.id
+    assert main(["show", some_id[:8], "--results", str(results)]) == 0
+    assert json.loads(capsys.readouterr().out)["spec"]["batch_size"] == found[0].spec.batch_size

@@ -32,6 +32,7 @@ def run(tmp_path: Path, *arguments: str) -> list:
         main(
             [
                 "run",
+                "--no-speed",
                 *selectors("quick", results),
                 *settings,
                 *arguments,
@@ -80,6 +81,7 @@ def test_a_profile_with_a_star_finds_them_by_itself(files: dict[str, Path], tmp_
         main(
             [
                 "run",
+                "--no-speed",
                 *selectors("smoke", results),
                 *paths,
                 *selected,

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from bench import tables
+from bench import cost, tables
 from bench.plan import task_of
-from bench.report import LATENCY_BUDGETS_US, markdown_table
+from bench.report import LATENCY_BUDGETS_US, markdown_table, step_times
 from bench.store import Store
 
 ROOT = Path(__file__).parent.parent
@@ -30,7 +30,12 @@ def test_the_committed_choice_follows_from_the_committed_records() -> None:
     assert len(labels) == len(records)
     thresholds = {r.spec.id: task_of(r.spec).solved for r in records}
     runs = tables.runs_frame([r.spec for r in records], records, labels, thresholds)
-    again = markdown_table(tables.choice(runs, LATENCY_BUDGETS_US))
+    speed, damaged = Store(REFERENCE).read_speed()
+    assert not damaged
+    assert len({(r.machine.slug, r.backend) for r in speed}) == 1
+    step_us = step_times([r.spec for r in records], cost.frame(speed))
+    assert set(step_us) == {r.spec.id for r in records}
+    again = markdown_table(tables.choice(runs, step_us, LATENCY_BUDGETS_US))
     committed = (REFERENCE / "tables" / "choice.md").read_text().strip()
     assert sorted(again.splitlines()) == sorted(committed.splitlines())
 

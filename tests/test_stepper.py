@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import models
 from models import Network
-from models._stepper import CompiledStepper, TorchStepper, tensors
+from models._stepper import CapturedStepper, CompiledStepper, TorchStepper, tensors
 from tests.test_models import REALS, TOKENS, Signature, sequences
 
 NAMES = ("gru", "lstm", "rnn", "tcn")
@@ -73,12 +73,52 @@ def test_stepping_is_forward(
     close(torch.stack(ys, 1), expected[:, :5], dtype)
 
 
+@given(
+    configuration=configurations(),
+    signature=st.sampled_from([TOKENS, REALS]),
+    batch_size=st.integers(1, 3),
+    prefill=st.integers(0, 40),
+)
+@settings(deadline=None, max_examples=60)
+def test_stepping_on_fixed_buffers_is_forward(
+    configuration: tuple[str, dict[str, Any]], signature: Signature, batch_size: int, prefill: int
+) -> None:
+    name, how = configuration
+    net = network(name, signature, torch.float64, 1, **how)
+    x = sequences(signature, batch_size, prefill + 45)
+    x = x if signature.input == "token" else x.double()
+    expected = net(x)[0].detach()
+    stepper = CapturedStepper(net, batch_size)
+    if prefill:
+        stepper.load(net(x[:, :prefill])[1])
+    first = [stepper(x_t) for x_t in x[:, prefill : prefill + 20].unbind(1)]
+    y, _ = net(x[:, prefill + 20 :], stepper.state())
+    close(torch.cat([torch.stack(first, 1), y.detach()], 1), expected[:, prefill:], torch.float64)
+    stepper.reset()
+    close(stepper(x[:, 0]), expected[:, 0], torch.float64)
+
+
+def test_buffers_of_another_kind_are_refused() -> None:
+    net = network("rnn", REALS, torch.float32, 0, width=4)
+    forward = net.core.forward
+
+    def grows(x_BTI: torch.Tensor, state: Any = None, *, last_only: bool = False) -> Any:
+        y, new = forward(x_BTI, None if state is None else state[0], last_only=last_only)
+        seen = x_BTI if state is None else torch.cat([state[1], x_BTI], 1)
+        return y, (new, seen)
+
+    net.core.forward = grows
+    with pytest.raises(ValueError, match="keep its size"):
+        CapturedStepper(net, 1)
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_a_state_goes_from_stepper_to_forward_and_on(name: str) -> None:
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_state_goes_from_stepper_to_forward_and_on(name: str, compiled: bool) -> None:
     for steps in (1, 3, 50):
         net = network(name, REALS, torch.float64, 2, width=5)
         x = sequences(REALS, 2, steps + 20)
-        stepper = net.stepper(2)
+        stepper = net.stepper(2, compiled=compiled)
         for x_t in x[:, :steps].unbind(1):
             stepper(x_t)
         y, _ = net(x[:, steps:], stepper.state())

@@ -5,12 +5,14 @@ from typing import Any
 import pytest
 import torch
 
+import bench.update
 import models
 import tasks
 from bench import train as loop
 from bench.plan import network_of, task_of
 from bench.spec import Part, Spec, Training
-from bench.train import Progress, evaluate, train, update
+from bench.train import Progress, evaluate, train
+from bench.update import Updater, update
 
 
 def tiny(
@@ -53,13 +55,12 @@ def test_training_leaves_the_global_generator_alone() -> None:
 
 def test_every_model_meets_the_same_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, list] = {}
-    original = loop.update
 
     def spy(network, optimizer, task, batch, clip_norm):
         seen[model].append(batch.x.clone())
-        return original(network, optimizer, task, batch, clip_norm)
+        return update(network, optimizer, task, batch, clip_norm)
 
-    monkeypatch.setattr(loop, "update", spy)
+    monkeypatch.setattr(bench.update, "update", spy)
     for model in ("tcn", "rnn"):
         seen[model] = []
         train(tiny(model=model), "cpu")
@@ -162,16 +163,40 @@ def test_gradients_are_clipped_after_the_backward_pass() -> None:
 
 
 def test_the_rate_falls_in_a_line_at_the_end() -> None:
-    parameter = torch.nn.Parameter(torch.zeros(1))
-    training = tiny(max_steps=10, cooldown=0.4, learning_rate=1.0).training
-    optimizer = torch.optim.SGD([parameter], lr=training.learning_rate)
-    schedule = loop._schedule(optimizer, training)
+    spec = tiny(max_steps=10, cooldown=0.4, learning_rate=1.0, optimizer="sgd")
+    task, network = task_of(spec), network_of(spec)
+    take_step = Updater(network, task, spec.training, task.generator("train", 0))
     rates = []
     for _ in range(10):
-        rates.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        schedule.step()
+        take_step()
+        rates.append(take_step.optimizer.param_groups[0]["lr"])
     assert rates == pytest.approx([1, 1, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25])
+
+
+def test_a_step_by_the_updater_is_a_step_by_hand() -> None:
+    spec = tiny("adding", max_steps=3)
+    task = task_of(spec)
+    torch.manual_seed(0)
+    network, bare = network_of(spec), network_of(spec)
+    bare.load_state_dict(network.state_dict())
+    take_step = Updater(network, task, spec.training, task.generator("train", 0), capture=False)
+    assert not take_step.captured
+    generator, losses = task.generator("train", 0), []
+    optimizer = torch.optim.Adam(bare.parameters(), lr=spec.training.learning_rate)
+    for step in range(3):
+        take_step()
+        for group in optimizer.param_groups:  # the cooldown: the last 0.9 of a step
+            group["lr"] = spec.training.learning_rate * min(1.0, (3 - step) / 0.9)
+        optimizer.zero_grad()
+        batch = task.sample(spec.training.batch_size, generator, "train")
+        loss = task.objective.loss(bare(batch.x, last_only=True)[0], batch)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(bare.parameters(), 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+    assert take_step.mean_loss() == pytest.approx(sum(losses) / 3)
+    for ours, theirs in zip(network.parameters(), bare.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
 
 
 def test_evaluation_is_a_mean_over_sequences_whatever_the_batches() -> None:

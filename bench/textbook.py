@@ -1,0 +1,81 @@
+"""The textbook's temporal convolutional network: what ours is measured beside.
+
+Every convolution pads both sides, runs over all of it and cuts off the end, channels first, as in
+the code released with Bai, Kolter & Koltun 2018 (arXiv:1803.01271) and in most courses. The same
+function as `models.tcn`, tested; nothing but yardsticks uses it.
+
+Shape letters: B sequences, C channels, T steps.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+
+from models import Network
+
+
+class TextbookConv(nn.Module):
+    """Weight-normalised, dilated, padded at both ends, cut at the later one."""
+
+    def __init__(self, num_inputs: int, num_outputs: int, kernel_size: int, dilation: int) -> None:
+        super().__init__()
+        self.surplus = (kernel_size - 1) * dilation
+        self.conv = weight_norm(
+            nn.Conv1d(num_inputs, num_outputs, kernel_size, padding=self.surplus, dilation=dilation)
+        )
+
+    def forward(self, x_BCT: Tensor) -> Tensor:
+        y_BCT = self.conv(x_BCT)
+        return y_BCT[:, :, : -self.surplus].contiguous() if self.surplus else y_BCT
+
+
+class TextbookBlock(nn.Module):
+    """Two convolutions of the same dilation and a residual sum."""
+
+    def __init__(self, num_inputs: int, num_outputs: int, kernel_size: int, dilation: int) -> None:
+        super().__init__()
+        self.conv1 = TextbookConv(num_inputs, num_outputs, kernel_size, dilation)
+        self.conv2 = TextbookConv(num_outputs, num_outputs, kernel_size, dilation)
+        self.skip = nn.Conv1d(num_inputs, num_outputs, 1) if num_inputs != num_outputs else None
+
+    def forward(self, x_BCT: Tensor) -> Tensor:
+        h_BCT = F.relu(self.conv2(F.relu(self.conv1(x_BCT))))
+        return F.relu(h_BCT + (x_BCT if self.skip is None else self.skip(x_BCT)))
+
+
+class TextbookTcn(nn.Module):
+    """The function of one of our networks, whose weights it begins with."""
+
+    def __init__(self, ours: Network) -> None:
+        super().__init__()
+        blocks: Any = ours.core.blocks
+        self.tokens, self.num_inputs = ours.tokens, ours.num_inputs
+        self.blocks = nn.Sequential()
+        for block in blocks:
+            conv1, conv2 = block.conv1.conv, block.conv2.conv
+            if conv1.out_channels != conv2.out_channels:
+                raise ValueError("the textbook's blocks are as wide inside as outside")
+            kernel_size, dilation = conv1.kernel_size[0], block.conv1.dilation
+            theirs = TextbookBlock(conv1.in_channels, conv2.out_channels, kernel_size, dilation)
+            theirs.conv1.conv.load_state_dict(conv1.state_dict())
+            theirs.conv2.conv.load_state_dict(conv2.state_dict())
+            if theirs.skip is not None:
+                with torch.no_grad():
+                    theirs.skip.weight.copy_(block.skip.weight.unsqueeze(2))
+                    assert theirs.skip.bias is not None
+                    theirs.skip.bias.copy_(block.skip.bias)
+            self.blocks.append(theirs)
+        self.head = nn.Linear(ours.head.in_features, ours.head.out_features)
+        self.head.load_state_dict(ours.head.state_dict())
+        self.to(ours.head.weight)
+
+    def forward(self, x: Tensor, *, last_only: bool = False) -> tuple[Tensor, None]:
+        """Outputs (B, T, O), or (B, 1, O) with `last_only`, of ids (B, T) or reals (B, T, I)."""
+        x_BTC = F.one_hot(x, self.num_inputs).to(self.head.weight.dtype) if self.tokens else x
+        h_BCT = self.blocks(x_BTC.transpose(1, 2))
+        if last_only:
+            h_BCT = h_BCT[:, :, -1:]
+        return self.head(h_BCT.transpose(1, 2)), None

@@ -1,0 +1,106 @@
+"""What only a GPU can show: a captured step is the same step."""
+
+from typing import Any
+
+import pytest
+import torch
+
+import models
+import tasks
+from bench import speed
+from bench.backend import Backend, prepare
+from bench.spec import Training
+from bench.train import train
+from bench.update import Updater
+from models._stepper import CapturedStepper
+from tests.test_speed import spec_of
+from tests.test_train import tiny
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+GRAPH = Backend(device="cuda", capture=True)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "sgd"])
+@pytest.mark.parametrize("task_name", ["copy_memory", "adding"])
+@pytest.mark.parametrize("model", models.names())
+def test_captured_steps_are_the_eager_ones(model: str, task_name: str, optimizer: str) -> None:
+    prepare(GRAPH)
+    task = tasks.load(task_name, length=30)
+    training = Training(
+        learning_rate=1e-3,
+        batch_size=8,
+        max_steps=20,
+        cooldown=0.5,
+        optimizer=optimizer,  # pyright: ignore
+    )
+    losses, weights = [], []
+    for capture in (True, False):
+        torch.manual_seed(0)
+        network = models.network(model, task.signature, width=12).cuda()
+        network.train()
+        take_step = Updater(network, task, training, task.generator("train", 0, "cuda"), capture)
+        assert take_step.captured == capture, take_step.eager_because
+        taken = []
+        for _ in range(20):
+            take_step()
+            taken.append(take_step.mean_loss())
+        losses.append(taken)
+        weights.append(torch.cat([p.detach().flatten() for p in network.parameters()]))
+    assert len(set(losses[0])) > 10  # a graph that draws the same batch again would repeat itself
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    assert torch.allclose(weights[0], weights[1], rtol=1e-2, atol=1e-4)
+
+
+def test_a_captured_run_ends_as_an_eager_one() -> None:
+    prepare(GRAPH)
+    found = [train(tiny(max_steps=40), "cuda:0", capture=capture) for capture in (True, False)]
+    assert found[0].eager_because is None
+    assert found[0].test["recall"] == pytest.approx(found[1].test["recall"], abs=0.02)
+    assert found[0].peak_memory_bytes
+
+
+def test_what_can_not_be_captured_says_why() -> None:
+    task = tasks.load("copy_memory", length=5)
+    network = models.network("rnn", task.signature, width=12).cuda()
+    original = network.forward
+
+    def waits(*arguments: Any, **how: Any) -> Any:
+        y, state = original(*arguments, **how)
+        y.sum().item()
+        return y, state
+
+    network.forward = waits  # pyright: ignore
+    training = Training(learning_rate=1e-3, batch_size=8, max_steps=20)
+    take_step = Updater(network, task, training, task.generator("train", 0, "cuda"), capture=True)
+    assert not take_step.captured
+    assert take_step.eager_because
+    take_step()
+    assert take_step.mean_loss() > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("model", models.names())
+def test_a_captured_stepper_is_forward(model: str, dtype: torch.dtype) -> None:
+    prepare(GRAPH)
+    task = tasks.load("adding", length=60)
+    torch.manual_seed(0)
+    network = models.network(model, task.signature, width=12).cuda().to(dtype).eval()
+    x = task.sample(3, task.generator("train", 0, "cuda")).x.to(dtype)
+    with torch.no_grad():
+        expected, _ = network(x)
+        _, state = network(x[:, :7])
+    stepper = network.stepper(3)
+    assert isinstance(stepper, CapturedStepper)
+    stepper.load(state)
+    ys = torch.stack([stepper(x_t) for x_t in x[:, 7:].unbind(1)], 1)
+    within = {torch.float32: 1e-5, torch.float64: 1e-10}.get(dtype, 2e-2)
+    assert (ys - expected[:, 7:]).abs().max() <= within * expected.abs().max()
+
+
+def test_memory_and_times_are_the_devices() -> None:
+    prepare(GRAPH)
+    found = speed.measure(spec_of("tcn", batch_size=4), GRAPH, "cuda:0")
+    assert found.train is not None
+    assert found.train.memory_bytes
+    assert found.streaming is not None
+    assert found.streaming.stepper == "CapturedStepper"
