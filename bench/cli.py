@@ -214,6 +214,7 @@ def _speed(options: argparse.Namespace) -> int:
 
         for record in yardsticks.run(request.results, request.backend, request.device):
             print(yardsticks.line(record), flush=True)
+        request.read()
     _write_report(request)
     return ended
 

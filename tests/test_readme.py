@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from bench import cost, tables
 from bench.plan import task_of
 from bench.report import LATENCY_BUDGETS_US, markdown_table, step_times
@@ -11,11 +13,22 @@ ROOT = Path(__file__).parent.parent
 REFERENCE = ROOT / "results" / "reference" / "cpu"
 
 
-def test_the_choice_on_the_first_page_is_the_committed_one() -> None:
+def shown(block: str) -> str:
+    """What stands between two marks of the first page."""
     readme = (ROOT / "README.md").read_text()
-    shown = readme.partition("<!-- choice -->\n")[2].partition("<!-- /choice -->")[0]
-    committed = (REFERENCE / "tables" / "choice.md").read_text()
-    assert shown.strip() == committed.strip()
+    return readme.partition(f"<!-- {block} -->\n")[2].partition(f"<!-- /{block} -->")[0].strip()
+
+
+@pytest.mark.parametrize("block", ["choice", "yardsticks"])
+def test_the_tables_on_the_first_page_are_the_committed_ones(block: str) -> None:
+    assert shown(block) == (REFERENCE / "tables" / f"{block}.md").read_text().strip()
+
+
+def test_what_it_costs_is_what_the_committed_report_says() -> None:
+    report = (REFERENCE / "report.md").read_text().splitlines()
+    lines = shown("cost").splitlines()
+    assert lines
+    assert set(lines) <= set(report)
 
 
 def test_the_committed_choice_follows_from_the_committed_records() -> None:
