@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from bench.store import SpeedRecord, Times, Work, YardstickRecord
+from models import model_class
 
 ROW = ["task", "T", "batch", "model"]
 
@@ -31,6 +32,7 @@ def _row(record: SpeedRecord) -> dict[str, object]:
         "T": spec.length,
         "batch": spec.batch_size,
         "model": speed.label,
+        "family": model_class(spec.model.name).family,
         "network": spec.network,
         "parameters": speed.num_parameters,
         "receptive_field": speed.receptive_field,

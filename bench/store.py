@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import Annotated, Literal, Protocol, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from bench.backend import Backend
 from bench.machine import Machine
@@ -51,6 +51,56 @@ class Latency(Frozen):
     """To take one further step from a state, in microseconds."""
 
 
+class ByDistance(Frozen):
+    """The size of a gradient against how far back the input lies that it belongs to."""
+
+    distances: tuple[int, ...]
+    """Steps before the last one, 0 being the last itself; each stands for those up to the next."""
+    values: tuple[float, ...]
+    """Norm over the inputs' features of one step, root mean square over sequences and steps."""
+
+    @model_validator(mode="after")
+    def _of_one_length(self) -> "ByDistance":
+        if len(self.distances) != len(self.values):
+            raise ValueError(f"{len(self.distances)} distances and {len(self.values)} values")
+        return self
+
+
+class Probe(Frozen):
+    """What a network's inputs of long ago do to it, at one moment of its training."""
+
+    step: int
+    """Updates behind the weights that were probed."""
+    output_gradient: ByDistance
+    """Of the last output with respect to each past input: the Jacobian's Frobenius norm."""
+    loss_gradient: ByDistance
+    """Of one sequence's loss with respect to each past input."""
+    effective_field: int
+    """The fewest last inputs that hold 95% of the squared norm of `output_gradient`."""
+
+
+class Probes(Frozen):
+    """What was probed inside a training run."""
+
+    measured_field: int
+    """Receptive field by perturbation, before training: 1 + the distance of the oldest input
+    whose change changes the last output; `seen_steps` where that is all there was to change."""
+    seen_steps: int
+    """Steps of the sequences that were perturbed."""
+    initial: Probe
+    trained: Probe
+    """Of the weights that were tested."""
+
+
+class Beyond(Frozen):
+    """A test at another length than the one that was trained, without further training."""
+
+    length: int
+    test: dict[str, float | None]
+    """Mean over test sequences, a metric; None if not finite."""
+    num_test: int
+
+
 class Outcome(Frozen):
     """What training gave."""
 
@@ -84,6 +134,10 @@ class Outcome(Frozen):
     """None in records made without it."""
     eager_because: str | None = None
     """Why the training step was not replayed as a graph, where it should have been."""
+    probes: Probes | None = None
+    """None in records made without them, and where a gradient was not finite."""
+    beyond: tuple[Beyond, ...] = ()
+    """Tests at lengths the network was not trained on, where the task names any."""
 
     @property
     def score(self) -> MetricInfo:

@@ -14,9 +14,11 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from bench.plan import task_of
 from bench.spec import Spec
 from bench.stats import Horizon, horizon, wilson
-from bench.store import Damaged, Record
+from bench.store import Damaged, Outcome, Record
+from models import model_class
 
 Labels = Mapping[str, tuple[str, str]]
 """Spec id → label of its task and of its model."""
@@ -51,6 +53,8 @@ def _run(
         "model": model,
         "T": spec.length,
         "seed": spec.seed,
+        "family": model_class(spec.model.name).family,
+        "reach": task_of(spec).signature.reach,
         "status": "missing" if record is None else record.status,
         "error": None if record is None else record.error,
         "budget": spec.param_budget,
@@ -75,13 +79,25 @@ def _run(
             "solved": None if solved_at is None else outcome.test_score >= solved_at,
             "parameters": outcome.num_parameters,
             "receptive_field": outcome.receptive_field,
+            "measured_field": outcome.probes.measured_field if outcome.probes else None,
+            "effective_field": outcome.probes.trained.effective_field if outcome.probes else None,
+            "seen_steps": outcome.probes.seen_steps if outcome.probes else None,
             "steps": outcome.steps,
+            "solved_after": solved_after(outcome, solved_at),
             "step_ms": 1e3 * outcome.train_seconds / outcome.steps if outcome.steps else None,
             "total_s": outcome.total_seconds,
             "latency_ms": outcome.latency.sequence_ms if outcome.latency else None,
             "latency_us": outcome.latency.step_us if outcome.latency else None,
         }
     return row
+
+
+def solved_after(outcome: Outcome, solved_at: float | None) -> int | None:
+    """Updates before the first validation whose score reached `solved_at`; None: it never did."""
+    if solved_at is None:
+        return None
+    values = ((point.step, point.values[outcome.score.name]) for point in outcome.curve)
+    return next((step for step, value in values if value is not None and value >= solved_at), None)
 
 
 def counted(runs: pd.DataFrame) -> pd.DataFrame:

@@ -58,6 +58,8 @@ class TextbookTcn(nn.Module):
             conv1, conv2 = block.conv1.conv, block.conv2.conv
             if conv1.out_channels != conv2.out_channels:
                 raise ValueError("the textbook's blocks are as wide inside as outside")
+            if block.conv1.gated or not block.residual:
+                raise ValueError("the textbook's blocks are of ReLUs and have a residual sum")
             kernel_size, dilation = conv1.kernel_size[0], block.conv1.dilation
             theirs = TextbookBlock(conv1.in_channels, conv2.out_channels, kernel_size, dilation)
             theirs.conv1.conv.load_state_dict(conv1.state_dict())

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from bench.backend import forget_peak_memory, peak_memory_bytes, synchronize
 from bench.plan import label, model_of, network_of, task_of
+from bench.probe import NUM_SEQUENCES, measured_field, probe
 from bench.spec import Spec, Training
 from bench.stats import wilson
-from bench.store import CurvePoint, Latency, MetricInfo, Outcome
+from bench.store import Beyond, CurvePoint, Latency, MetricInfo, Outcome, Probes
 from bench.update import Updater, outputs
 from models import num_parameters
 from tasks import Batch, Task
@@ -71,11 +72,15 @@ def train(
     with torch.random.fork_rng(devices=[device] if device != "cpu" else []):
         torch.manual_seed(_weights_seed(spec))
         network = network_of(spec).to(device)
+        probed = next(task.evaluation("validation", spec.seed, NUM_SEQUENCES)).to(device)
+        field, seen_steps = measured_field(network, task.signature.num_steps)
+        initial = probe(network, task, probed, step=0)
         fit = _fit(network, task, spec, device, capture, begin, on_progress)
         network.load_state_dict(fit.best_weights)
-        test = evaluate(network, task, task.evaluation("test", spec.seed, EVALUATION_BATCH), device)
-        example = next(task.evaluation("validation", spec.seed, 1))
+        test = _tested(network, task, spec, device)
+        beyond = [(other, _tested(network, other, spec, device)) for other in task.beyond()]
         seconds = time.perf_counter() - begin
+        trained = probe(network, task, probed, step=fit.best_step)
     receptive_field = network.receptive_field
     return Outcome(
         label=label(model_of(spec), spec.model.name),
@@ -104,9 +109,21 @@ def train(
         peak_memory_bytes=peak_memory_bytes(device),
         eager_because=fit.eager_because,
         latency=_latency(
-            network, example.x, last_only=task.signature.per == "sequence", device=device
+            network, probed.x, last_only=task.signature.per == "sequence", device=device
+        ),
+        probes=None
+        if initial is None or trained is None
+        else Probes(measured_field=field, seen_steps=seen_steps, initial=initial, trained=trained),
+        beyond=tuple(
+            Beyond(length=other.length, test=found.values, num_test=found.num_sequences)
+            for other, found in beyond
         ),
     )
+
+
+def _tested(network: nn.Module, task: Task, spec: Spec, device: str) -> "Evaluation":
+    """On the task's test stream."""
+    return evaluate(network, task, task.evaluation("test", spec.seed, EVALUATION_BATCH), device)
 
 
 def _fit(
@@ -211,7 +228,7 @@ def _first(batches: Iterator[Batch], training: Training) -> Iterator[Batch]:
     """The first `num_validation` sequences; all, where there are fewer."""
     left = training.num_validation
     while left > 0 and (batch := next(batches, None)) is not None:
-        yield Batch(x=batch.x[:left], y=batch.y[:left])
+        yield batch.part(0, left)
         left -= len(batch)
 
 

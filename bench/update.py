@@ -12,7 +12,8 @@ NUM_WARM_UP = 3
 
 def outputs(network: nn.Module, task: Task, batch: Batch) -> Tensor:
     """What the objective reads: (B, T, O), or (B, 1, O) for a task read once a sequence."""
-    return network(batch.x, last_only=task.signature.per == "sequence")[0]
+    last_only = task.signature.per == "sequence"
+    return network(batch.x, lengths=batch.lengths, last_only=last_only)[0]
 
 
 def update(

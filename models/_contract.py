@@ -56,6 +56,8 @@ class Model(ABC):
 
     version: ClassVar[int]
     """Raised whenever the same fields give another function; part of every spec's id."""
+    family: ClassVar[str] = "other"
+    """What kind of network it is where kinds are compared: `convolutional`, `recurrent`, …"""
 
     @classmethod
     def model_name(cls) -> str:

@@ -61,6 +61,11 @@ def _linear(x, num_inputs, weights, w, biases, b, out, num_outputs):
 
 
 @njit(fastmath=FAST, nogil=True, cache=True)
+def _sigmoid(x):
+    return 1 / (1 + math.exp(-x))
+
+
+@njit(fastmath=FAST, nogil=True, cache=True)
 def _rectify(x, n):
     for i in range(n):
         if x[i] < 0:
@@ -68,8 +73,8 @@ def _rectify(x, n):
 
 
 @njit(fastmath=FAST, nogil=True, cache=True)
-def _conv(t, k, shift, num_inputs, num_outputs, ring, weights, w, biases, b, x, out):
-    """A causal convolution of dilation 2^shift at step t, and a ReLU."""
+def _conv(t, k, shift, num_inputs, num_outputs, gated, ring, weights, w, biases, b, x, out):
+    """A causal convolution of dilation 2^shift at step t, and a ReLU or a gated unit."""
     phase = t & ((1 << shift) - 1)
     slot = (t >> shift) % k
     ring_k = ring[phase * 2 * k * num_inputs : (phase + 1) * 2 * k * num_inputs]
@@ -77,12 +82,17 @@ def _conv(t, k, shift, num_inputs, num_outputs, ring, weights, w, biases, b, x, 
         ring_k[slot * num_inputs + i] = x[i]
         ring_k[(slot + k) * num_inputs + i] = x[i]
     window = ring_k[(slot + 1) * num_inputs :]
-    _linear(window, k * num_inputs, weights, w, biases, b, out, num_outputs)
-    _rectify(out, num_outputs)
+    if gated:
+        _linear(window, k * num_inputs, weights, w, biases, b, out, 2 * num_outputs)
+        for o in range(num_outputs):
+            out[o] = math.tanh(out[o]) * _sigmoid(out[num_outputs + o])
+    else:
+        _linear(window, k * num_inputs, weights, w, biases, b, out, num_outputs)
+        _rectify(out, num_outputs)
 
 
 @njit(fastmath=FAST, nogil=True, cache=True)
-def _tcn_step(t, k, x_BI, y_BO, rings_BS, blocks, weights, biases, head, h, a, z):
+def _tcn_step(t, k, gated, residual, x_BI, y_BO, rings_BS, blocks, weights, biases, head, h, a, z):
     """Every block, then the head, a stream after the other."""
     for stream in range(x_BI.shape[0]):
         for i in range(x_BI.shape[1]):
@@ -90,8 +100,12 @@ def _tcn_step(t, k, x_BI, y_BO, rings_BS, blocks, weights, biases, head, h, a, z
         for n in range(blocks.shape[0]):
             inputs, inner, width, r1, r2, w1, b1, w2, b2, ws, bs, _ = blocks[n]
             ring1, ring2 = rings_BS[stream, r1:r2], rings_BS[stream, r2:]
-            _conv(t, k, n, inputs, inner, ring1, weights, w1, biases, b1, h, a)
-            _conv(t, k, n, inner, width, ring2, weights, w2, biases, b2, a, z)
+            _conv(t, k, n, inputs, inner, gated, ring1, weights, w1, biases, b1, h, a)
+            _conv(t, k, n, inner, width, gated, ring2, weights, w2, biases, b2, a, z)
+            if not residual:
+                for o in range(width):
+                    h[o] = z[o]
+                continue
             if ws >= 0:  # the width changes: a 1×1 convolution
                 _linear(h, inputs, weights, ws, biases, bs, a, width)
                 for o in range(width):
@@ -106,14 +120,14 @@ class TcnKernel(Kernel):
     """Weights laid out in a row, and the rings."""
 
     def __init__(self, core: "TcnCore", head: nn.Linear, batch_size: int) -> None:
-        self._k = core.kernel_size
+        self._k, self._gated, self._residual = core.kernel_size, core.gated, core.residual
         row = _Row()
         rows: list[list[int]] = []
         ring = widest = 0
         blocks: Any = core.blocks  # nn.ModuleList does not tell what it holds
         for n, block in enumerate(blocks):
             conv1, conv2 = block.conv1.conv, block.conv2.conv
-            inputs, inner, width = conv1.in_channels, conv1.out_channels, conv2.out_channels
+            inputs, inner, width = conv1.in_channels, conv2.in_channels, block.width
             ring2 = ring + 2 * self._k * inputs * 2**n
             # (O, I, K) → (O, K, I): the window has its steps oldest first, channels innermost.
             at1 = row.place(conv1.weight.transpose(1, 2).contiguous(), conv1.bias)
@@ -122,7 +136,7 @@ class TcnKernel(Kernel):
             at_skip = row.place(skip.weight, skip.bias) if isinstance(skip, nn.Linear) else (-1, -1)
             rows.append([inputs, inner, width, ring, ring2, *at1, *at2, *at_skip, 0])
             ring = ring2 + 2 * self._k * inner * 2**n
-            widest = max(widest, inputs, inner, width)
+            widest = max(widest, inputs, conv1.out_channels, conv2.out_channels)
         at_head = row.place(head.weight, head.bias)
         self._blocks = np.array(rows)
         self._head = np.array([head.in_features, *at_head])
@@ -137,6 +151,8 @@ class TcnKernel(Kernel):
         _tcn_step(
             self._t,
             self._k,
+            self._gated,
+            self._residual,
             x_BI,
             y_BO,
             self._rings_BS,
@@ -183,11 +199,6 @@ class TcnKernel(Kernel):
 
 
 @njit(fastmath=FAST, nogil=True, cache=True)
-def _sigmoid(x):
-    return 1 / (1 + math.exp(-x))
-
-
-@njit(fastmath=FAST, nogil=True, cache=True)
 def _lstm(width, u, v, h, c):
     """Gates i, f, g, o in this order (PyTorch's)."""
     for i in range(width):
@@ -208,7 +219,7 @@ def _gru(width, u, v, h):
 
 
 @njit(fastmath=FAST, nogil=True, cache=True)
-def _recurrent_step(gates, x_BI, y_BO, h_BLH, c_BLH, layers, weights, biases, head, x, u, v):
+def _recurrent_step(gates, relu, x_BI, y_BO, h_BLH, c_BLH, layers, weights, biases, head, x, u, v):
     """Every layer, then the head, a stream after the other."""
     for stream in range(x_BI.shape[0]):
         for i in range(x_BI.shape[1]):
@@ -223,6 +234,10 @@ def _recurrent_step(gates, x_BI, y_BO, h_BLH, c_BLH, layers, weights, biases, he
                 _lstm(width, u, v, h, c)
             elif gates == 3:
                 _gru(width, u, v, h)
+            elif relu:
+                for i in range(width):
+                    h[i] = u[i] + v[i]
+                _rectify(h, width)
             else:
                 for i in range(width):
                     h[i] = math.tanh(u[i] + v[i])
@@ -239,6 +254,7 @@ class RecurrentKernel(Kernel):
         layers: Any = core.layers
         for layer in layers:
             self._gates = len(layer.bias_ih_l0) // layer.hidden_size
+            self._relu = layer.mode == "RNN_RELU"
             at_input = row.place(layer.weight_ih_l0, layer.bias_ih_l0)
             at_hidden = row.place(layer.weight_hh_l0, layer.bias_hh_l0)
             rows.append([layer.input_size, layer.hidden_size, *at_input, *at_hidden])
@@ -256,6 +272,7 @@ class RecurrentKernel(Kernel):
     def step(self, x_BI: np.ndarray, y_BO: np.ndarray) -> None:
         _recurrent_step(
             self._gates,
+            self._relu,
             x_BI,
             y_BO,
             self._h_BLH,

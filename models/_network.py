@@ -37,18 +37,40 @@ class Network(nn.Module):
         """How many of the last inputs an output depends on, itself included."""
         return self.core.receptive_field
 
+    def encode(self, x: Tensor) -> Tensor:
+        """(B, T, I) reals, one-hot where `x` is (B, T) token ids; reals as they are."""
+        if x.is_floating_point():
+            return x
+        return F.one_hot(x, self.num_inputs).to(self.head.weight.dtype)
+
     def forward(
-        self, x: Tensor, state: Any = None, *, last_only: bool = False
+        self,
+        x: Tensor,
+        state: Any = None,
+        *,
+        lengths: Tensor | None = None,
+        last_only: bool = False,
     ) -> tuple[Tensor, Any]:
         """Outputs and the state after the last step.
 
         `x` is (B, T) token ids or (B, T, I) reals; outputs are (B, T, O), or (B, 1, O) and a
         state of None with `last_only`. Any cutting into chunks, handing the state on, gives the
         same outputs.
+
+        With `lengths`, (B,) from 1 to T, each sequence ends at its own length and what follows is
+        padding, which changes nothing: outputs there are zero, `last_only` is each sequence's own
+        last step, and the state is None, for the sequences end at different times.
         """
-        x_BTI = F.one_hot(x, self.num_inputs).to(self.head.weight.dtype) if self.tokens else x
-        h_BTH, state = self.core(x_BTI, state, last_only=last_only)
-        return self.head(h_BTH), state
+        if lengths is None:
+            h_BTH, state = self.core(self.encode(x), state, last_only=last_only)
+            return self.head(h_BTH), state
+        # A core is causal: what comes after a sequence's end can't reach what comes before it.
+        h_BTH, _ = self.core(self.encode(x), state)
+        if last_only:
+            at_B1H = (lengths - 1)[:, None, None].expand(-1, 1, h_BTH.shape[2])
+            return self.head(h_BTH.gather(1, at_B1H)), None
+        steps = torch.arange(h_BTH.shape[1], device=h_BTH.device)
+        return self.head(h_BTH) * (steps < lengths[:, None]).unsqueeze(-1), None
 
     def stepper(self, batch_size: int = 1, *, compiled: bool = True) -> Stepper:
         """A snapshot that reads one step of `batch_size` streams at a time, equal to forward.

@@ -1,30 +1,30 @@
 """Stacked recurrent layers over PyTorch's own: what lstm, gru and rnn share.
 
-Shape letters: B sequences, T steps, I inputs, H hidden units.
+Shape letters: B sequences, T steps, I inputs, H hidden units, G gates.
 """
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from models._contract import Core, Model, Signature
 from models._stepper import Kernel
 
+RecurrentInit = Literal["uniform", "orthogonal", "identity"]
+RECURRENT_INITS = ("uniform", "orthogonal", "identity")
+
 
 class RecurrentCore(Core):
     """Layers in sequence. The state is a tuple of each layer's own, (1, B, H) tensors."""
 
-    def __init__(
-        self, layer: Callable[[int, int], nn.RNNBase], num_inputs: int, widths: list[int]
-    ) -> None:
+    def __init__(self, layers: list[nn.RNNBase]) -> None:
         super().__init__()
-        inputs = [num_inputs, *widths[:-1]]
-        self.layers = nn.ModuleList(map(layer, inputs, widths))
-        self.num_features = widths[-1]
+        self.layers = nn.ModuleList(layers)
+        self.num_features = layers[-1].hidden_size
         self.receptive_field = math.inf
 
     def forward(
@@ -47,23 +47,62 @@ class RecurrentCore(Core):
 class Recurrent(Model):
     """A stack of one kind of recurrent layer."""
 
+    family = "recurrent"
+
     num_layers: int = 1
     """Layers one above the other."""
+    recurrent_init: RecurrentInit = "uniform"
+    """Matrices from state to state at first: PyTorch's, uniform on ±1/√H; or, a gate each,
+    orthogonal (Saxe, McClelland & Ganguli 2014, arXiv:1312.6120) or the identity."""
 
     def __post_init__(self) -> None:
         if self.num_layers < 1:
             raise ValueError(
                 f"num_layers {self.num_layers} of {self.model_name()}; valid: 1 or more"
             )
+        if self.recurrent_init not in RECURRENT_INITS:
+            raise ValueError(
+                f"recurrent_init {self.recurrent_init!r} of {self.model_name()}; "
+                f"valid: {', '.join(RECURRENT_INITS)}"
+            )
 
-    @staticmethod
     @abstractmethod
-    def layer(num_inputs: int, width: int) -> nn.RNNBase:
+    def layer(self, num_inputs: int, width: int) -> nn.RNNBase:
         """One layer that takes and returns batches first."""
+
+    def initialise(self, layer: nn.RNNBase, reach: int) -> None:
+        """What differs from PyTorch's initialisation, for a task of this reach; in place."""
+        if self.recurrent_init == "uniform":
+            return
+        for weight_HH in layer.weight_hh_l0.chunk(len(layer.bias_hh_l0) // layer.hidden_size):
+            if self.recurrent_init == "orthogonal":
+                nn.init.orthogonal_(weight_HH)
+            else:
+                nn.init.eye_(weight_HH)
 
     def num_extra(self, signature: Signature) -> int:
         return self.num_layers
 
     def build_core(self, signature: Signature, width: int, extra_width: int) -> RecurrentCore:
         widths = [width + (layer < extra_width) for layer in range(self.num_layers)]
-        return RecurrentCore(self.layer, signature.num_inputs, widths)
+        inputs = [signature.num_inputs, *widths[:-1]]
+        layers = list(map(self.layer, inputs, widths))
+        for layer in layers:
+            self.initialise(layer, signature.reach)
+        return RecurrentCore(layers)
+
+
+@torch.no_grad()
+def set_bias(layer: nn.RNNBase, gate: int, bias_H: Tensor | float) -> None:
+    """Give a gate this bias at first: PyTorch adds two, of which the second becomes zero."""
+    rows = slice(gate * layer.hidden_size, (gate + 1) * layer.hidden_size)
+    layer.bias_ih_l0[rows] = bias_H
+    layer.bias_hh_l0[rows] = 0.0
+
+
+def chrono_bias(width: int, reach: int) -> Tensor:
+    """log U[1, reach − 1], (H,): units that forget within 1 to `reach` steps.
+
+    Source: Tallec & Ollivier 2018 (arXiv:1804.11188, section 3), T_max being the reach.
+    """
+    return torch.empty(width).uniform_(1.0, max(reach - 1.0, 1.0)).log()

@@ -6,19 +6,32 @@
 Source: Cho et al. 2014 (arXiv:1406.1078), in PyTorch's form, where the reset gate acts after the
 recurrent product; PyTorch's initialisation, uniform on ±1/√H. Receptive field without end; a
 state is H numbers a layer. 3·H·(I + H + 2) parameters a layer.
+
+Variant: `chrono` spreads the gates that keep over the task's reach, b_z = log U[1, reach − 1]
+(Tallec & Ollivier 2018, arXiv:1804.11188).
 """
 
 from dataclasses import dataclass
 
 from torch import nn
 
-from models._recurrent import Recurrent
+from models._recurrent import Recurrent, chrono_bias, set_bias
+
+KEEP_GATE = 1
+"""PyTorch's order of the gates: r, z, n; a z near 1 keeps the state."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gru(Recurrent):
     version = 1
 
-    @staticmethod
-    def layer(num_inputs: int, width: int) -> nn.RNNBase:
+    chrono: bool = False
+    """The keep gate's bias at first by the task's reach."""
+
+    def layer(self, num_inputs: int, width: int) -> nn.RNNBase:
         return nn.GRU(num_inputs, width, batch_first=True)
+
+    def initialise(self, layer: nn.RNNBase, reach: int) -> None:
+        super().initialise(layer, reach)
+        if self.chrono:
+            set_bias(layer, KEEP_GATE, chrono_bias(layer.hidden_size, reach))

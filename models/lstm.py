@@ -6,19 +6,47 @@
 Source: Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000; PyTorch's layer
 and its initialisation, uniform on ±1/√H. Receptive field without end; a state is 2·H numbers a
 layer. 4·H·(I + H + 2) parameters a layer: PyTorch has two biases.
+
+Variants: `forget_bias` keeps memories at first (Jozefowicz, Zaremba & Sutskever 2015 found 1 to
+help); `chrono` spreads forget gates over the task's reach, b_f = log U[1, reach − 1], b_i = −b_f
+(Tallec & Ollivier 2018, arXiv:1804.11188).
 """
 
+import math
 from dataclasses import dataclass
 
 from torch import nn
 
-from models._recurrent import Recurrent
+from models._recurrent import Recurrent, chrono_bias, set_bias
+
+INPUT_GATE, FORGET_GATE = 0, 1
+"""PyTorch's order of the gates: i, f, g, o."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lstm(Recurrent):
     version = 1
 
-    @staticmethod
-    def layer(num_inputs: int, width: int) -> nn.RNNBase:
+    forget_bias: float | None = None
+    """The forget gate's bias at first; None: PyTorch's, about 0."""
+    chrono: bool = False
+    """Forget and input gates' biases at first by the task's reach."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.forget_bias is not None and (self.chrono or not math.isfinite(self.forget_bias)):
+            raise ValueError(
+                f"forget_bias {self.forget_bias} of lstm; valid: a number, without `chrono`"
+            )
+
+    def layer(self, num_inputs: int, width: int) -> nn.RNNBase:
         return nn.LSTM(num_inputs, width, batch_first=True)
+
+    def initialise(self, layer: nn.RNNBase, reach: int) -> None:
+        super().initialise(layer, reach)
+        if self.forget_bias is not None:
+            set_bias(layer, FORGET_GATE, self.forget_bias)
+        if self.chrono:
+            bias_H = chrono_bias(layer.hidden_size, reach)
+            set_bias(layer, FORGET_GATE, bias_H)
+            set_bias(layer, INPUT_GATE, -bias_H)

@@ -1,22 +1,47 @@
-"""Plain recurrent network with tanh.
+"""Plain recurrent network with tanh, or with ReLU.
 
     h_t = tanh(W x_t + U h_{t−1} + b)
 
 Source: Elman 1990; PyTorch's layer and its initialisation, uniform on ±1/√H. Receptive field
 without end; a state is H numbers a layer. H·(I + H + 2) parameters a layer.
+
+Variants: `recurrent_init="orthogonal"`; and with `nonlinearity="relu"` and
+`recurrent_init="identity"` the IRNN of Le, Jaitly & Hinton 2015 (arXiv:1504.00941, section 4):
+U = 1, W from N(0, 0.001), biases zero.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import nn
 
 from models._recurrent import Recurrent
+
+NONLINEARITIES = ("tanh", "relu")
+INPUT_STD = 0.001
+"""Standard deviation of the IRNN's input weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rnn(Recurrent):
     version = 1
 
-    @staticmethod
-    def layer(num_inputs: int, width: int) -> nn.RNNBase:
-        return nn.RNN(num_inputs, width, batch_first=True)
+    nonlinearity: Literal["tanh", "relu"] = "tanh"
+    """What the state goes through at each step."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.nonlinearity not in NONLINEARITIES:
+            raise ValueError(
+                f"nonlinearity {self.nonlinearity!r} of rnn; valid: {', '.join(NONLINEARITIES)}"
+            )
+
+    def layer(self, num_inputs: int, width: int) -> nn.RNNBase:
+        return nn.RNN(num_inputs, width, nonlinearity=self.nonlinearity, batch_first=True)
+
+    def initialise(self, layer: nn.RNNBase, reach: int) -> None:
+        super().initialise(layer, reach)
+        if self.nonlinearity == "relu" and self.recurrent_init == "identity":
+            nn.init.normal_(layer.weight_ih_l0, std=INPUT_STD)
+            nn.init.zeros_(layer.bias_ih_l0)
+            nn.init.zeros_(layer.bias_hh_l0)

@@ -15,6 +15,10 @@ overwritten when weight normalisation recomputes the weight). Without `num_block
 field covers twice the task's reach, as it does in the paper's own settings. The inner width,
 between the two convolutions of a block, may be larger by a few units, to meet a parameter budget.
 
+Variants: `gated` puts the gated unit of WaveNet (van den Oord et al. 2016, arXiv:1609.03499,
+eq. 2), tanh(a) ⊙ σ(b) of a convolution of twice the channels, in the place of the ReLU after
+each convolution; without `residual` a block is its two convolutions alone.
+
 A state is the last (k − 1)·d inputs of each convolution of dilation d.
 
 Shape letters: B sequences, T steps, I input channels, O output channels, K taps.
@@ -68,11 +72,18 @@ def causal_conv(
 
 
 class CausalConv(nn.Module):
-    """A weight-normalised causal convolution that remembers its last inputs."""
+    """A weight-normalised causal convolution that remembers its last inputs, and what follows it.
 
-    def __init__(self, num_inputs: int, num_outputs: int, kernel_size: int, dilation: int) -> None:
+    `gated`: tanh(a) ⊙ σ(b) of the two halves of twice the outputs; else a ReLU.
+    """
+
+    def __init__(
+        self, num_inputs: int, num_outputs: int, kernel_size: int, dilation: int, gated: bool
+    ) -> None:
         super().__init__()
-        self.conv = weight_norm(nn.Conv1d(num_inputs, num_outputs, kernel_size))
+        channels = 2 * num_outputs if gated else num_outputs
+        self.conv = weight_norm(nn.Conv1d(num_inputs, channels, kernel_size))
+        self.gated = gated
         self.dilation = dilation
         self.memory = (kernel_size - 1) * dilation
 
@@ -88,67 +99,66 @@ class CausalConv(nn.Module):
     def conv_of(
         self, x_BTI: Tensor, *, dilation: int = 1, stride: int = 1, num_past: int = 0
     ) -> Tensor:
-        """`causal_conv` with these weights, at any dilation."""
+        """`causal_conv` with these weights, at any dilation, and what follows it."""
         weight, bias = self.conv.weight, self.conv.bias
         assert isinstance(weight, Tensor)
         assert isinstance(bias, Tensor)
-        return causal_conv(x_BTI, weight, bias, dilation=dilation, stride=stride, num_past=num_past)
+        z_BTO = causal_conv(
+            x_BTI, weight, bias, dilation=dilation, stride=stride, num_past=num_past
+        )
+        if not self.gated:
+            return F.relu(z_BTO)
+        signal_BTO, gate_BTO = z_BTO.chunk(2, -1)
+        return torch.tanh(signal_BTO) * torch.sigmoid(gate_BTO)
 
 
 class Block(nn.Module):
-    """Two convolutions of the same dilation and a residual sum."""
+    """Two convolutions of the same dilation and, unless it is off, a residual sum."""
 
     def __init__(
-        self,
-        num_inputs: int,
-        inner: int,
-        width: int,
-        kernel_size: int,
-        dilation: int,
-        dropout: float,
+        self, num_inputs: int, inner: int, width: int, dilation: int, config: "Tcn"
     ) -> None:
         super().__init__()
-        self.conv1 = CausalConv(num_inputs, inner, kernel_size, dilation)
-        self.conv2 = CausalConv(inner, width, kernel_size, dilation)
-        self.dropout = nn.Dropout(dropout)
-        self.skip = nn.Linear(num_inputs, width) if num_inputs != width else nn.Identity()
+        kernel_size, gated = config.kernel_size, config.gated
+        self.conv1 = CausalConv(num_inputs, inner, kernel_size, dilation, gated)
+        self.conv2 = CausalConv(inner, width, kernel_size, dilation, gated)
+        self.dropout = nn.Dropout(config.dropout)
+        self.residual = config.residual
+        self.width = width
+        widens = config.residual and num_inputs != width
+        self.skip = nn.Linear(num_inputs, width) if widens else nn.Identity()
 
     def forward(self, x_BTI: Tensor, state: Any) -> tuple[Tensor, Any]:
         past1, past2 = (None, None) if state is None else state
         h_BTI, past1 = self.conv1(x_BTI, past1)
-        h_BTO, past2 = self.conv2(self.dropout(F.relu(h_BTI)), past2)
+        h_BTO, past2 = self.conv2(self.dropout(h_BTI), past2)
         return self.joined(x_BTI, h_BTO), (past1, past2)
 
     def joined(self, x_BTI: Tensor, h_BTO: Tensor) -> Tensor:
-        return F.relu(self.skip(x_BTI) + self.dropout(F.relu(h_BTO)))
+        h_BTO = self.dropout(h_BTO)
+        return F.relu(self.skip(x_BTI) + h_BTO) if self.residual else h_BTO
 
     def on_grid(self, x_BTI: Tensor, *, stride: int) -> Tensor:
         """The block over steps `dilation` apart, where it is dense; every stride-th output."""
-        h_BTI = self.dropout(F.relu(self.conv1.conv_of(x_BTI)))
+        h_BTI = self.dropout(self.conv1.conv_of(x_BTI))
         h_BTO = self.conv2.conv_of(h_BTI, stride=stride)
         first = (x_BTI.shape[1] - 1) % stride
         return self.joined(x_BTI[:, first::stride], h_BTO)
 
 
 class TcnCore(Core):
-    """Blocks of dilation 1, 2, 4, …, each convolution's inner width given."""
+    """Blocks of dilation 1, 2, 4, …, each one's inner width given."""
 
-    def __init__(
-        self,
-        num_inputs: int,
-        inner_widths: list[int],
-        width: int,
-        kernel_size: int,
-        dropout: float,
-    ) -> None:
+    def __init__(self, num_inputs: int, inner_widths: list[int], width: int, config: "Tcn") -> None:
         super().__init__()
         self.blocks = nn.ModuleList(
-            Block(num_inputs if i == 0 else width, inner, width, kernel_size, 2**i, dropout)
+            Block(num_inputs if i == 0 else width, inner, width, 2**i, config)
             for i, inner in enumerate(inner_widths)
         )
-        self.kernel_size = kernel_size
+        self.kernel_size = config.kernel_size
+        self.gated, self.residual = config.gated, config.residual
         self.num_features = width
-        self.receptive_field = receptive_field(kernel_size, len(inner_widths))
+        self.receptive_field = receptive_field(config.kernel_size, len(inner_widths))
 
     def forward(
         self, x_BTI: Tensor, state: Any = None, *, last_only: bool = False
@@ -189,6 +199,7 @@ def receptive_field(kernel_size: int, num_blocks: int) -> int:
 @dataclass(frozen=True, kw_only=True)
 class Tcn(Model):
     version = 1
+    family = "convolutional"
 
     kernel_size: int = 8
     """Taps of a convolution."""
@@ -196,6 +207,10 @@ class Tcn(Model):
     """Residual blocks; by default the fewest whose receptive field covers twice the reach."""
     dropout: float = 0.0
     """Probability of zeroing an activation while training."""
+    gated: bool = False
+    """A gated unit after each convolution instead of a ReLU."""
+    residual: bool = True
+    """Whether each block's input is added to what it gives."""
 
     def __post_init__(self) -> None:
         if self.kernel_size < 1:
@@ -222,4 +237,4 @@ class Tcn(Model):
         depth = self.depth(signature.reach)
         each, rest = divmod(extra_width, depth)
         inner_widths = [width + each + (i < rest) for i in range(depth)]
-        return TcnCore(signature.num_inputs, inner_widths, width, self.kernel_size, self.dropout)
+        return TcnCore(signature.num_inputs, inner_widths, width, self)

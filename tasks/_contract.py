@@ -40,14 +40,23 @@ class Batch:
     """Sequences and their answers.
 
     `x` is (B, T) int64 or (B, T, num_inputs) float32. `y` is (B, T) or (B,) class ids, or
-    (B, num_outputs) floats, as the task's objective expects it.
+    (B, num_outputs) floats, as the task's objective expects it. `lengths`, (B,) int64 from 1 to T,
+    says where sequences of different lengths end; the steps after that are padding, and their
+    class ids in `y` are IGNORE. None: all are T steps long.
     """
 
     x: Tensor
     y: Tensor
+    lengths: Tensor | None = None
 
     def to(self, device: torch.device | str) -> "Batch":
-        return Batch(x=self.x.to(device), y=self.y.to(device))
+        lengths = None if self.lengths is None else self.lengths.to(device)
+        return Batch(x=self.x.to(device), y=self.y.to(device), lengths=lengths)
+
+    def part(self, start: int, stop: int) -> "Batch":
+        """Sequences `start` up to but not including `stop`."""
+        lengths = None if self.lengths is None else self.lengths[start:stop]
+        return Batch(x=self.x[start:stop], y=self.y[start:stop], lengths=lengths)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -122,6 +131,10 @@ class Task(ABC):
     def sample(self, n: int, generator: torch.Generator, split: Split = "train") -> Batch:
         """Draw `n` sequences on `generator.device`, with no randomness but the generator's."""
 
+    def beyond(self) -> "tuple[Task, ...]":
+        """The same at other lengths, which a network trained on this one is tested at as well."""
+        return ()
+
     def prepare(self) -> None:  # noqa: B027  most tasks need no files
         """Fetch and check what the task reads from disk; raises `tasks.DataUnavailable`."""
 
@@ -155,5 +168,4 @@ class Task(ABC):
         # Always the same blocks are drawn, then cut: a draw's values depend on its shape.
         block = self.sample(self.num_evaluation, generator, split)
         for start in range(0, self.num_evaluation, batch_size):
-            stop = start + batch_size
-            yield Batch(x=block.x[start:stop], y=block.y[start:stop])
+            yield block.part(start, start + batch_size)

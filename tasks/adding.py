@@ -16,20 +16,13 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor
 
-from tasks._contract import Batch, Metric, Objective, Signature, Split, Task
-
-TOLERANCE = 0.04
-
-
-def squared_error(output: Tensor, batch: Batch) -> Tensor:
-    """(B,)"""
-    return (output[:, -1] - batch.y).square().mean(-1)
+from tasks._adding import AddingProblem
+from tasks._contract import Batch, Split
 
 
 @dataclass(frozen=True, kw_only=True)
-class Adding(Task):
+class Adding(AddingProblem):
     """x: (B, length, 2) values and marks; y: (B, 1) sums; output: (B, 1, 1).
 
     Score: share of sequences with |error| < 0.04, chance 0.0784 (always answering 1); solved
@@ -48,46 +41,6 @@ class Adding(Task):
             raise ValueError(f"length {self.length} of adding; valid: 2 or more")
         if self.markers not in ("anywhere", "halves"):
             raise ValueError(f"markers {self.markers!r} of adding; valid: anywhere, halves")
-
-    @property
-    def signature(self) -> Signature:
-        return Signature(
-            input="real",
-            num_inputs=2,
-            num_outputs=1,
-            per="sequence",
-            num_steps=self.length,
-            reach=self.length,
-        )
-
-    @property
-    def solved(self) -> float:
-        return 0.95
-
-    @property
-    def objective(self) -> Objective:
-        return Objective(
-            loss=lambda output, batch: squared_error(output, batch).mean(),
-            score=Metric(
-                name="within_tolerance",
-                unit="share of sequences",
-                higher_is_better=True,
-                # The sum of two uniforms has density 1 − |s − 1|: P(|s − 1| < e) = 2e − e².
-                chance=2 * TOLERANCE - TOLERANCE**2,
-                values=lambda output, batch: (
-                    ((output[:, -1] - batch.y).abs() < TOLERANCE).all(-1).float()
-                ),
-            ),
-            metrics=(
-                Metric(
-                    name="mean_squared_error",
-                    unit="squared units",
-                    higher_is_better=False,
-                    chance=1 / 6,
-                    values=squared_error,
-                ),
-            ),
-        )
 
     def sample(self, n: int, generator: torch.Generator, split: Split = "train") -> Batch:
         device = generator.device

@@ -1,0 +1,63 @@
+"""The adding problem: what adding and variable_adding share. Shape letters: B sequences."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from tasks._contract import Batch, Metric, Objective, Signature, Task
+
+TOLERANCE = 0.04
+
+
+def squared_error(output: Tensor, batch: Batch) -> Tensor:
+    """(B,)"""
+    return (output[:, -1] - batch.y).square().mean(-1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddingProblem(Task):
+    """Values and marks in, the sum of the two marked values out, at the last step.
+
+    Score: share of sequences with |error| < 0.04, chance 0.0784 (always answering 1); solved
+    at 0.95. Always answering 1 has a mean squared error of 1/6.
+    """
+
+    @property
+    def signature(self) -> Signature:
+        return Signature(
+            input="real",
+            num_inputs=2,
+            num_outputs=1,
+            per="sequence",
+            num_steps=self.length,
+            reach=self.length,
+        )
+
+    @property
+    def solved(self) -> float:
+        return 0.95
+
+    @property
+    def objective(self) -> Objective:
+        return Objective(
+            loss=lambda output, batch: squared_error(output, batch).mean(),
+            score=Metric(
+                name="within_tolerance",
+                unit="share of sequences",
+                higher_is_better=True,
+                # The sum of two uniforms has density 1 − |s − 1|: P(|s − 1| < e) = 2e − e².
+                chance=2 * TOLERANCE - TOLERANCE**2,
+                values=lambda output, batch: (
+                    ((output[:, -1] - batch.y).abs() < TOLERANCE).all(-1).float()
+                ),
+            ),
+            metrics=(
+                Metric(
+                    name="mean_squared_error",
+                    unit="squared units",
+                    higher_is_better=False,
+                    chance=1 / 6,
+                    values=squared_error,
+                ),
+            ),
+        )
