@@ -266,7 +266,7 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _tune(options: argparse.Namespace) -> int:
-    from bench import tune
+    from bench import rates, tune
 
     request = _request(options)
     print(_outlook(request, options), file=sys.stderr)
@@ -282,7 +282,8 @@ def _tune(options: argparse.Namespace) -> int:
             break
         print(f"{len(further)} runs more: a choice at the edge of its grid", file=sys.stderr)
         specs += further
-    path = tune.write_rates(request.results / "rates.toml", choices, str(request.results))
+    sweep = rates.Sweep(records=str(request.results), rates=choices)
+    path = rates.write(request.results / "rates.toml", sweep)
     print(f"\n{path.read_text()}\nwritten to {path}")
     return ended
 
@@ -396,6 +397,7 @@ def _write_report(request: "Request") -> None:
     """For the backend that has most of the plan's records; the others are named."""
     from collections import Counter
 
+    from bench import rates
     from bench.plan import labels, task_of
     from bench.report import Source, write_report
 
@@ -415,5 +417,7 @@ def _write_report(request: "Request") -> None:
         speed=request.speed_of_one_machine(),
         yardsticks=request.yardsticks_of_one_machine(),
         other_backends=[other.name for other in counts if other != backend],
+        studies=request.plan.studies,
+        sweep=rates.load(),
     )
     print(write_report(request.results, source))

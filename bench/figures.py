@@ -24,6 +24,9 @@ MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*", "<", ">"]
 DASHES = ["-", "--", ":", "-.", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1))]
 DODGE = 0.035
 """Sideways distance between models, as a share of T, so that equal scores stay apart."""
+MOST_DODGE = 0.25
+"""From the first model of a panel to its last, and never more than half the way to the next T."""
+LEGEND_COLUMNS = 6
 
 Style = Mapping[str, Mapping[str, object]]
 
@@ -39,14 +42,15 @@ def styles(models: Sequence[str]) -> Style:
     return {
         model: {
             "color": palette[i % len(palette)],
-            "marker": MARKERS[i % len(MARKERS)],
+            # Where colours come round again, markers are others.
+            "marker": MARKERS[(i + 3 * (i // len(palette))) % len(MARKERS)],
             "linestyle": DASHES[i % len(DASHES)],
         }
         for i, model in enumerate(sorted(models))
     }
 
 
-def _panels(titles: Sequence[str], num_columns: int = 3) -> tuple[Figure, list[Axes]]:
+def titled_panels(titles: Sequence[str], num_columns: int = 3) -> tuple[Figure, list[Axes]]:
     """A figure with one titled panel each."""
     num_columns = 2 if len(titles) == 4 else min(num_columns, len(titles))
     num_rows = -(-len(titles) // num_columns)
@@ -62,7 +66,7 @@ def _panels(titles: Sequence[str], num_columns: int = 3) -> tuple[Figure, list[A
     return figure, axes[: len(titles)]
 
 
-def _log_lengths(panel: Axes, lengths: Sequence[int]) -> None:
+def log_lengths(panel: Axes, lengths: Sequence[int]) -> None:
     """A logarithmic axis of T, labelled at the lengths that were run."""
     panel.set_xscale("log")
     panel.xaxis.set_major_locator(FixedLocator(list(lengths)))
@@ -75,61 +79,70 @@ def _log_lengths(panel: Axes, lengths: Sequence[int]) -> None:
     panel.set_xlabel("dependency length T (steps)", fontsize=9)
 
 
-def _short(value: float, _: object = None) -> str:
+def short(value: float, _: object = None) -> str:
     """`500`, `20k`, `2M`."""
     if value >= 1e6:
         return f"{value / 1e6:g}M"
     return f"{value / 1e3:g}k" if value >= 1e4 else f"{value:g}"
 
 
-def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
-    """One legend for all panels, below them."""
+def shared_legend(figure: Figure, panels: Sequence[Axes], style: Style) -> None:
+    """One legend for all panels, below them, the models of the style first."""
     entries: dict[str, object] = {}
     for panel in panels:
         handles, names = panel.get_legend_handles_labels()
         entries |= dict(zip(names, handles, strict=True))
+    entries = {name: entries[name] for name in [*style, *entries] if name in entries}
     if entries:
+        widest = 0.55 + 0.07 * max(map(len, entries))  # of an entry, in inches
+        fit = max(int(figure.get_figwidth() / widest), 1)
         figure.legend(
             list(entries.values()),
             list(entries),
             loc="outside lower center",
-            ncols=min(len(entries), 6),
+            ncols=min(len(entries), fit, LEGEND_COLUMNS),
             fontsize=9,
             frameon=False,
         )
 
 
-def _show_all_of_a_share(panel: Axes, values: Sequence[float]) -> None:
+def show_all_of_a_share(panel: Axes, values: Sequence[float]) -> None:
     """From 0 to 1, where that is what the values lie between."""
     if all(0 <= value <= 1 for value in values):
         panel.set_ylim(-0.03, 1.04)
 
 
-def _dodged(lengths: pd.Series, i: int, num_models: int) -> pd.Series:
-    return lengths * (1 + DODGE * (i - (num_models - 1) / 2))
+def dodged(lengths: pd.Series, i: int, num_models: int) -> pd.Series:
+    """Where the points of the i-th of so many models stand; lengths rise."""
+    room = (lengths.pct_change().dropna() / 2).min() if len(lengths) > 1 else MOST_DODGE
+    apart = min(DODGE, min(room, MOST_DODGE) / num_models)
+    return lengths * (1 + apart * (i - (num_models - 1) / 2))
 
 
-def _curves(
-    frame: pd.DataFrame, style: Style, draw: Callable[[Axes, pd.DataFrame, pd.Series, dict], None]
+def curves(
+    frame: pd.DataFrame,
+    style: Style,
+    draw: Callable[[Axes, pd.DataFrame, pd.Series, dict], None],
+    num_columns: int = 3,
 ) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
     """A panel a task, a line a model; `draw` is given panel, rows, x and keywords of a line."""
     tasks = list(dict.fromkeys(frame["task"]))
-    figure, axes = _panels(tasks)
+    figure, axes = titled_panels(tasks, num_columns)
     panels = []
     for panel, task in zip(axes, tasks, strict=True):
         rows = frame[frame["task"] == task]
-        for i, model in enumerate(style):
+        drawn = [model for model in style if model in set(rows["model"])]
+        for i, model in enumerate(drawn):
             line = rows[rows["model"] == model].sort_values("T")
-            if len(line):
-                look = {"label": model, "markersize": 5, "linewidth": 1.5, **style[model]}
-                draw(panel, line, _dodged(line["T"], i, len(style)), look)
-        _log_lengths(panel, sorted(rows["T"].unique()))
+            look = {"label": model, "markersize": 5, "linewidth": 1.5, **style[model]}
+            draw(panel, line, dodged(line["T"], i, len(drawn)), look)
+        log_lengths(panel, sorted(rows["T"].unique()))
         panels.append((panel, rows))
     return figure, panels
 
 
 def score_against_length(
-    scores: pd.DataFrame, solved_at: Mapping[str, float], style: Style
+    scores: pd.DataFrame, solved_at: Mapping[str, float], style: Style, num_columns: int = 3
 ) -> Figure:
     """Mean test score against T; band: range over seeds; chance dashed, `solved` dotted."""
 
@@ -140,16 +153,16 @@ def score_against_length(
             spread = [line["mean"] - line["min"], line["max"] - line["mean"]]
             panel.errorbar(x, line["mean"], spread, color=look["color"], capsize=3, fmt="none")
 
-    figure, panels = _curves(scores, style, draw)
+    figure, panels = curves(scores, style, draw, num_columns)
     for panel, rows in panels:
         task = rows["task"].iloc[0]
         panel.axhline(rows["chance"].iloc[0], color="0.35", ls=(0, (6, 3)), lw=1, label="chance")
         if task in solved_at:
             panel.axhline(solved_at[task], color="0.35", ls=":", lw=1.2, label="solved")
-        _show_all_of_a_share(panel, [*rows["min"], *rows["max"]])
+        show_all_of_a_share(panel, [*rows["min"], *rows["max"]])
         name, unit = rows["score"].iloc[0].replace("_", " "), rows["unit"].iloc[0]
         panel.set_ylabel(f"test {name}\n({unit})", fontsize=9)
-    _legend(figure, [panel for panel, _ in panels])
+    shared_legend(figure, [panel for panel, _ in panels], style)
     return figure
 
 
@@ -162,11 +175,11 @@ def solved_share(scores: pd.DataFrame, style: Style) -> Figure:
         spread = [share - line["share_low"], line["share_high"] - share]
         panel.errorbar(x, share, spread, capsize=2, elinewidth=0.8, **look)
 
-    figure, panels = _curves(scores, style, draw)
+    figure, panels = curves(scores, style, draw)
     for panel, _ in panels:
         panel.set_ylim(-0.05, 1.05)
         panel.set_ylabel("share of seeds that solve it", fontsize=9)
-    _legend(figure, [panel for panel, _ in panels])
+    shared_legend(figure, [panel for panel, _ in panels], style)
     return figure
 
 
@@ -179,14 +192,14 @@ def cost_against_length(cost: pd.DataFrame, column: str, axis_label: str, style:
         if "low" in line:
             panel.fill_between(x, line["low"], line["high"], color=look["color"], alpha=0.18, lw=0)
 
-    figure, panels = _curves(cost, style, draw)
+    figure, panels = curves(cost, style, draw)
     for panel, _ in panels:
         panel.set_yscale("log")
         panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        panel.yaxis.set_major_formatter(FuncFormatter(_short))
+        panel.yaxis.set_major_formatter(FuncFormatter(short))
         panel.yaxis.set_minor_locator(NullLocator())
         panel.set_ylabel(axis_label, fontsize=9)
-    _legend(figure, [panel for panel, _ in panels])
+    shared_legend(figure, [panel for panel, _ in panels], style)
     return figure
 
 
@@ -196,7 +209,7 @@ def horizon_against_cost(reached: pd.DataFrame, style: Style) -> Figure:
     `reached` has a row a task, model and cost: `horizon`, `mark` (=, ≥ or <), `cost`, `value`.
     """
     panels = list(dict.fromkeys(zip(reached["task"], reached["cost"], strict=True)))
-    figure, axes = _panels([task for task, _ in panels], num_columns=4)
+    figure, axes = titled_panels([task for task, _ in panels], num_columns=4)
     for panel, (task, cost) in zip(axes, panels, strict=True):
         rows = reached[(reached["task"] == task) & (reached["cost"] == cost)]
         for row in rows.to_dict("records"):
@@ -230,12 +243,12 @@ def horizon_against_cost(reached: pd.DataFrame, style: Style) -> Figure:
         panel.set_ylim(rows["horizon"].min() / 1.4, rows["horizon"].max() * 1.7)
         for axis in (panel.xaxis, panel.yaxis):
             axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axis.set_major_formatter(FuncFormatter(_short))
+            axis.set_major_formatter(FuncFormatter(short))
             axis.set_minor_locator(NullLocator())
         panel.tick_params(labelsize=8)
         panel.set_xlabel(cost, fontsize=9)
         panel.set_ylabel("horizon T (steps)", fontsize=9)
-    _legend(figure, axes)
+    shared_legend(figure, axes, style)
     return figure
 
 
@@ -249,18 +262,18 @@ def learning_curves(records: Sequence[Record], labels: Labels, style: Style) -> 
     figures = {}
     for task, by_length in by_task.items():
         lengths = sorted(by_length)
-        figure, axes = _panels([f"{task}, T = {length}" for length in lengths])
+        figure, axes = titled_panels([f"{task}, T = {length}" for length in lengths])
         for panel, length in zip(axes, lengths, strict=True):
             for record in by_length[length]:
                 _learning_curve(panel, record, labels[record.spec.id][1], style)
             outcome = by_length[length][0].outcome
             assert outcome is not None
             panel.axhline(outcome.score.chance, color="0.35", ls=(0, (6, 3)), lw=1, label="chance")
-            _show_all_of_a_share(panel, [y for line in panel.get_lines() for y in line.get_ydata()])
+            show_all_of_a_share(panel, [y for line in panel.get_lines() for y in line.get_ydata()])
             panel.set_xlabel("updates", fontsize=9)
             panel.set_ylabel(f"validation {outcome.score.name.replace('_', ' ')}", fontsize=9)
             panel.tick_params(labelsize=8)
-        _legend(figure, axes)
+        shared_legend(figure, axes, style)
         figures[task] = figure
     return figures
 

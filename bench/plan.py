@@ -3,8 +3,7 @@
 import dataclasses
 import hashlib
 import sys
-import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,10 @@ from typing import Any
 import models
 import tasks
 from bench.errors import RequestError, unknown
-from bench.profile import TUNED, Grid, ModelChoice, Profile, SpeedGrid, checked_fields
+from bench.profile import TUNED, Grid, ModelChoice, Profile, SpeedGrid, Study, checked_fields
+from bench.rates import RATES, Rates, tuned_rate
+from bench.rates import load as load_rates
 from bench.spec import Part, Spec, SpeedSpec, Subject, Training
-
-RATES = Path(__file__).parent / "rates.toml"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +40,8 @@ class Unsupported:
 class Plan:
     specs: tuple[Spec, ...]
     unsupported: tuple[Unsupported, ...]
+    studies: Mapping[str, frozenset[Study]]
+    """Spec id → the parts of the report it belongs to: those of every grid that names it."""
 
 
 def task_of(spec: Subject) -> tasks.Task:
@@ -72,18 +73,21 @@ def labels(specs: Sequence[Spec]) -> dict[str, tuple[str, str]]:
     for (task, model, _, _), group in alike.items():
         settings = [_settings(spec) for spec in group]
         varying.setdefault((task, model), set()).update(
-            key for key in settings[0] if len({str(each[key]) for each in settings}) > 1
+            key
+            for key in {key for each in settings for key in each}
+            if len({str(each.get(key)) for each in settings}) > 1
         )
     for spec in specs:
         task, model = found[spec.id]
         settings = _settings(spec)
-        extra = [f"{key}={settings[key]}" for key in sorted(varying[task, model])]
+        extra = [f"{key}={settings[key]}" for key in sorted(varying[task, model] & set(settings))]
         found[spec.id] = task, " ".join([model, *extra])
     return found
 
 
 def _settings(spec: Spec) -> dict[str, object]:
-    return {"param_budget": spec.param_budget, **spec.training.model_dump()}
+    sized_by = "width" if spec.param_budget is None else "param_budget"
+    return {sized_by: getattr(spec, sized_by), **spec.training.model_dump()}
 
 
 def label(part: tasks.Task | models.Model, name: str) -> str:
@@ -101,7 +105,7 @@ def make_plan(
 ) -> Plan:
     """Every spec of the profile within the selection, each once; `source` names it in errors.
 
-    A selected length, seed or task that the profile does not list is run as well. Raises
+    A selected length, seed, task or model that the profile does not list is run as well. Raises
     `RequestError` for whatever the tasks and models refuse and where nothing is left.
     """
     for kind, chosen, valid in (
@@ -112,20 +116,22 @@ def make_plan(
             if name not in valid:
                 raise unknown(kind, name, valid, f"--{kind}")
 
-    tuned = load_rates(rates)
+    tuned = load_rates(rates).rates
     specs: dict[str, Spec] = {}
+    studies: dict[str, frozenset[Study]] = {}
     unsupported: list[Unsupported] = []
     refused: list[str] = []
     for place, grid, task_name in _grids(profile, selection, source):
         for task in _instances(grid, task_name, selection, place, refused):
-            for choice in grid.models or profile.models or models.names():
+            for choice in _choices(profile, grid, selection):
                 model = _model(choice, place)
                 if selection.models and model.model_name() not in selection.models:
                     continue
                 reason = model.supports(task.signature)
                 if reason is None:
-                    for spec in _specs(profile, grid, selection, task, model, tuned, place):
+                    for spec in _specs(profile, grid, choice, selection, task, model, tuned, place):
                         specs[spec.id] = spec
+                        studies[spec.id] = frozenset((*studies.get(spec.id, ()), grid.study))
                 else:
                     missing = Unsupported(
                         task=label(task, task.task_name()),
@@ -139,7 +145,7 @@ def make_plan(
         raise RequestError(refused[0])
     if not specs and not unsupported:
         raise RequestError("the profile and the selection leave nothing to run")
-    return Plan(specs=tuple(specs.values()), unsupported=tuple(unsupported))
+    return Plan(specs=tuple(specs.values()), unsupported=tuple(unsupported), studies=studies)
 
 
 def _grids(profile: Profile, selection: Selection, source: str) -> Iterator[tuple[str, Grid, str]]:
@@ -177,13 +183,13 @@ def make_speed_plan(
         if selection.tasks and grid.task not in selection.tasks:
             continue
         for task in _instances(grid, grid.task, selection, place, []):
-            for choice in grid.models or profile.models or models.names():
+            for choice in _choices(profile, grid, selection):
                 model = _model(choice, place)
                 if selection.models and model.model_name() not in selection.models:
                     continue
                 if model.supports(task.signature) is not None:
                     continue
-                subject = _subject(profile, grid, task, model, place)
+                subject = _subject(profile, grid, choice, task, model, place)
                 for batch_size in grid.batch_sizes:
                     each = SpeedSpec(
                         **subject, batch_size=batch_size, measures=("train", "forward", "step")
@@ -214,12 +220,27 @@ def _instances(
             refused.append(message)
 
 
-def _model(choice: str | ModelChoice, place: str) -> models.Model:
-    name, fields = (choice, {}) if isinstance(choice, str) else (choice.name, choice.fields)
+def _choices(profile: Profile, grid: Grid | SpeedGrid, selection: Selection) -> list[ModelChoice]:
+    """The grid's models; else the profile's; else all there are.
+
+    Selected ones that the profile names nowhere are added, but for the choice of another study.
+    """
+    listed = grid.models or profile.models
+    if listed is None:
+        return [ModelChoice(name=name) for name in models.names()]
+    if grid.models is not None and isinstance(grid, Grid) and grid.study != "main":
+        return listed
+    holders = (profile, *profile.grid, *profile.speed)
+    named = {choice.name for holder in holders for choice in holder.models or ()}
+    return listed + [ModelChoice(name=name) for name in selection.models if name not in named]
+
+
+def _model(choice: ModelChoice, place: str) -> models.Model:
+    name = choice.name
     if name not in models.names():
         raise unknown("model", name, models.names(), f"{place}.models")
     cls = models.model_class(name)
-    fields = checked_fields(cls, fields, name, f"{place}.models")
+    fields = checked_fields(cls, choice.fields, name, f"{place}.models")
     try:
         return cls(**fields)
     except ValueError as error:
@@ -229,23 +250,26 @@ def _model(choice: str | ModelChoice, place: str) -> models.Model:
 def _specs(
     profile: Profile,
     grid: Grid,
+    choice: ModelChoice,
     selection: Selection,
     task: tasks.Task,
     model: models.Model,
-    tuned: dict[str, dict[str, float]],
+    tuned: Rates,
     place: str,
 ) -> Iterator[Spec]:
     """A spec for each learning rate and seed."""
-    subject = _subject(profile, grid, task, model, place)
+    subject = _subject(profile, grid, choice, task, model, place)
     settings = {
         **profile.training.model_dump(exclude_unset=True),
         **grid.training.model_dump(exclude_unset=True),
+        **choice.training.model_dump(exclude_unset=True),
     }
     if "max_steps" not in settings:
         raise RequestError(f"{place}: training.max_steps is missing, here and in [training]")
     rates = settings.pop("learning_rate", TUNED)
     if rates == TUNED:
-        rates = tuned_rate(tuned, task.task_name(), model.model_name())
+        name = model.model_name()
+        rates = tuned_rate(tuned, task.task_name(), label(model, name), name)
     for rate in rates if isinstance(rates, list) else [rates]:
         training = Training(learning_rate=rate, **settings)
         for seed in selection.seeds or grid.seeds or profile.seeds:
@@ -253,14 +277,22 @@ def _specs(
 
 
 def _subject(
-    profile: Profile, grid: Grid | SpeedGrid, task: tasks.Task, model: models.Model, place: str
+    profile: Profile,
+    grid: Grid | SpeedGrid,
+    choice: ModelChoice,
+    task: tasks.Task,
+    model: models.Model,
+    place: str,
 ) -> dict[str, Any]:
-    """The fields of a `Subject`: the width is what meets the budget."""
-    budget = grid.param_budget or profile.param_budget
-    try:
-        width, extra_width = models.fit_width(model, task.signature, budget)
-    except ValueError as error:
-        raise RequestError(f"{place}: {error}") from None
+    """The fields of a `Subject`: the width is the one asked for, or what meets the budget."""
+    if choice.width is not None:
+        budget, width, extra_width = None, choice.width, 0
+    else:
+        budget = choice.param_budget or grid.param_budget or profile.param_budget
+        try:
+            width, extra_width = models.fit_width(model, task.signature, budget)
+        except ValueError as error:
+            raise RequestError(f"{place}: {error}") from None
     return {
         "task": Part(name=task.task_name(), fields=task.fields, version=task.version),
         "model": Part(name=model.model_name(), fields=model.fields, version=model.version),
@@ -269,19 +301,6 @@ def _subject(
         "extra_width": extra_width,
         "plugin_sha256": _plugin_hashes(type(task), type(model)),
     }
-
-
-def load_rates(path: Path) -> dict[str, dict[str, float]]:
-    """Learning rates by task and model, as `python -m bench tune` chose them."""
-    return tomllib.loads(path.read_text(encoding="utf-8"))["rates"]
-
-
-def tuned_rate(rates: dict[str, dict[str, float]], task: str, model: str) -> float:
-    """The tuned rate; where a pair was never tuned, the geometric middle of the tuned ones."""
-    if model in rates.get(task, {}):
-        return rates[task][model]
-    every = sorted(rate for of_task in rates.values() for rate in of_task.values())
-    return every[len(every) // 2]
 
 
 _plugin_files: dict[str, Path] = {}

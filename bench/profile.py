@@ -5,7 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import (
+    BeforeValidator,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from bench.errors import RequestError, unknown
 from bench.spec import Frozen, Positive, Training
@@ -16,6 +23,10 @@ TUNED = "tuned"
 
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1)]
+Study = Literal["main", "variants", "receptive_field", "beyond"]
+"""A part of the report. `main`: the comparison itself; `variants`: other forms of a model beside
+it; `receptive_field`: networks whose field stops short of the task; `beyond`: lengths that were
+not trained."""
 
 
 class TrainingChoice(Training):
@@ -26,13 +37,32 @@ class TrainingChoice(Training):
 
 
 class ModelChoice(Frozen):
-    """A model with fields other than its defaults."""
+    """A model with fields other than its defaults, a size or a training of its own."""
 
     name: str
     fields: dict[str, Any] = {}
+    width: Positive | None = None
+    """Units a layer; no budget is met."""
+    param_budget: Positive | None = None
+    """Of this model, in place of the grid's."""
+    training: TrainingChoice = TrainingChoice()
+    """What differs from the grid's training."""
+
+    @model_validator(mode="after")
+    def _of_one_size(self) -> "ModelChoice":
+        if self.width is not None and self.param_budget is not None:
+            raise ValueError("give width or param_budget, not both")
+        return self
 
 
-Models = Annotated[list[str | ModelChoice], Field(min_length=1)]
+def _named(choice: Any) -> Any:
+    return {"name": choice} if isinstance(choice, str) else choice
+
+
+Models = Annotated[
+    list[Annotated[ModelChoice, BeforeValidator(_named)]],  # a bare name is a model as it comes
+    Field(min_length=1),
+]
 
 
 class Grid(Frozen):
@@ -47,6 +77,8 @@ class Grid(Frozen):
     param_budget: Positive | None = None
     seeds: Seeds | None = None
     training: TrainingChoice = TrainingChoice()
+    study: Study = "main"
+    """The part of the report that its runs belong to."""
 
 
 class SpeedGrid(Frozen):
@@ -59,6 +91,14 @@ class SpeedGrid(Frozen):
     """Sequences at once."""
     models: Models | None = None
     param_budget: Positive | None = None
+
+    @field_validator("models")
+    @classmethod
+    def _untrained(cls, models: list[ModelChoice] | None) -> list[ModelChoice] | None:
+        for choice in models or ():
+            if choice.training.model_fields_set:
+                raise ValueError(f"training of {choice.name}: nothing is trained here")
+        return models
 
 
 class Profile(Frozen):
@@ -113,7 +153,7 @@ def description(path: Path) -> str:
 
 
 def _with_setting(content: dict[str, Any], setting: str) -> dict[str, Any]:
-    """Set `key=value` for the whole profile: a grid's own value of that key gives way."""
+    """Set `key=value` for the whole profile: a grid's or a model's own value gives way."""
     key, equals, text = setting.partition("=")
     key, text = key.strip().removeprefix("training."), text.strip()
     if not equals or not key or not text:
@@ -124,14 +164,23 @@ def _with_setting(content: dict[str, Any], setting: str) -> dict[str, Any]:
         value = text  # a bare word: --set learning_rate=tuned
     in_training = set(Training.model_fields)
     in_profile = set(Profile.model_fields) - {"training", "grid", "speed"}
+    grids = content["grid"] + content.get("speed", [])
+    choices = [
+        choice
+        for holder in (content, *grids)
+        for choice in holder.get("models", [])
+        if isinstance(choice, dict)
+    ]
     if key in in_training:
         content.setdefault("training", {})[key] = value
-        for grid in content["grid"]:
-            grid.get("training", {}).pop(key, None)
+        for holder in grids + choices:
+            holder.get("training", {}).pop(key, None)
     elif key in in_profile:
         content[key] = value
-        for grid in content["grid"] + content.get("speed", []):
-            grid.pop(key, None)
+        for holder in grids + choices:
+            holder.pop(key, None)
+            if key == "param_budget":
+                holder.pop("width", None)  # the other way to say how large
     else:
         raise unknown("key", key, in_training | in_profile, f"--set {setting}")
     return content
@@ -157,7 +206,8 @@ def _explained(error: Any, place: str) -> RequestError:
         return unknown("key", str(key), schema.model_fields, f"{place}: {where}")
     if error["type"] == "missing":
         return RequestError(f"{place}: {where} is missing")
-    return RequestError(f"{place}: {where} = {error['input']!r}: {error['msg']}")
+    said = error["msg"].removeprefix("Value error, ")
+    return RequestError(f"{place}: {where} = {error['input']!r}: {said}")
 
 
 def checked_fields(cls: type, fields: dict[str, Any], kind: str, place: str) -> dict[str, Any]:

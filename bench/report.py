@@ -11,7 +11,7 @@ import os
 import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO, StringIO
 from pathlib import Path
 
@@ -21,7 +21,9 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from matplotlib.figure import Figure
 
-from bench import cost, figures, tables
+from bench import claims, cost, figures, findings, findings_figures, published, tables
+from bench.claims import Verdict
+from bench.rates import Sweep
 from bench.spec import Spec
 from bench.stats import Horizon, wilson
 from bench.store import Damaged, Record, SpeedRecord, YardstickRecord
@@ -30,6 +32,8 @@ LATENCY_BUDGETS_US = (10.0, 20.0, float("inf"))
 """Columns of the table of choices."""
 TEMPLATES = Path(__file__).parent
 DPI = 160
+FINDINGS = ("variants", "gradients", "influence", "fields", "cliff", "beyond", "rate_sensitivity")
+"""Names of figures that have no pattern."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,37 +56,56 @@ class Source:
     """Of planned networks, of one machine and backend."""
     yardsticks: Sequence[YardstickRecord] = ()
     """Of the same machine."""
+    studies: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Spec id → the studies it belongs to; a spec that is not in it belongs to the main one."""
+    sweep: Sweep | None = None
+    """What the tuned learning rates were chosen from."""
 
 
 def write_report(folder: Path, source: Source) -> str:
-    """Write `report.md`, `report.html`, `tables/` and `figures/` below `folder`.
+    """Write `report.md`, `report.html`, `claims.md`, `claims.html`, `tables/` and `figures/`.
 
     Returns a summary that a person reads in ten seconds. The same records give the same files.
     """
     runs = tables.runs_frame(source.specs, source.records, source.labels, source.thresholds)
-    scores = tables.scores(runs)
-    horizons = tables.horizons(runs)
+    whole = runs[~_in(source, runs, "receptive_field")]
+    main = runs[_in(source, runs, "main")]
+    rates = source.sweep.rates if source.sweep else {}
+    scores = tables.scores(main)
+    horizons = tables.horizons(whole)
     run_cost = tables.cost(runs)
     timed = cost.frame(source.speed)
     step_us = step_times(source.specs, timed)
-    reached = tables.reached_at_cost(runs, horizons, step_us)
+    variants = tables.scores(_with_plain(source, runs))
+    cliff = findings.cliff(runs[_in(source, runs, "receptive_field")])
+    fields = findings.fields(source.records, source.labels)
+    beyond = findings.beyond(source.records, source.labels)
     drawn = {
-        **_figures(source, runs, scores, run_cost),
-        **_cost_figures(runs, timed, reached),
+        **_figures(source, main, scores),
+        **_findings(source, runs, variants, cliff, fields, beyond),
+        **_cost_figures(runs, timed, tables.reached_at_cost(main, horizons, step_us)),
+        **_run_cost_figures(main),
     }
     written = {
         "horizons": tables.horizon_table(horizons),
-        "choice": tables.choice(runs, step_us, LATENCY_BUDGETS_US)
+        "choice": tables.choice(whole, step_us, LATENCY_BUDGETS_US)
         if len(scores)
         else pd.DataFrame(),
         "scores": scores,
+        "differences": tables.paired_differences(main),
+        "variants": variants,
+        "fields": findings.fields_table(fields),
+        "cliff": cliff,
+        "beyond": beyond,
+        "published": published.comparison(source.records),
+        "published_later": published.context(),
         "metrics": tables.metrics(source.records, source.labels),
         "cost": run_cost,
         "training_speed": cost.whole_sequences(timed, "train"),
         "inference_speed": cost.whole_sequences(timed, "forward"),
         "streaming": cost.streaming(timed),
         "yardsticks": cost.yardstick_table(source.yardsticks),
-        "settings": tables.settings(runs),
+        "settings": tables.settings(runs, rates),
         "problems": tables.problems(runs, source.unsupported, source.damaged),
         "environment": tables.environment(source.records),
         "runs": runs,
@@ -93,13 +116,39 @@ def write_report(folder: Path, source: Source) -> str:
     for name, figure in drawn.items():
         _write(folder / "figures" / f"{name}.png", _image(figure, "png"))
         _write(folder / "figures" / f"{name}.svg", _image(figure, "svg"))
-    _forget_old(folder / "figures", drawn, (".png", ".svg"))
+    _forget_old(folder / "figures", drawn)
 
+    timed_backend = source.speed[0].backend.name if source.speed else None
+    verdicts = claims.verdicts(runs, timed, rates, backend=timed_backend)
     said = cost.headlines(timed) if len(timed) else []
-    page = _page(source, runs, horizons, written, drawn, said)
-    _write(folder / "report.md", page)
-    _write(folder / "report.html", html(page, f"Report: {source.profile_name}", folder))
-    return _summary(folder, source, runs, horizons, said)
+    for name, title, page in (
+        (
+            "claims",
+            f"Claims: {source.profile_name}",
+            claims.page(verdicts, source.profile_name, drawn=drawn, backend=timed_backend),
+        ),
+        (
+            "report",
+            f"Report: {source.profile_name}",
+            _page(source, runs, horizons, written, drawn, said, verdicts),
+        ),
+    ):
+        _write(folder / f"{name}.md", page)
+        _write(folder / f"{name}.html", html(page, title, folder))
+    return _summary(folder, source, runs, horizons, said, verdicts)
+
+
+def _in(source: Source, runs: pd.DataFrame, study: str) -> pd.Series:
+    """Whether a run belongs to the study."""
+    return runs["id"].map(lambda spec_id: study in source.studies.get(spec_id, ("main",)))
+
+
+def _with_plain(source: Source, runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs of variants and, where there are any, the main runs of the same task and T."""
+    own = _in(source, runs, "variants")
+    cells = set(zip(runs["task"][own], runs["T"][own], strict=True))
+    beside = [cell in cells for cell in zip(runs["task"], runs["T"], strict=True)]
+    return runs[own | (_in(source, runs, "main") & pd.Series(beside, index=runs.index))]
 
 
 def step_times(specs: Sequence[Spec], timed: pd.DataFrame) -> dict[str, float]:
@@ -152,28 +201,87 @@ def _cost_figures(
     return drawn
 
 
-def _figures(
-    source: Source, runs: pd.DataFrame, scores: pd.DataFrame, cost: pd.DataFrame
-) -> dict[str, Figure]:
+def _figures(source: Source, runs: pd.DataFrame, scores: pd.DataFrame) -> dict[str, Figure]:
     style = _style(runs, ())
     drawn: dict[str, Figure] = {}
     if len(scores):
-        known = runs.dropna(subset=["solved_at"])
-        solved_at = dict(zip(known["task"], known["solved_at"], strict=True))
-        drawn["score_vs_length"] = figures.score_against_length(scores, solved_at, style)
+        drawn["score_vs_length"] = figures.score_against_length(scores, _thresholds(runs), style)
         if "solved" in scores and scores["solved"].notna().any():
             drawn["solved_vs_length"] = figures.solved_share(scores, style)
-    for column, axis_label in (
-        ("update_ms", "one training step (ms)"),
-        ("answer_ms", "one sequence alone (ms)"),
-    ):
-        if len(cost) and cost[column].notna().any():
-            drawn[f"{column}_vs_length"] = figures.cost_against_length(
-                cost, column, axis_label, style
-            )
-    for task, figure in figures.learning_curves(source.records, source.labels, style).items():
+    planned = set(runs["id"])
+    records = [record for record in source.records if record.spec.id in planned]
+    for task, figure in figures.learning_curves(records, source.labels, style).items():
         drawn[f"learning_{_plain(task)}"] = figure
     return drawn
+
+
+def _thresholds(runs: pd.DataFrame, by: str = "task") -> dict[str, float]:
+    """Task → the score that counts as solved."""
+    return _known(runs, by, "solved_at")
+
+
+def _known(runs: pd.DataFrame, by: str, column: str) -> dict[str, float]:
+    if column not in runs:
+        return {}
+    known = runs.dropna(subset=[column])
+    return dict(zip(known[by], known[column], strict=True))
+
+
+def _findings(
+    source: Source,
+    runs: pd.DataFrame,
+    variants: pd.DataFrame,
+    cliff: pd.DataFrame,
+    fields: pd.DataFrame,
+    beyond: pd.DataFrame,
+) -> dict[str, Figure]:
+    """What long dependencies do to a network, and what it depends on."""
+    solved_at = _thresholds(runs)
+    sensitivity = findings.rate_sensitivity(source.sweep.rates if source.sweep else {})
+    style = _style(runs, sensitivity["model"] if len(sensitivity) else ())
+    short = runs["id"][_in(source, runs, "receptive_field")]
+    records = [r for r in source.records if r.spec.id not in set(short)]
+    gradients = findings.gradients(records, source.labels)
+    drawn = {"field_vs_depth": findings_figures.field_by_depth_figure(findings.field_by_depth())}
+    if len(variants) and (variants["model"].str.contains(" ")).any():
+        drawn["variants"] = findings_figures.variants_figure(
+            _with_family(variants, runs), solved_at, style
+        )
+    if len(gradients):
+        influence = findings.influence(records, source.labels)
+        whole = findings.fields(records, source.labels)
+        drawn["gradients"] = findings_figures.gradients_figure(gradients, style)
+        drawn["influence"] = findings_figures.influence_figure(influence, whole, style)
+        drawn["fields"] = findings_figures.fields_figure(whole, style)
+    if len(cliff):
+        drawn["cliff"] = findings_figures.cliff_figure(cliff, solved_at, style)
+    if len(beyond):
+        drawn["beyond"] = findings_figures.beyond_figure(beyond, solved_at, style)
+    if len(sensitivity):
+        drawn["rate_sensitivity"] = findings_figures.rate_sensitivity_figure(
+            sensitivity, _known(runs, "task_name", "chance"), _thresholds(runs, "task_name"), style
+        )
+    return drawn
+
+
+def _with_family(scores: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    families = dict(zip(runs["model"], runs["family"], strict=True))
+    return scores.assign(family=scores["model"].map(families))
+
+
+def _run_cost_figures(runs: pd.DataFrame) -> dict[str, Figure]:
+    """What the runs themselves took."""
+    found = tables.cost(runs)
+    return {
+        f"{column}_vs_length": figures.cost_against_length(
+            found, column, axis_label, _style(runs, ())
+        )
+        for column, axis_label in (
+            ("update_ms", "one training step (ms)"),
+            ("answer_ms", "one sequence alone (ms)"),
+        )
+        if len(found) and found[column].notna().any()
+    }
 
 
 def _page(
@@ -183,6 +291,7 @@ def _page(
     written: Mapping[str, pd.DataFrame],
     drawn: Mapping[str, Figure],
     cost_headlines: Sequence[str],
+    verdicts: Sequence[Verdict],
 ) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -200,6 +309,8 @@ def _page(
         num_runs=len(runs),
         headlines=_headlines(horizons),
         cost_headlines=cost_headlines,
+        verdicts=verdicts,
+        tuned_in=source.sweep.records if source.sweep else None,
         timed_on=source.speed[0].machine if source.speed else None,
         timed_backend=source.speed[0].backend.name if source.speed else None,
         num_seeds=num_seeds,
@@ -247,6 +358,7 @@ def _summary(
     runs: pd.DataFrame,
     horizons: Mapping[tuple[str, str], Horizon],
     cost_headlines: Sequence[str],
+    verdicts: Sequence[Verdict],
 ) -> str:
     counts = Counter(runs["status"])
     said = ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))
@@ -257,12 +369,14 @@ def _summary(
         lines += [table.to_string(index=False, justify="left"), ""]
     if cost_headlines:
         lines += [*cost_headlines, ""]
+    lines += [f"({verdict.key}) {verdict.claim}: {verdict.verdict}" for verdict in verdicts]
+    lines.append("")
     reasons = runs[runs["status"].isin(("failed", "skipped"))]
     for (status, error), group in reasons.groupby(["status", "error"], sort=False):
         where = ", ".join(dict.fromkeys(group["task"]))
         lines.append(f"{status}: {len(group)} runs of {where}: {error}")
     lines.append(f"{len(runs)} runs of profile {source.profile_name}: {said}")
-    lines.append(f"The report is {folder / 'report.html'}")
+    lines.append(f"The report is {folder / 'report.html'}, the claims {folder / 'claims.html'}")
     return "\n".join(lines)
 
 
@@ -340,9 +454,9 @@ def _write(path: Path, content: bytes | str) -> None:
     os.replace(temporary, path)
 
 
-def _forget_old(folder: Path, kept: Mapping[str, object], suffixes: tuple[str, ...]) -> None:
+def _forget_old(folder: Path, kept: Mapping[str, object]) -> None:
     """Remove figures of an earlier report that this one does not have."""
-    for path in folder.glob("*_vs_*.*"), folder.glob("learning_*.*"):
-        for old in path:
-            if old.suffix in suffixes and old.stem not in kept:
-                old.unlink()
+    names = ["*_vs_*", "learning_*", *FINDINGS]
+    for old in itertools.chain.from_iterable(folder.glob(f"{name}.*") for name in names):
+        if old.suffix in (".png", ".svg") and old.stem not in kept:
+            old.unlink()

@@ -10,13 +10,14 @@ has not been made. Each is in the table of problems, so that none drops silently
 # pyright: reportCallIssue=false
 # (The annotations of pandas and matplotlib are too wide for pyright to follow.)
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
 from bench.plan import task_of
+from bench.rates import Rates, Tuned, find
 from bench.spec import Spec
-from bench.stats import Horizon, horizon, wilson
+from bench.stats import Horizon, Interval, horizon, mean_interval, paired_difference, wilson
 from bench.store import Damaged, Outcome, Record
 from models import model_class
 
@@ -53,6 +54,8 @@ def _run(
         "model": model,
         "T": spec.length,
         "seed": spec.seed,
+        "task_name": spec.task.name,
+        "model_name": spec.model.name,
         "family": model_class(spec.model.name).family,
         "reach": task_of(spec).signature.reach,
         "status": "missing" if record is None else record.status,
@@ -127,9 +130,11 @@ def _by_length(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def scores(runs: pd.DataFrame) -> pd.DataFrame:
-    """The score a task, length and model: mean and range over seeds, share of seeds that solve."""
+    """The score a task, length and model: mean, its interval and range over seeds, who solves."""
     rows = []
     for (task, model, length), group in _groups(counted(runs), ROW):
+        known = [*group["score"], *group["chance"]]
+        mean_low, mean_high = _ends(mean_interval(group["score"]), known, 0.0)
         row = {
             "task": task,
             "T": length,
@@ -139,6 +144,8 @@ def scores(runs: pd.DataFrame) -> pd.DataFrame:
             "mean": group["score"].mean(),
             "min": group["score"].min(),
             "max": group["score"].max(),
+            "mean_low": mean_low,
+            "mean_high": mean_high,
             "chance": group["chance"].iloc[0],
             "seeds": len(group),
         }
@@ -148,6 +155,15 @@ def scores(runs: pd.DataFrame) -> pd.DataFrame:
             row |= {"solved": num_solved, "share_low": low, "share_high": high}
         rows.append(row)
     return _by_length(pd.DataFrame(rows))
+
+
+def _ends(
+    found: Interval, scores: Iterable[float], least: float
+) -> tuple[float | None, float | None]:
+    """Of an interval; where all scores are shares, neither below `least` nor above 1."""
+    if found.low is None or not all(0 <= score <= 1 for score in scores):
+        return found.low, found.high
+    return max(found.low, least), min(found.high, 1.0)
 
 
 def metrics(records: Sequence[Record], labels: Labels) -> pd.DataFrame:
@@ -186,11 +202,11 @@ def horizons(runs: pd.DataFrame) -> dict[tuple[str, str], Horizon]:
     found = {}
     for (task, model), group in _groups(counted(runs), ["task", "model"]):
         if group["solved_at"].notna().any():
-            outcomes = {
-                length: (int((seeds["solved"] == True).sum()), len(seeds))  # noqa: E712
-                for length, seeds in group.groupby("T")
+            solved = {
+                length: dict(zip(runs["seed"], runs["solved"] == True, strict=True))  # noqa: E712
+                for length, runs in group.groupby("T")
             }
-            found[task, model] = horizon(outcomes)
+            found[task, model] = horizon(solved)
     return found
 
 
@@ -200,9 +216,17 @@ def horizon_table(found: Mapping[tuple[str, str], Horizon]) -> pd.DataFrame:
     models = list(dict.fromkeys(model for _, model in found))
     if len(models) > MOST_COLUMNS:
         rows = [
-            {"task": task, "model": model, "horizon": str(h)} for (task, model), h in found.items()
+            {
+                "task": task,
+                "model": model,
+                "horizon": at.reached,
+                "low": at.low,
+                "high": at.high,
+                "seeds": f"{at.num_solved}/{at.num_seeds}",
+            }
+            for (task, model), at in found.items()
         ]
-        return pd.DataFrame(rows)
+        return pd.DataFrame(rows, dtype=object)
     return pd.DataFrame(
         [
             {"task": task}
@@ -210,6 +234,41 @@ def horizon_table(found: Mapping[tuple[str, str], Horizon]) -> pd.DataFrame:
             for task in tasks
         ]
     )
+
+
+def paired_differences(runs: pd.DataFrame) -> pd.DataFrame:
+    """A row a task, T and pair of a convolutional network `a` and a recurrent one `b`.
+
+    On the seeds that both have, whose batches are the same: the mean of a's score minus b's with
+    Student's interval, and how many seeds only one of the two solves.
+    """
+    runs = counted(runs)
+    if runs.empty:
+        return pd.DataFrame()
+    pairs = runs[runs["family"] == "convolutional"].merge(
+        runs[runs["family"] == "recurrent"], on=["task", "T", "seed"], suffixes=("_a", "_b")
+    )
+    rows = []
+    for task, of_task in pairs.groupby("task", sort=False):
+        rising = of_task.sort_values("T", kind="stable")
+        for (length, a, b), seeds in rising.groupby(["T", "model_a", "model_b"], sort=False):
+            found = paired_difference(seeds["score_a"], seeds["score_b"])
+            low, high = _ends(found, [*seeds["score_a"], *seeds["score_b"]], -1.0)
+            row = {
+                "task": task,
+                "T": length,
+                "a": a,
+                "b": b,
+                "difference": found.mean,
+                "low": low,
+                "high": high,
+                "seeds": found.n,
+            }
+            if seeds["solved_at_a"].notna().any():
+                by_a, by_b = seeds["solved_a"] == True, seeds["solved_b"] == True  # noqa: E712
+                row |= {"only_a": int((by_a & ~by_b).sum()), "only_b": int((by_b & ~by_a).sum())}
+            rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def cost(runs: pd.DataFrame) -> pd.DataFrame:
@@ -269,20 +328,32 @@ def reached_at_cost(
     )
 
 
-def settings(runs: pd.DataFrame) -> pd.DataFrame:
-    """How each row was chosen and what it took."""
+def settings(runs: pd.DataFrame, rates: Rates) -> pd.DataFrame:
+    """How each row was chosen and what it took, the choice of its learning rate included."""
     rows = []
     for (task, model), group in _groups(runs, ["task", "model"]):
         made = group[group["status"].isin(("ok", "diverged"))]
         used = made["steps"].median() if len(made) else None
+        first = group.iloc[0]
+        tuned = find(rates, first["task_name"], model, first["model_name"])
+        own = model in rates.get(first["task_name"], {})
+        if tuned is not None and set(group["rate"]) != {tuned.rate}:
+            tuned = None
         rows.append(
             {
                 "task": task,
                 "model": model,
                 "optimizer": _each(group["optimizer"]),
                 "learning_rate": _each(group["rate"]),
+                "chosen_from": _grid(tuned, own, first["model_name"]),
+                "validation_score": None if tuned is None else tuned.chosen.score,
+                "tuning_solved": None
+                if tuned is None
+                else f"{tuned.chosen.num_solved}/{tuned.chosen.num_runs}",
+                "tuning_hours": tuned.seconds / 3600 if tuned is not None and own else None,
                 "batch": _each(group["batch"]),
                 "parameters_asked": _each(group["budget"]),
+                "parameters": _range(made["parameters"]) if len(made) else None,
                 "updates_allowed": _each(group["max_steps"]),
                 "updates_used": used,
                 "lengths": _each(group["T"]),
@@ -291,6 +362,19 @@ def settings(runs: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def _grid(tuned: Tuned | None, own: bool, plain: str) -> str:
+    """The rates tried; a variant that has no sweep of its own takes the plain model's rate."""
+    if tuned is None:
+        return "set by the profile, or the middle of all tuned rates"
+    tried = ", ".join(f"{each.rate:g}" for each in tuned.tried)
+    return tried if own else f"the rate of {plain}"
+
+
+def _range(column: pd.Series) -> str:
+    low, high = column.min(), column.max()
+    return f"{low:g}" if low == high else f"{low:g}–{high:g}"
 
 
 def _each(column: pd.Series) -> str:

@@ -28,9 +28,28 @@ TOKENS = Signature(input="token", num_inputs=5, num_outputs=4)
 REALS = Signature()
 
 
-def network(name: str, signature: Signature = REALS, width: int = 6, **fields: Any) -> Network:
+FORMS: dict[str, dict[str, Any]] = {
+    **{name: {} for name in models.names()},
+    "lstm chrono": {"chrono": True},
+    "lstm forget_bias": {"forget_bias": 1.0},
+    "gru chrono": {"chrono": True},
+    "rnn orthogonal": {"recurrent_init": "orthogonal"},
+    "rnn identity": {"recurrent_init": "identity", "nonlinearity": "relu"},
+    "tcn gated": {"gated": True},
+    "tcn plain": {"residual": False},
+    "tcn gated plain": {"gated": True, "residual": False},
+}
+"""Every model, and its variants: the first word is the model's name."""
+
+
+def load(form: str) -> models.Model:
+    return models.load(form.partition(" ")[0], **FORMS[form])
+
+
+def network(form: str, signature: Signature = REALS, width: int = 6, **fields: Any) -> Network:
     torch.manual_seed(0)
-    return models.network(name, signature, width=width, **fields).double().eval()
+    name = form.partition(" ")[0]
+    return models.network(name, signature, width=width, **FORMS[form], **fields).double().eval()
 
 
 def sequences(signature: Signature, n: int, steps: int) -> Tensor:
@@ -40,7 +59,7 @@ def sequences(signature: Signature, n: int, steps: int) -> Tensor:
     return torch.randn(n, steps, signature.num_inputs, generator=generator, dtype=torch.double)
 
 
-@pytest.fixture(params=models.names())
+@pytest.fixture(params=FORMS)
 def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -61,7 +80,7 @@ def test_outputs_are_what_the_signature_says(name: str, signature: Signature) ->
 
 @given(cuts=st.lists(st.integers(1, 9), min_size=1, max_size=8))
 @settings(deadline=None, max_examples=15)
-@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("name", FORMS)
 def test_cutting_the_sequence_changes_nothing(name: str, cuts: list[int]) -> None:
     net = network(name)
     x = sequences(REALS, 2, sum(cuts))
@@ -107,9 +126,9 @@ def test_the_last_step_alone_is_the_last_step(name: str) -> None:
 def test_the_budget_is_met_within_3_percent(name: str, budget: int, reach: int) -> None:
     for like in (TOKENS, REALS, Signature(num_inputs=1, num_outputs=10)):
         signature = Signature(**{**vars(like), "reach": reach})
-        width, extra = models.fit_width(models.load(name), signature, budget)
+        width, extra = models.fit_width(load(name), signature, budget)
         with torch.device("meta"):
-            count = models.num_parameters(models.build(models.load(name), signature, width, extra))
+            count = models.num_parameters(models.build(load(name), signature, width, extra))
         assert abs(count - budget) <= 0.03 * budget
 
 
@@ -120,8 +139,9 @@ def test_stacked_layers_meet_the_budget_too() -> None:
 
 
 def test_a_budget_that_can_not_be_met_names_the_nearest(name: str) -> None:
-    with pytest.raises(ValueError, match=rf"param_budget 40 of {name} .* nearest is \d+"):
-        models.network(name, Signature(num_inputs=10, num_outputs=10), param_budget=40)
+    of = f"param_budget 40 of {name.partition(' ')[0]}"
+    with pytest.raises(ValueError, match=rf"{of} .* nearest is \d+"):
+        models.fit_width(load(name), Signature(num_inputs=10, num_outputs=10), 40)
 
 
 def test_the_seed_decides_the_weights(name: str) -> None:
@@ -142,6 +162,50 @@ def test_unknown_names_and_bad_fields_are_value_errors() -> None:
         models.load("tcn", num_blocks=0)
     with pytest.raises(ValueError, match="one of param_budget"):
         models.network("tcn", REALS)
+    with pytest.raises(ValueError, match="recurrent_init 'zeros' of gru; valid: uniform, ortho"):
+        models.load("gru", recurrent_init="zeros")
+    with pytest.raises(ValueError, match="nonlinearity 'gelu' of rnn; valid: tanh, relu"):
+        models.load("rnn", nonlinearity="gelu")
+    for forget_bias, chrono in ((1.0, True), (math.nan, False)):
+        with pytest.raises(ValueError, match=r"forget_bias .* of lstm; valid: a number, without"):
+            models.load("lstm", forget_bias=forget_bias, chrono=chrono)
+
+
+def test_families() -> None:
+    families = {name: models.model_class(name).family for name in models.names()}
+    assert families == {
+        "gru": "recurrent",
+        "lstm": "recurrent",
+        "rnn": "recurrent",
+        "tcn": "convolutional",
+    }
+
+
+def test_padding_changes_nothing(name: str, signature: Signature) -> None:
+    lengths = torch.tensor([30, 1, 17])
+    net, x = network(name, signature), sequences(signature, 3, 30)
+    parameters = list(net.parameters())
+    padded, state = net(x, lengths=lengths)
+    last, _ = net(x, lengths=lengths, last_only=True)
+    assert state is None
+    gradients = torch.autograd.grad(padded.square().sum() + last.sum(), parameters)
+    expected = [torch.zeros_like(gradient) for gradient in gradients]
+    for i, length in enumerate(lengths.tolist()):
+        alone = net(x[i : i + 1, :length])[0]
+        torch.testing.assert_close(padded[i : i + 1, :length], alone)
+        assert not padded[i, length:].any()
+        torch.testing.assert_close(last[i], alone[0, -1:])
+        own = torch.autograd.grad(alone.square().sum() + alone[:, -1].sum(), parameters)
+        expected = [total + part for total, part in zip(expected, own, strict=True)]
+    for gradient, total in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(gradient, total)
+    x[1, 1:], x[2, 17:] = x[1, 0], x[2, 16]  # other padding
+    assert torch.equal(net(x, lengths=lengths)[0], padded)
+
+
+def test_encoded_inputs_are_taken_as_well(name: str) -> None:
+    net, x = network(name, TOKENS), sequences(TOKENS, 2, 9)
+    assert torch.equal(net(net.encode(x))[0], net(x)[0])
 
 
 # Recurrent
@@ -155,7 +219,69 @@ def test_recurrent_parameters_are_the_closed_form(name: str, gates: int) -> None
     assert net.receptive_field == math.inf
 
 
+def layer_of(form: str, width: int, reach: int = 20) -> Any:
+    return network(form, Signature(reach=reach), width).core.layers[0]  # pyright: ignore
+
+
+@pytest.mark.parametrize(("name", "gates"), [("lstm", 4), ("gru", 3), ("rnn", 1)])
+def test_orthogonal_weights_are_orthogonal_a_gate_each(name: str, gates: int) -> None:
+    net = network(name, width=5, recurrent_init="orthogonal")
+    matrices = net.core.layers[0].weight_hh_l0.chunk(gates)  # pyright: ignore
+    for matrix in matrices:
+        torch.testing.assert_close(matrix @ matrix.T, torch.eye(5).double(), rtol=0, atol=1e-6)
+
+
+def test_the_identity_rnn_keeps_what_it_has_heard() -> None:
+    layer = layer_of("rnn identity", 300)
+    assert torch.equal(layer.weight_hh_l0, torch.eye(300).double())
+    assert not layer.bias_ih_l0.any()
+    assert not layer.bias_hh_l0.any()
+    assert layer.weight_ih_l0.std().item() == pytest.approx(0.001, rel=0.1)
+    state = torch.rand(1, 2, 300).double()
+    y, _ = layer(torch.zeros(2, 50, 3).double(), state)
+    torch.testing.assert_close(y[:, -1], state[0])
+
+
+def test_a_forget_bias_is_the_sum_of_the_two_biases_of_the_forget_gate_alone() -> None:
+    plain, biased = layer_of("lstm", 4), layer_of("lstm forget_bias", 4)
+    for layer, expected in ((plain, None), (biased, 1.0)):
+        forget = (layer.bias_ih_l0 + layer.bias_hh_l0)[4:8]
+        assert (expected is None) != torch.equal(forget, torch.full((4,), 1.0).double())
+    others = [0, 1, 2, 3, *range(8, 16)]
+    assert torch.equal(plain.bias_ih_l0[others], biased.bias_ih_l0[others])
+
+
+@pytest.mark.parametrize(("form", "gate"), [("lstm chrono", 1), ("gru chrono", 1)])
+def test_chrono_biases_forget_within_1_to_reach_steps(form: str, gate: int) -> None:
+    width, reach = 2000, 101
+    layer = layer_of(form, width, reach)
+    bias = (layer.bias_ih_l0 + layer.bias_hh_l0)[gate * width : (gate + 1) * width]
+    steps = bias.exp()  # uniform from 1 to T_max − 1
+    assert 1 <= steps.min() < 2
+    assert 99 < steps.max() <= 100
+    assert steps.mean().item() == pytest.approx(50.5, abs=2)
+    if form == "lstm chrono":
+        input_bias = (layer.bias_ih_l0 + layer.bias_hh_l0)[:width]
+        assert torch.equal(input_bias, -bias)
+
+
 # TCN
+
+
+def test_a_gated_unit_is_tanh_times_sigmoid() -> None:
+    conv = network("tcn gated", num_blocks=1).core.blocks[0].conv1  # pyright: ignore
+    x = sequences(REALS, 2, 12)
+    weight, bias = conv.conv.weight, conv.conv.bias
+    a, b = causal_conv(x, weight, bias).chunk(2, -1)
+    torch.testing.assert_close(conv(x, None)[0], a.tanh() * b.sigmoid())
+
+
+def test_without_a_residual_sum_a_block_is_its_convolutions() -> None:
+    block = network("tcn plain", num_blocks=1).core.blocks[0]  # pyright: ignore
+    x = sequences(REALS, 2, 12)
+    inner, _ = block.conv1(x, None)
+    assert torch.equal(block(x, None)[0], block.conv2(inner, None)[0])
+    assert isinstance(block.skip, nn.Identity)
 
 
 def textbook_conv(x: Tensor, weight: Tensor, bias: Tensor, dilation: int) -> Tensor:

@@ -75,9 +75,65 @@ def test_horizons(written: tuple[Path, str]) -> None:
     (row,) = table(written[0], "horizons").to_dict("records")
     assert row == {
         "task": "copy_memory",
-        "tcn": "≥ 100 (2/3 seeds)",
-        "gru": "< 10 (1/3 seeds)",
+        "tcn": "≥ 100 (–; 2/3 seeds)",
+        "gru": "< 10 (–; 1/3 seeds)",
     }
+
+
+def test_horizons_of_many_models_stand_in_rows() -> None:
+    specs, records = planted()
+    names = {s.id: s.model.name for s in specs}
+    copies = range(tables.MOST_COLUMNS)
+    horizons = {}
+    for copy in copies:
+        labels = {i: ("copy_memory", f"{name}{copy}") for i, name in names.items()}
+        runs = tables.runs_frame(specs, records, labels, dict.fromkeys(labels, 0.95))
+        horizons |= tables.horizons(runs)
+    found = tables.horizon_table(horizons)
+    assert len(found) == 2 * len(copies)
+    assert found.iloc[0].to_dict() == {
+        "task": "copy_memory",
+        "model": "tcn0",
+        "horizon": "≥ 100",
+        "low": None,
+        "high": None,
+        "seeds": "2/3",
+    }
+    assert "–" in found.fillna("–").to_string()
+
+
+def test_the_mean_of_shares_has_an_interval_between_0_and_1() -> None:
+    specs, records = planted()
+    labels = {s.id: (s.task.name, s.model.name) for s in specs}
+    runs = tables.runs_frame(specs, records, labels, dict.fromkeys(labels, 0.95))
+    scores = tables.scores(runs).set_index(["model", "T"])
+    # 1, 0.97, 0.3: s = 0.39577, t of two degrees of freedom 4.3027, half a width of 0.98.
+    assert tuple(scores.loc[("tcn", 100), ["mean_low", "mean_high"]]) == (0, 1)
+    assert tuple(scores.loc[("gru", 100), ["mean_low", "mean_high"]]) == (0.125, 0.125)
+    alone = tables.scores(runs.query("seed == 0"))
+    assert alone[["mean_low", "mean_high"]].isna().to_numpy().all()
+
+
+def test_models_are_compared_on_the_seeds_that_both_have() -> None:
+    specs, records = planted()
+    specs.append(spec(model="tcn", length=10, seed=3))
+    records.append(record(specs[-1], 0.2))
+    labels = {s.id: (s.task.name, s.model.name) for s in specs}
+    runs = tables.runs_frame(specs, records, labels, dict.fromkeys(labels, 0.95))
+    at_10, at_100 = tables.paired_differences(runs).to_dict("records")
+    assert (at_10["T"], at_10["a"], at_10["b"], at_10["seeds"]) == (10, "tcn", "gru", 3)
+    assert (at_10["only_a"], at_10["only_b"]) == (2, 0)
+    # Of seeds 0, 1, 2 by hand: 0.04, 0.8, 0.875; s = 0.46199, so ± 1.1476, cut off at 1.
+    assert at_10["difference"] == pytest.approx((0.04 + 0.8 + 0.875) / 3)
+    assert (at_10["low"], at_10["high"]) == pytest.approx((0.571667 - 1.1476, 1), abs=1e-3)
+    assert at_100["only_a"] == 2
+
+    without = tables.runs_frame(specs, records, labels, dict.fromkeys(labels, None))
+    assert "only_a" not in tables.paired_differences(without)
+    assert tables.paired_differences(runs.query("model == 'tcn'")).empty
+    assert tables.paired_differences(
+        tables.runs_frame(specs, [], labels, dict.fromkeys(labels))
+    ).empty
 
 
 def test_the_choice_fits_the_latency_budget() -> None:
@@ -145,7 +201,7 @@ def test_the_same_records_give_the_same_files(written: tuple[Path, str], tmp_pat
 
 def test_the_summary_fits_a_glance(written: tuple[Path, str]) -> None:
     summary = written[1]
-    assert "≥ 100 (2/3 seeds)" in summary
+    assert "≥ 100 (–; 2/3 seeds)" in summary
     assert "12 runs of profile planted: 1 failed, 11 ok" in summary
     assert str(written[0] / "report.html") in summary
     assert len(summary.splitlines()) < 15

@@ -202,6 +202,49 @@ def test_adding_chance_is_what_always_answering_one_gets() -> None:
     assert squared == pytest.approx(task.objective.metrics[0].chance, abs=0.003)
 
 
+def test_variable_adding_sums_two_marks_within_each_sequence() -> None:
+    task = tasks.load("variable_adding", length=9, shortest=2)
+    batch = draw(task, n=3000)
+    assert batch.lengths is not None
+    assert batch.lengths.unique().tolist() == list(range(2, 10))
+    shares = batch.lengths.bincount(minlength=10)[2:] / 3000
+    assert (shares - 1 / 8).abs().max() < 0.03  # four standard errors
+    values, marks = batch.x.unbind(-1)
+    torch.testing.assert_close((values * marks).sum(1, keepdim=True), batch.y)
+    assert torch.equal(marks.sum(1), torch.full((3000,), 2.0))
+    outside = torch.arange(9) >= batch.lengths[:, None]
+    assert not values[outside].any()
+    assert not marks[outside].any()
+
+
+def test_variable_adding_is_tested_beyond_its_length() -> None:
+    task = tasks.load("variable_adding", length=20)
+    beyond = task.beyond()
+    assert [other.length for other in beyond] == [20, 40, 80]
+    for other in beyond:
+        lengths = draw(other).lengths
+        assert lengths is not None
+        assert set(lengths.tolist()) == {other.length}
+    assert tasks.load("adding", length=20).beyond() == ()
+
+
+def test_variable_adding_refuses_bad_fields() -> None:
+    with pytest.raises(ValueError, match="length 1 of variable_adding; valid: 2 or more"):
+        tasks.load("variable_adding", length=1)
+    with pytest.raises(ValueError, match="shortest 9 of variable_adding; valid: 2 to length 8"):
+        tasks.load("variable_adding", length=8, shortest=9)
+
+
+def test_a_part_of_a_batch_keeps_its_lengths() -> None:
+    batch = draw(tasks.load("variable_adding", length=9), n=6)
+    part = batch.part(2, 5).to("cpu")
+    assert batch.lengths is not None
+    assert part.lengths is not None
+    assert torch.equal(part.lengths, batch.lengths[2:5])
+    assert torch.equal(part.x, batch.x[2:5])
+    assert len(part) == 3
+
+
 def test_adding_refuses_bad_fields() -> None:
     with pytest.raises(ValueError, match="length 1 of adding; valid: 2 or more"):
         tasks.load("adding", length=1)

@@ -13,6 +13,7 @@ from bench.plan import network_of, task_of
 from bench.spec import Part, Spec, Training
 from bench.train import Progress, evaluate, train
 from bench.update import Updater, update
+from tasks import Batch
 
 
 def tiny(
@@ -45,6 +46,51 @@ def test_the_same_spec_gives_the_same_numbers_bit_for_bit(model: str) -> None:
     torch.rand(7)
     assert what_it_learned(tiny(model=model)) == first
     assert what_it_learned(tiny(model=model, seed=1)) != first
+
+
+def test_probes_are_taken_at_the_start_and_of_what_is_tested() -> None:
+    found = train(tiny(model="tcn"), "cpu")
+    assert found.probes is not None
+    assert found.probes.measured_field == found.receptive_field
+    assert (found.probes.initial.step, found.probes.trained.step) == (0, found.best_step)
+    assert found.probes.initial != found.probes.trained.model_copy(update={"step": 0})
+    assert found.beyond == ()
+
+
+def test_probes_change_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = tiny("variable_adding")
+    probed = what_it_learned(spec)
+    monkeypatch.setattr(loop, "probe", lambda network, task, batch, step: None)
+    monkeypatch.setattr(loop, "measured_field", lambda network, num_steps: (1, 1))
+    assert what_it_learned(spec) == probed
+    assert train(spec, "cpu").probes is None
+
+
+@pytest.mark.parametrize("model", models.names())
+def test_other_lengths_are_tested_without_further_training(model: str) -> None:
+    found = train(tiny("variable_adding", model), "cpu")
+    assert [beyond.length for beyond in found.beyond] == [8, 16, 32]
+    for beyond in found.beyond:
+        assert beyond.num_test == tasks.Task.num_evaluation
+        assert beyond.test.keys() == found.test.keys()
+
+
+def test_padding_has_no_part_in_an_evaluation() -> None:
+    task = tasks.load("variable_adding", length=9)
+    network = models.network("lstm", task.signature, width=5)
+    batch = task.sample(20, task.generator("test", 0))
+    assert batch.lengths is not None
+    together = evaluate(network, task, [batch], "cpu")
+    alone = [
+        Batch(
+            x=batch.x[i : i + 1, : int(batch.lengths[i])],
+            y=batch.y[i : i + 1],
+        )
+        for i in range(20)
+    ]
+    one_by_one = evaluate(network, task, alone, "cpu")
+    assert together.values == pytest.approx(one_by_one.values)
+    assert together.loss == pytest.approx(one_by_one.loss)
 
 
 def test_training_leaves_the_global_generator_alone() -> None:
