@@ -35,7 +35,7 @@ mpl.rcParams["svg.fonttype"] = "none"
 
 
 def styles(models: Sequence[str]) -> Style:
-    """Colour, marker and dash a model label, told apart without colour too."""
+    """Colour, marker and dash a model label, told apart without colour too; plain models first."""
     # Its fourth colour is hard to tell from the second in grey: it comes last.
     palette = sns.color_palette("colorblind", 10)
     palette = [*palette[:3], *palette[4:], palette[3]]
@@ -46,7 +46,7 @@ def styles(models: Sequence[str]) -> Style:
             "marker": MARKERS[(i + 3 * (i // len(palette))) % len(MARKERS)],
             "linestyle": DASHES[i % len(DASHES)],
         }
-        for i, model in enumerate(sorted(models))
+        for i, model in enumerate(sorted(models, key=lambda model: (" " in model, model)))
     }
 
 

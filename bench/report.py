@@ -80,11 +80,23 @@ def write_report(folder: Path, source: Source) -> str:
     cliff = findings.cliff(runs[_in(source, runs, "receptive_field")])
     fields = findings.fields(source.records, source.labels)
     beyond = findings.beyond(source.records, source.labels)
+    sensitivity = findings.rate_sensitivity(rates)
+    style = figures.styles(
+        list(
+            {
+                label
+                for frame in (runs, timed, sensitivity)
+                if len(frame)
+                for label in frame["model"]
+            }
+        )
+    )
     drawn = {
-        **_figures(source, main, scores),
-        **_findings(source, runs, variants, cliff, fields, beyond),
-        **_cost_figures(runs, timed, tables.reached_at_cost(main, horizons, step_us)),
-        **_run_cost_figures(main),
+        **_figures(source, main, scores, style),
+        **_findings(source, runs, variants, cliff, beyond, style),
+        **_sensitivity(runs, sensitivity, style),
+        **_cost_figures(timed, tables.reached_at_cost(main, horizons, step_us), style),
+        **_run_cost_figures(main, style),
     }
     written = {
         "horizons": tables.horizon_table(horizons),
@@ -160,15 +172,10 @@ def step_times(specs: Sequence[Spec], timed: pd.DataFrame) -> dict[str, float]:
     return {spec.id: by_network[spec.network] for spec in specs if spec.network in by_network}
 
 
-def _style(runs: pd.DataFrame, more: Sequence[str]) -> figures.Style:
-    return figures.styles(list(dict.fromkeys([*runs["model"], *more])))
-
-
 def _cost_figures(
-    runs: pd.DataFrame, timed: pd.DataFrame, reached: pd.DataFrame
+    timed: pd.DataFrame, reached: pd.DataFrame, style: figures.Style
 ) -> dict[str, Figure]:
     drawn: dict[str, Figure] = {}
-    style = _style(runs, timed["model"] if len(timed) else ())
     for name, columns, axis_label in (
         (
             "throughput",
@@ -201,8 +208,9 @@ def _cost_figures(
     return drawn
 
 
-def _figures(source: Source, runs: pd.DataFrame, scores: pd.DataFrame) -> dict[str, Figure]:
-    style = _style(runs, ())
+def _figures(
+    source: Source, runs: pd.DataFrame, scores: pd.DataFrame, style: figures.Style
+) -> dict[str, Figure]:
     drawn: dict[str, Figure] = {}
     if len(scores):
         drawn["score_vs_length"] = figures.score_against_length(scores, _thresholds(runs), style)
@@ -232,13 +240,11 @@ def _findings(
     runs: pd.DataFrame,
     variants: pd.DataFrame,
     cliff: pd.DataFrame,
-    fields: pd.DataFrame,
     beyond: pd.DataFrame,
+    style: figures.Style,
 ) -> dict[str, Figure]:
     """What long dependencies do to a network, and what it depends on."""
     solved_at = _thresholds(runs)
-    sensitivity = findings.rate_sensitivity(source.sweep.rates if source.sweep else {})
-    style = _style(runs, sensitivity["model"] if len(sensitivity) else ())
     short = runs["id"][_in(source, runs, "receptive_field")]
     records = [r for r in source.records if r.spec.id not in set(short)]
     gradients = findings.gradients(records, source.labels)
@@ -257,11 +263,23 @@ def _findings(
         drawn["cliff"] = findings_figures.cliff_figure(cliff, solved_at, style)
     if len(beyond):
         drawn["beyond"] = findings_figures.beyond_figure(beyond, solved_at, style)
-    if len(sensitivity):
-        drawn["rate_sensitivity"] = findings_figures.rate_sensitivity_figure(
-            sensitivity, _known(runs, "task_name", "chance"), _thresholds(runs, "task_name"), style
-        )
     return drawn
+
+
+def _sensitivity(
+    runs: pd.DataFrame, sensitivity: pd.DataFrame, style: figures.Style
+) -> dict[str, Figure]:
+    """Of the tasks that are in the report."""
+    if len(sensitivity):
+        sensitivity = sensitivity[sensitivity["task"].isin(runs["task_name"])]
+    if sensitivity.empty:
+        return {}
+    chance, solved_at = _known(runs, "task_name", "chance"), _thresholds(runs, "task_name")
+    return {
+        "rate_sensitivity": findings_figures.rate_sensitivity_figure(
+            sensitivity, chance, solved_at, style
+        )
+    }
 
 
 def _with_family(scores: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
@@ -269,13 +287,11 @@ def _with_family(scores: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     return scores.assign(family=scores["model"].map(families))
 
 
-def _run_cost_figures(runs: pd.DataFrame) -> dict[str, Figure]:
+def _run_cost_figures(runs: pd.DataFrame, style: figures.Style) -> dict[str, Figure]:
     """What the runs themselves took."""
     found = tables.cost(runs)
     return {
-        f"{column}_vs_length": figures.cost_against_length(
-            found, column, axis_label, _style(runs, ())
-        )
+        f"{column}_vs_length": figures.cost_against_length(found, column, axis_label, style)
         for column, axis_label in (
             ("update_ms", "one training step (ms)"),
             ("answer_ms", "one sequence alone (ms)"),
@@ -369,8 +385,8 @@ def _summary(
         lines += [table.to_string(index=False, justify="left"), ""]
     if cost_headlines:
         lines += [*cost_headlines, ""]
-    lines += [f"({verdict.key}) {verdict.claim}: {verdict.verdict}" for verdict in verdicts]
-    lines.append("")
+    judged = "; ".join(f"({verdict.key}) {verdict.verdict}" for verdict in verdicts)
+    lines += [f"Claims: {judged}", ""]
     reasons = runs[runs["status"].isin(("failed", "skipped"))]
     for (status, error), group in reasons.groupby(["status", "error"], sort=False):
         where = ", ".join(dict.fromkeys(group["task"]))
@@ -416,6 +432,7 @@ def html(markdown: str, title: str, folder: Path) -> str:
     for token in tokens:
         for child in token.children or ():
             _embed(child, folder)
+            _point_to_html(child)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
     )
@@ -429,6 +446,12 @@ def _embed(token: Token, folder: Path) -> None:
     if token.type == "image":
         data = (folder / str(token.attrs["src"])).read_bytes()
         token.attrs["src"] = "data:image/png;base64," + base64.b64encode(data).decode()
+
+
+def _point_to_html(token: Token) -> None:
+    """From one page to another, as pages."""
+    if token.type == "link_open" and str(token.attrs["href"]).endswith(".md"):
+        token.attrs["href"] = str(token.attrs["href"]).removesuffix(".md") + ".html"
 
 
 def _plain(text: str) -> str:

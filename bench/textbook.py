@@ -74,8 +74,13 @@ class TextbookTcn(nn.Module):
         self.head.load_state_dict(ours.head.state_dict())
         self.to(ours.head.weight)
 
-    def forward(self, x: Tensor, *, last_only: bool = False) -> tuple[Tensor, None]:
-        """Outputs (B, T, O), or (B, 1, O) with `last_only`, of ids (B, T) or reals (B, T, I)."""
+    def forward(
+        self, x: Tensor, *, lengths: None = None, last_only: bool = False
+    ) -> tuple[Tensor, None]:
+        """Outputs (B, T, O), or (B, 1, O) with `last_only`, of ids (B, T) or reals (B, T, I).
+
+        All sequences are of one length.
+        """
         x_BTC = F.one_hot(x, self.num_inputs).to(self.head.weight.dtype) if self.tokens else x
         h_BCT = self.blocks(x_BTC.transpose(1, 2))
         if last_only:

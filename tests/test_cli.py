@@ -148,6 +148,17 @@ def test_the_number_of_workers_changes_nothing(profile: str, tmp_path: Path) -> 
     assert len(found[0]) == 8
 
 
+def test_a_deleted_record_comes_back_with_the_same_numbers(profile: str, tmp_path: Path) -> None:
+    selected = ["run", "--no-speed", *selectors(profile, tmp_path), "--length", "3"]
+    assert main(selected) == 0
+    before = {key: without_times(record) for key, record in records(tmp_path).items()}
+    for path in list(tmp_path.glob("runs/*/*/*.json"))[:2]:
+        path.unlink()
+    assert len(records(tmp_path)) == len(before) - 2
+    assert main(selected) == 0
+    assert {key: without_times(record) for key, record in records(tmp_path).items()} == before
+
+
 def test_a_length_that_is_not_listed_is_run(profile: str, tmp_path: Path) -> None:
     selected = [
         *selectors(profile, tmp_path),
@@ -341,6 +352,7 @@ def test_data_that_can_not_be_had_are_skipped(
     assert statuses == {
         "adding": "ok",
         "copy_memory": "ok",
+        "variable_adding": "ok",
         "pixel_mnist": "skipped",
         "permuted_mnist": "skipped",
     }
@@ -354,7 +366,7 @@ def test_smoke_runs_every_task_and_model(
 ) -> None:
     assert main(["run", *selectors("smoke", tmp_path)]) == 0
     found = records(tmp_path).values()
-    assert len(found) == 16
+    assert len(found) == 20
     assert {record.status for record in found} == {"ok"}
     page = (tmp_path / "report.html").read_text()
     for name in ("copy_memory", "adding", "pixel_mnist side=7", "permuted_mnist side=7"):

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import cost, tables
-from bench.plan import task_of
+from bench import cost, plan, profile, tables
 from bench.report import LATENCY_BUDGETS_US, markdown_table, step_times
 from bench.store import Store
 
@@ -34,23 +33,32 @@ def test_what_it_costs_is_what_the_committed_report_says() -> None:
 def test_the_committed_choice_follows_from_the_committed_records() -> None:
     records, damaged = Store(REFERENCE).read_all()
     assert not damaged
-    outcomes = [(r.spec, r.outcome) for r in records]
-    labels = {
-        spec.id: (outcome.task_label, outcome.label)
-        for spec, outcome in outcomes
-        if outcome is not None
-    }
-    assert len(labels) == len(records)
-    thresholds = {r.spec.id: task_of(r.spec).solved for r in records}
-    runs = tables.runs_frame([r.spec for r in records], records, labels, thresholds)
+    planned = plan.make_plan(profile.load("reference"), plan.Selection())
+    assert {record.spec.id for record in records} == {spec.id for spec in planned.specs}
+    whole = [s for s in planned.specs if "receptive_field" not in planned.studies[s.id]]
+    thresholds = {spec.id: plan.task_of(spec).solved for spec in whole}
+    runs = tables.runs_frame(whole, records, plan.labels(planned.specs), thresholds)
     speed, damaged = Store(REFERENCE).read_speed()
     assert not damaged
     assert len({(r.machine.slug, r.backend) for r in speed}) == 1
-    step_us = step_times([r.spec for r in records], cost.frame(speed))
-    assert set(step_us) == {r.spec.id for r in records}
+    step_us = step_times(planned.specs, cost.frame(speed))
+    assert set(step_us) == {spec.id for spec in planned.specs}
     again = markdown_table(tables.choice(runs, step_us, LATENCY_BUDGETS_US))
-    committed = (REFERENCE / "tables" / "choice.md").read_text().strip()
-    assert sorted(again.splitlines()) == sorted(committed.splitlines())
+    assert again == (REFERENCE / "tables" / "choice.md").read_text().strip()
+
+
+def test_the_committed_run_is_in_its_time_and_made_with_probes() -> None:
+    records, _ = Store(REFERENCE).read_all()
+    hours = sum(r.outcome.total_seconds for r in records if r.outcome) / 3600
+    assert hours < 2 * 2  # two workers
+    probed = {
+        (r.spec.task.name, r.spec.model.name) for r in records if r.outcome and r.outcome.probes
+    }
+    assert probed >= {
+        (task, model)
+        for task in ("adding", "copy_memory")
+        for model in ("gru", "lstm", "rnn", "tcn")
+    }
 
 
 def test_every_file_that_the_documents_name_is_there() -> None:

@@ -171,7 +171,8 @@ def test_the_page_holds_every_figure_and_loads_nothing(written: tuple[Path, str]
     folder = written[0]
     page = (folder / "report.html").read_text()
     assert page.count("data:image/png;base64,") == len(list((folder / "figures").glob("*.png")))
-    assert not re.findall(r"""(?:src|href)=["'](?!data:|#)""", page)
+    assert not re.findall(r"""(?:src|href)=["'](?!data:|#|claims\.html")""", page)
+    assert "Recurrent networks are hard to train" in (folder / "claims.html").read_text()
     assert "<script" not in page
     assert 'alt=""' not in page
     for anchor in re.findall(r'href="#([^"]+)"', page):
