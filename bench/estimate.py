@@ -4,10 +4,13 @@ import math
 from collections.abc import Sequence
 from statistics import median
 
+import torch
+
 from bench.backend import Backend
-from bench.plan import task_of
+from bench.plan import network_of, task_of
 from bench.spec import Spec
 from bench.store import Record
+from models import num_parameters
 
 OVERHEAD_S = 2e-3
 """Of a training step, whatever its size."""
@@ -18,9 +21,16 @@ FLOPS_PER_S = {"cpu": 3e10, "cuda": 3e11}
 def rule_of_thumb(spec: Spec, device: str) -> float:
     """Seconds for the whole budget: 6 operations a parameter, token and step."""
     num_tokens = spec.training.batch_size * task_of(spec).signature.num_steps
-    parameters = spec.param_budget or 10_000
-    step_s = OVERHEAD_S + 6 * parameters * num_tokens / FLOPS_PER_S[device]
+    step_s = OVERHEAD_S + 6 * _parameters(spec) * num_tokens / FLOPS_PER_S[device]
     return spec.training.max_steps * step_s
+
+
+def _parameters(spec: Spec) -> int:
+    """As asked for; those of a given width are counted."""
+    if spec.param_budget is not None:
+        return spec.param_budget
+    with torch.device("meta"):
+        return num_parameters(network_of(spec))
 
 
 class Estimator:
