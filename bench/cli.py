@@ -367,11 +367,13 @@ def _make_ready(request: "Request") -> None:
 
 def _execute(request: "Request", specs: "Sequence[Spec]", options: argparse.Namespace) -> int:
     """Make the runs that are not there; what fails is in its record and in the status."""
+    from bench.checkpoint import remove_leftovers
     from bench.estimate import Estimator
     from bench.execute import execute
     from bench.progress import ProgressBar, duration
 
     _make_ready(request)
+    remove_leftovers(request.results, request.records)
     jobs = request.jobs(specs)
     jobs = request.with_data(jobs)
     num_workers = _num_workers(request, options)

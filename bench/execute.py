@@ -87,8 +87,11 @@ def _reason(error: Exception) -> str:
 
 def run_one(spec: Spec, setup: Setup, on_event: Callable[[Event], None]) -> Record:
     """Train one spec in this process and write its record; what goes wrong is in the record."""
+    from bench.checkpoint import Place, remove
     from bench.train import Progress, train
     from tasks import DataUnavailable
+
+    place = Place(results=setup.results, spec=spec, backend=setup.backend)
 
     def on_progress(progress: Progress) -> None:
         on_event(
@@ -102,7 +105,7 @@ def run_one(spec: Spec, setup: Setup, on_event: Callable[[Event], None]) -> Reco
         )
 
     try:
-        outcome = train(spec, setup.device, on_progress, capture=setup.backend.capture)
+        outcome = train(spec, setup.device, on_progress, capture=setup.backend.capture, place=place)
         if outcome.stopped == "diverged":
             error = f"loss not finite after {outcome.steps} updates"
             record = make_record(spec, setup.backend, "diverged", error=error, outcome=outcome)
@@ -115,6 +118,7 @@ def run_one(spec: Spec, setup: Setup, on_event: Callable[[Event], None]) -> Reco
     except Exception as error:
         record = make_record(spec, setup.backend, "failed", error=_reason(error))
     Store(setup.results).write(record)
+    remove(place)
     return record
 
 

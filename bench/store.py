@@ -319,6 +319,26 @@ class Damaged:
     reason: str
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Synced under a unique temporary name, then renamed: a reader meets it whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
 class Store:
     """The records below a results folder."""
 
@@ -327,24 +347,9 @@ class Store:
         self.aside = root / "set-aside"
 
     def write(self, record: Stored) -> Path:
-        """Synced under a unique temporary name, then renamed: a reader meets it whole."""
+        """Whole or not at all; returns where."""
         path = self.root / record.path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-        try:
-            with open(temporary, "x", encoding="utf-8") as file:
-                file.write(record.model_dump_json(indent=1) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        write_whole(path, (record.model_dump_json(indent=1) + "\n").encode())
         return path
 
     def read(self, path: Path, kind: type[AnyRecord] = Record) -> AnyRecord | Damaged:

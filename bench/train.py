@@ -8,14 +8,14 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from bench.backend import forget_peak_memory, peak_memory_bytes, synchronize
+from bench.checkpoint import Checkpoint, Fit, Place, is_due, read, write
 from bench.plan import label, model_of, network_of, task_of
 from bench.probe import NUM_SEQUENCES, measured_field, probe
 from bench.spec import Spec, Training
@@ -40,28 +40,18 @@ class Progress:
     score: float | None
 
 
-@dataclass(kw_only=True)
-class Fit:
-    """What the loop has done so far."""
-
-    curve: list[CurvePoint]
-    best_step: int
-    best_weights: dict[str, Tensor]
-    eager_because: str | None = None
-    stopped: Literal["solved", "budget", "diverged"] = "budget"
-    train_seconds: float = 0.0
-
-
 def train(
     spec: Spec,
     device: str,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     *,
     capture: bool = False,
+    place: Place | None = None,
 ) -> Outcome:
     """Train and test the network of a spec on `device` (`cpu`, `cuda:0`, …).
 
-    With `capture`, on a GPU, the training step is replayed as a graph where that can be done.
+    With `capture`, on a GPU, the training step is replayed as a graph where that can be done. With
+    `place` a long run leaves checkpoints there, and goes on from the one it finds.
 
     Raises whatever the task or the model raises; NaN and Inf are an outcome.
     """
@@ -75,11 +65,13 @@ def train(
         probed = next(task.evaluation("validation", spec.seed, NUM_SEQUENCES)).to(device)
         field, seen_steps = measured_field(network, task.signature.num_steps)
         initial = probe(network, task, probed, step=0)
-        fit = _fit(network, task, spec, device, capture, begin, on_progress)
+        generator = task.generator("train", spec.seed, device)
+        take_step = Updater(network, task, spec.training, generator, capture)
+        fit = _fit(network, task, spec, device, take_step, begin, place, on_progress)
         network.load_state_dict(fit.best_weights)
         test = _tested(network, task, spec, device)
         beyond = [(other, _tested(network, other, spec, device)) for other in task.beyond()]
-        seconds = time.perf_counter() - begin
+        seconds = fit.earlier_seconds + time.perf_counter() - begin
         trained = probe(network, task, probed, step=fit.best_step)
     receptive_field = network.receptive_field
     return Outcome(
@@ -107,7 +99,7 @@ def train(
         train_seconds=fit.train_seconds,
         total_seconds=seconds,
         peak_memory_bytes=peak_memory_bytes(device),
-        eager_because=fit.eager_because,
+        eager_because=take_step.eager_because,
         latency=_latency(
             network, probed.x, last_only=task.signature.per == "sequence", device=device
         ),
@@ -131,62 +123,85 @@ def _fit(
     task: Task,
     spec: Spec,
     device: str,
-    capture: bool,
+    take_step: Updater,
     begin: float,
+    place: Place | None,
     on_progress: Callable[[Progress], None],
 ) -> Fit:
     """Train until clearly solved (where the spec says so), diverged or out of budget."""
     training = spec.training
     score = task.objective.score
-    generator = task.generator("train", spec.seed, device)
-    take_step = Updater(network, task, training, generator, capture)
     validation = list(_first(task.evaluation("validation", spec.seed, EVALUATION_BATCH), training))
-    fit = Fit(
-        curve=[],
-        best_step=0,
-        best_weights=_weights(network),
-        eager_because=take_step.eager_because,
-    )
-    best = (-math.inf, -math.inf)
-    times_solved = 0
-    step, train_loss = 0, None
+    fit = Fit(best_weights=_weights(network), curve=[])
+    if place is not None and (left := read(place, like=fit.best_weights)) is not None:
+        fit = _resume(left, network, take_step, device)
+    saved_at = begin
     while True:
+        if place is not None and is_due(saved_at):
+            write(place, _checkpoint(fit, network, take_step, device, begin))
+            saved_at = time.perf_counter()
         found = evaluate(network, task, validation, device)
         value = found.values[score.name]
         fit.curve.append(
             CurvePoint(
-                step=step,
-                seconds=round(time.perf_counter() - begin, 4),
-                train_loss=train_loss,
+                step=fit.step,
+                seconds=round(fit.earlier_seconds + time.perf_counter() - begin, 4),
+                train_loss=fit.train_loss,
                 validation_loss=found.loss,
                 values=found.values,
             )
         )
-        on_progress(Progress(step=step, max_steps=training.max_steps, loss=train_loss, score=value))
-        if value is None or found.loss is None or (step > 0 and train_loss is None):
+        on_progress(
+            Progress(step=fit.step, max_steps=training.max_steps, loss=fit.train_loss, score=value)
+        )
+        if value is None or found.loss is None or (fit.step > 0 and fit.train_loss is None):
             fit.stopped = "diverged"
             return fit
         # Where the score does not move yet, the loss tells which weights are better.
         merit = (value if score.higher_is_better else -value, -found.loss)
-        if merit > best:
-            best, fit.best_step, fit.best_weights = merit, step, _weights(network)
+        if fit.best_merit is None or merit > fit.best_merit:
+            fit.best_merit, fit.best_step, fit.best_weights = merit, fit.step, _weights(network)
         if training.stop_when_solved and task.solved is not None:
             lower_bound, _ = wilson(value * found.num_sequences, found.num_sequences)
-            times_solved = times_solved + 1 if lower_bound > task.solved else 0
-            if times_solved == 2:
+            fit.times_solved = fit.times_solved + 1 if lower_bound > task.solved else 0
+            if fit.times_solved == 2:
                 fit.stopped = "solved"
                 return fit
-        if step == training.max_steps:
+        if fit.step == training.max_steps:
             return fit
-        num_updates = min(training.validate_every, training.max_steps - step)
+        num_updates = min(training.validate_every, training.max_steps - fit.step)
         synchronize(device)
         start = time.perf_counter()
         network.train()
         for _ in range(num_updates):
             take_step()
-        train_loss = _finite(take_step.mean_loss())  # waits for the device
+        fit.train_loss = _finite(take_step.mean_loss())  # waits for the device
         fit.train_seconds += time.perf_counter() - start
-        step += num_updates
+        fit.step += num_updates
+
+
+def _checkpoint(
+    fit: Fit, network: nn.Module, take_step: Updater, device: str, begin: float
+) -> Checkpoint:
+    """The run as it is."""
+    seconds = fit.earlier_seconds + time.perf_counter() - begin
+    return Checkpoint(
+        fit=replace(fit, earlier_seconds=seconds),
+        weights=_weights(network),
+        updater=take_step.state(),
+        rng=torch.random.get_rng_state(),
+        cuda_rng=None if device == "cpu" else torch.cuda.get_rng_state(device),
+    )
+
+
+def _resume(left: Checkpoint, network: nn.Module, take_step: Updater, device: str) -> Fit:
+    """Everything as it was when the checkpoint was written; tensors stay where they are."""
+    network.load_state_dict(left.weights)
+    take_step.load(left.updater)
+    torch.random.set_rng_state(left.rng)
+    if left.cuda_rng is not None:
+        torch.cuda.set_rng_state(left.cuda_rng, device)
+    return left.fit
 
 
 @dataclass(frozen=True, kw_only=True)

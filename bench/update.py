@@ -1,9 +1,12 @@
 """One training step: sample, forward, backward, clip, update; replayed as a CUDA graph on a GPU."""
 
+from copy import deepcopy
+
 import torch
+from pydantic import ConfigDict
 from torch import Tensor, nn
 
-from bench.spec import Training
+from bench.spec import Frozen, Training
 from tasks import Batch, Task
 
 NUM_WARM_UP = 3
@@ -31,6 +34,20 @@ def update(
         torch.nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
     optimizer.step()
     return loss.detach()
+
+
+class UpdaterState(Frozen):
+    """What an updater's further steps depend on, the network aside."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    optimizer: dict[int, dict[str, Tensor]]
+    """What the optimizer keeps, by the parameter's number and then by name."""
+    generator: Tensor
+    step: int
+    total_loss: float
+    """Sum over the steps that `mean_loss` has not been asked for yet."""
+    num_summed: int
 
 
 class Updater:
@@ -82,6 +99,34 @@ class Updater:
         self._total_loss.zero_()
         self._num_summed = 0
         return total / number
+
+    def state(self) -> UpdaterState:
+        """A copy of what `load` goes on from; waits for the device."""
+        kept = self.optimizer.state_dict()["state"]
+        return UpdaterState(
+            optimizer={
+                number: {name: value.clone() for name, value in values.items()}
+                for number, values in kept.items()
+            },
+            generator=self._generator.get_state(),
+            step=self._step,
+            total_loss=self._total_loss.item(),
+            num_summed=self._num_summed,
+        )
+
+    def load(self, state: UpdaterState) -> None:
+        """Go on from the state of another updater of the same network, task and training."""
+        ours = self.optimizer.state_dict()
+        if self._graph is None:
+            self.optimizer.load_state_dict({**ours, "state": deepcopy(state.optimizer)})
+        else:  # the graph reads and writes these very tensors
+            for number, values in state.optimizer.items():
+                for name, value in values.items():
+                    ours["state"][number][name].copy_(value)
+        self._generator.set_state(state.generator)
+        self._step = state.step
+        self._total_loss.fill_(state.total_loss)
+        self._num_summed = state.num_summed
 
     def _take_step(self) -> None:
         batch = self._task.sample(self._training.batch_size, self._generator, "train")

@@ -1,16 +1,19 @@
 """What only a GPU can show: a captured step is the same step."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 import models
 import tasks
-from bench import speed
+from bench import checkpoint, speed
 from bench.backend import Backend, prepare
+from bench.plan import network_of, task_of
 from bench.spec import Training
-from bench.train import train
+from bench.train import Progress, train
 from bench.update import Updater
 from models._stepper import CapturedStepper
 from tests.test_speed import spec_of
@@ -57,6 +60,65 @@ def test_a_captured_run_ends_as_an_eager_one() -> None:
     assert found[0].eager_because is None
     assert found[0].test["recall"] == pytest.approx(found[1].test["recall"], abs=0.02)
     assert found[0].peak_memory_bytes
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "sgd"])
+@pytest.mark.parametrize("capture", [True, False])
+def test_a_step_goes_on_from_a_checkpoint(capture: bool, optimizer: str) -> None:
+    prepare(GRAPH)
+    spec = tiny("adding", optimizer=optimizer, cooldown=0.8)
+    task = task_of(spec)
+
+    def updater(network: nn.Module, seed: int) -> Updater:
+        generator = task.generator("train", seed, "cuda")
+        take_step = Updater(network, task, spec.training, generator, capture)
+        assert take_step.captured == capture, take_step.eager_because
+        return take_step
+
+    def losses(take_step: Updater) -> list[float]:
+        taken = []
+        for _ in range(5):
+            take_step()
+            taken.append(take_step.mean_loss())
+        return taken
+
+    network, other = network_of(spec).cuda(), network_of(spec).cuda()
+    first = updater(network, seed=0)
+    losses(first)
+    state = first.state()
+    weights = {name: value.clone() for name, value in network.state_dict().items()}
+    second = updater(other, seed=1)
+    other.load_state_dict(weights)
+    second.load(state)
+    assert losses(second) == pytest.approx(losses(first), rel=1e-4)
+
+
+@pytest.mark.parametrize("model", ["tcn", "lstm"])
+def test_a_captured_run_goes_on_from_its_checkpoint(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(GRAPH)
+    monkeypatch.setattr(checkpoint, "INTERVAL_S", 0.0)
+    spec = tiny(model=model, max_steps=40)
+    if model == "tcn":
+        fields = {**spec.model.fields, "dropout": 0.3}
+        spec = spec.model_copy(update={"model": spec.model.model_copy(update={"fields": fields})})
+    place = checkpoint.Place(results=tmp_path, spec=spec, backend=GRAPH)
+
+    def stop(progress: Progress) -> None:
+        if progress.step == 20:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        train(spec, "cuda:0", stop, capture=True, place=place)
+    met: list[int] = []
+    found = train(spec, "cuda:0", lambda p: met.append(p.step), capture=True, place=place)
+    assert met == [20, 30, 40]
+    assert found.eager_because is None
+    expected = train(spec, "cuda:0", capture=True)
+    assert [p.train_loss for p in found.curve[1:]] == pytest.approx(
+        [p.train_loss for p in expected.curve[1:]], rel=1e-3
+    )
 
 
 def test_what_can_not_be_captured_says_why() -> None:
