@@ -1,7 +1,7 @@
 """The command line: `python -m bench VERB`.
 
-Exit status: 0 all well, 1 some run failed (the rest are there), 2 the request makes no sense,
-130 interrupted.
+Exit status: 0 all well, 1 some run failed (the rest are there) or a comparison found the regression
+it was asked for, 2 the request makes no sense, 130 interrupted.
 """
 
 import argparse
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from bench.spec import Spec
     from bench.store import Damaged
 
-EXIT_OK, EXIT_FAILED_RUNS, EXIT_BAD_REQUEST, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXIT_OK, EXIT_FAILED_RUNS, EXIT_REGRESSION = 0, 1, 1
+EXIT_BAD_REQUEST, EXIT_INTERRUPTED = 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,6 +77,8 @@ def _parser() -> argparse.ArgumentParser:
     show = verb("show", _show, "one record, by the beginning of its id", runs=False)
     show.add_argument("id", metavar="ID")
     _add_results(show)
+    compare = verb("compare", _compare, "two results folders side by side", runs=False)
+    _add_comparing(compare)
     tune = verb("tune", _tune, "sweep learning rates and choose one a task and model")
     _add_running(tune)
     tune.set_defaults(profile="tuning")
@@ -151,6 +154,42 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
         metavar="MINUTES",
         help="start no further run after so many minutes; start again to go on",
     )
+
+
+def _add_comparing(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("a", type=Path, metavar="A", help="results as they were")
+    parser.add_argument("b", type=Path, metavar="B", help="results as they are; may be the same")
+    parser.add_argument(
+        "--models",
+        nargs=2,
+        metavar=("X", "Y"),
+        help="model X of A beside model Y of B, by label or name; by default each beside itself",
+    )
+    parser.add_argument(
+        "--tolerance",
+        type=_percent,
+        default=10.0,
+        metavar="PERCENT",
+        help="how much slower is no regression; 10 by default",
+    )
+    parser.add_argument(
+        "--fail-on-regression",
+        action="store_true",
+        help="exit status 1 where a score is worse, fewer seeds solve or a time is slower",
+    )
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="where the page goes; default: B/comparison"
+    )
+
+
+def _percent(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r}; valid: numbers from 0")
+    return value
 
 
 def _whole_number(least: int) -> Callable[[str], int]:
@@ -263,6 +302,21 @@ def _show(options: argparse.Namespace) -> int:
     for record in found:
         print(record.model_dump_json(indent=1))
     return EXIT_OK
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from bench.compare import compare, read, write_comparison
+
+    a, b = read(options.a, "A"), read(options.b, "B")
+    _tell_damaged([*a.damaged, *b.damaged])
+    models = None if options.models is None else tuple(options.models)
+    found = compare(a, b, models=models, tolerance=options.tolerance / 100)
+    print(write_comparison(options.output or options.b / "comparison", found))
+    if not options.fail_on_regression:
+        return EXIT_OK
+    if found.scores.empty and found.times.empty:
+        raise RequestError("A and B have nothing in common: no regression can be seen")
+    return EXIT_REGRESSION if found.num_regressions else EXIT_OK
 
 
 def _tune(options: argparse.Namespace) -> int:

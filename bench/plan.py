@@ -62,10 +62,19 @@ def labels(specs: Sequence[Spec]) -> dict[str, tuple[str, str]]:
 
     Runs that differ in nothing but a training setting (a sweep of rates, say) have it in the label.
     """
-    found = {
-        spec.id: (label(task_of(spec), spec.task.name), label(model_of(spec), spec.model.name))
-        for spec in specs
-    }
+    return with_settings(
+        specs,
+        {
+            spec.id: (label(task_of(spec), spec.task.name), label(model_of(spec), spec.model.name))
+            for spec in specs
+        },
+    )
+
+
+def with_settings(
+    specs: Sequence[Spec], found: Mapping[str, tuple[str, str]]
+) -> dict[str, tuple[str, str]]:
+    """These labels; that of a model has what tells runs apart that have the same one otherwise."""
     alike: dict[tuple[str, str, int, int], list[Spec]] = {}
     for spec in specs:
         alike.setdefault((*found[spec.id], spec.length, spec.seed), []).append(spec)
@@ -77,12 +86,13 @@ def labels(specs: Sequence[Spec]) -> dict[str, tuple[str, str]]:
             for key in {key for each in settings for key in each}
             if len({str(each.get(key)) for each in settings}) > 1
         )
+    told = {}
     for spec in specs:
         task, model = found[spec.id]
         settings = _settings(spec)
         extra = [f"{key}={settings[key]}" for key in sorted(varying[task, model] & set(settings))]
-        found[spec.id] = task, " ".join([model, *extra])
-    return found
+        told[spec.id] = task, " ".join([model, *extra])
+    return told
 
 
 def _settings(spec: Spec) -> dict[str, object]:

@@ -123,11 +123,11 @@ def write_report(folder: Path, source: Source) -> str:
         "runs": runs,
     }
     for name, table in written.items():
-        _write(folder / "tables" / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
-        _write(folder / "tables" / f"{name}.md", markdown_table(table) + "\n")
+        write(folder / "tables" / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
+        write(folder / "tables" / f"{name}.md", markdown_table(table) + "\n")
     for name, figure in drawn.items():
-        _write(folder / "figures" / f"{name}.png", _image(figure, "png"))
-        _write(folder / "figures" / f"{name}.svg", _image(figure, "svg"))
+        write(folder / "figures" / f"{name}.png", _image(figure, "png"))
+        write(folder / "figures" / f"{name}.svg", _image(figure, "svg"))
     _forget_old(folder / "figures", drawn)
 
     timed_backend = source.speed[0].backend.name if source.speed else None
@@ -145,8 +145,8 @@ def write_report(folder: Path, source: Source) -> str:
             _page(source, runs, horizons, written, drawn, said, verdicts),
         ),
     ):
-        _write(folder / f"{name}.md", page)
-        _write(folder / f"{name}.html", html(page, title, folder))
+        write(folder / f"{name}.md", page)
+        write(folder / f"{name}.html", html(page, title, folder))
     return _summary(folder, source, runs, horizons, said, verdicts)
 
 
@@ -309,17 +309,10 @@ def _page(
     cost_headlines: Sequence[str],
     verdicts: Sequence[Verdict],
 ) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=False,  # Markdown: the HTML is escaped where it is made
-    )
     dates = sorted(record.created for record in source.records)
     seeds = runs[runs["status"] != "missing"].groupby(["task", "model", "T"])["seed"].nunique()
     num_seeds = _range(seeds) if len(seeds) else "no"
-    return environment.get_template("report.md.jinja").render(
+    return template("report.md.jinja").render(
         source=source,
         counts=Counter(runs["status"]),
         num_runs=len(runs),
@@ -339,6 +332,18 @@ def _page(
         hours=sum(r.outcome.total_seconds for r in source.records if r.outcome) / 3600,
         dates=(dates[0][:10], dates[-1][:10]) if dates else None,
     )
+
+
+def template(name: str) -> jinja2.Template:
+    """Of a page in Markdown."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,  # the HTML is escaped where it is made
+    )
+    return environment.get_template(name)
 
 
 def _headlines(horizons: Mapping[tuple[str, str], Horizon]) -> list[tuple[str, str]]:
@@ -469,7 +474,7 @@ def _image(figure: Figure, kind: str) -> bytes | str:
     return picture.getvalue()
 
 
-def _write(path: Path, content: bytes | str) -> None:
+def write(path: Path, content: bytes | str) -> None:
     """Whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")

@@ -134,7 +134,7 @@ def scores(runs: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (task, model, length), group in _groups(counted(runs), ROW):
         known = [*group["score"], *group["chance"]]
-        mean_low, mean_high = _ends(mean_interval(group["score"]), known, 0.0)
+        mean_low, mean_high = ends(mean_interval(group["score"]), known, 0.0)
         row = {
             "task": task,
             "T": length,
@@ -157,7 +157,7 @@ def scores(runs: pd.DataFrame) -> pd.DataFrame:
     return _by_length(pd.DataFrame(rows))
 
 
-def _ends(
+def ends(
     found: Interval, scores: Iterable[float], least: float
 ) -> tuple[float | None, float | None]:
     """Of an interval; where all scores are shares, neither below `least` nor above 1."""
@@ -253,7 +253,7 @@ def paired_differences(runs: pd.DataFrame) -> pd.DataFrame:
         rising = of_task.sort_values("T", kind="stable")
         for (length, a, b), seeds in rising.groupby(["T", "model_a", "model_b"], sort=False):
             found = paired_difference(seeds["score_a"], seeds["score_b"])
-            low, high = _ends(found, [*seeds["score_a"], *seeds["score_b"]], -1.0)
+            low, high = ends(found, [*seeds["score_a"], *seeds["score_b"]], -1.0)
             row = {
                 "task": task,
                 "T": length,
@@ -343,20 +343,20 @@ def settings(runs: pd.DataFrame, rates: Rates) -> pd.DataFrame:
             {
                 "task": task,
                 "model": model,
-                "optimizer": _each(group["optimizer"]),
-                "learning_rate": _each(group["rate"]),
+                "optimizer": listed(group["optimizer"]),
+                "learning_rate": listed(group["rate"]),
                 "chosen_from": _grid(tuned, own, first["model_name"]),
                 "validation_score": None if tuned is None else tuned.chosen.score,
                 "tuning_solved": None
                 if tuned is None
                 else f"{tuned.chosen.num_solved}/{tuned.chosen.num_runs}",
                 "tuning_hours": tuned.seconds / 3600 if tuned is not None and own else None,
-                "batch": _each(group["batch"]),
-                "parameters_asked": _each(group["budget"]),
+                "batch": listed(group["batch"]),
+                "parameters_asked": listed(group["budget"]),
                 "parameters": _range(made["parameters"]) if len(made) else None,
-                "updates_allowed": _each(group["max_steps"]),
+                "updates_allowed": listed(group["max_steps"]),
                 "updates_used": used,
-                "lengths": _each(group["T"]),
+                "lengths": listed(group["T"]),
                 "seeds": group["seed"].nunique(),
                 "hours": made["total_s"].sum() / 3600 if len(made) else 0.0,
             }
@@ -377,7 +377,8 @@ def _range(column: pd.Series) -> str:
     return f"{low:g}" if low == high else f"{low:g}–{high:g}"
 
 
-def _each(column: pd.Series) -> str:
+def listed(column: pd.Series) -> str:
+    """The values that are there, rising."""
     return ", ".join(
         f"{value:g}" if isinstance(value, float) else str(value)
         for value in sorted(column.dropna().unique())
@@ -458,7 +459,7 @@ def problems(
                 "what": status,
                 "task": task,
                 "model": model,
-                "T": _each(group["T"]),
+                "T": listed(group["T"]),
                 "runs": len(group),
                 "reason": error,
             }
