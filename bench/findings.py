@@ -132,14 +132,17 @@ def fields_table(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def at_the_longest(frame: pd.DataFrame) -> pd.DataFrame:
-    """One T a task: the longest that more than half of the task's models have.
+    """One T a task: the longest that more than half of the task's plain models have.
 
-    Where there is no such T, the one that most models have, the longest of equals.
+    A plain model's label has no fields; variants alone would have nothing to stand beside. Where
+    there is no such T, the one that most models have, the longest of equals.
     """
     longest = {}
     for task, rows in frame.groupby("task", sort=False):
-        models = rows.groupby("T")["model"].nunique()
-        common = models[models > rows["model"].nunique() / 2]
+        plain = rows[~rows["model"].str.contains(" ")]
+        judged = plain if len(plain) else rows
+        models = judged.groupby("T")["model"].nunique()
+        common = models[models > judged["model"].nunique() / 2]
         if common.empty:
             common = models[models == models.max()]
         longest[task] = common.index.max()

@@ -226,6 +226,9 @@ def test_one_length_a_task_the_longest_that_most_models_have() -> None:
     assert set(findings.at_the_longest(pd.DataFrame(rows))["T"]) == {20}
     apart = [{"task": "t", "model": model, "T": T} for model, T in (("a", 10), ("b", 20))]
     assert set(findings.at_the_longest(pd.DataFrame(apart))["T"]) == {20}
+    variants = [{"task": "t", "model": f"a n={n}", "T": T} for n in range(9) for T in (20, 50)]
+    assert set(findings.at_the_longest(pd.DataFrame(rows + variants))["T"]) == {20}
+    assert set(findings.at_the_longest(pd.DataFrame(variants))["T"]) == {50}
 
 
 # Figures
