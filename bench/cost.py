@@ -59,6 +59,14 @@ def _row(record: SpeedRecord) -> dict[str, object]:
     return row
 
 
+def plain(timed: pd.DataFrame) -> pd.DataFrame:
+    """The models as they come, without variants; all, where no two of them were timed as such."""
+    if timed.empty:
+        return timed
+    found = timed[~timed["model"].str.contains(" ")]
+    return found if found["model"].nunique() > 1 else timed
+
+
 def _of(work: Work, peak_flops: float) -> dict[str, float]:
     return {
         "ms": 1e3 * work.times.median,

@@ -95,7 +95,7 @@ def write_report(folder: Path, source: Source) -> str:
         **_figures(source, main, scores, style),
         **_findings(source, runs, variants, cliff, beyond, style),
         **_sensitivity(runs, sensitivity, style),
-        **_cost_figures(timed, tables.reached_at_cost(main, horizons, step_us), style),
+        **_cost_figures(cost.plain(timed), tables.reached_at_cost(main, horizons, step_us), style),
         **_run_cost_figures(main, style),
     }
     written = {
@@ -132,7 +132,7 @@ def write_report(folder: Path, source: Source) -> str:
 
     timed_backend = source.speed[0].backend.name if source.speed else None
     verdicts = claims.verdicts(runs, timed, rates, backend=timed_backend)
-    said = cost.headlines(timed) if len(timed) else []
+    said = cost.headlines(cost.plain(timed)) if len(timed) else []
     for name, title, page in (
         (
             "claims",

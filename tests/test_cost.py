@@ -35,6 +35,14 @@ def test_where_training_overtakes_and_what_a_step_takes() -> None:
     ]
 
 
+def test_sentences_are_of_plain_models_where_there_are_any() -> None:
+    timed = cost.frame(swept())
+    gated = timed[timed["model"] == "tcn"].assign(model="tcn gated=True")
+    assert set(cost.plain(pd.concat([timed, gated]))["model"]) == {"tcn", "gru"}
+    assert set(cost.plain(gated)["model"]) == {"tcn gated=True"}
+    assert cost.plain(pd.DataFrame()).empty
+
+
 @pytest.mark.parametrize(
     ("tcn_ms", "said"),
     [

@@ -23,6 +23,12 @@ def test_the_tables_on_the_first_page_are_the_committed_ones(block: str) -> None
     assert shown(block) == (REFERENCE / "tables" / f"{block}.md").read_text().strip()
 
 
+def test_the_verdicts_on_the_first_page_are_the_committed_ones() -> None:
+    lines = shown("verdicts").splitlines()
+    assert len(lines) == 2 + 7
+    assert set(lines) <= set((REFERENCE / "claims.md").read_text().splitlines())
+
+
 def test_what_it_costs_is_what_the_committed_report_says() -> None:
     report = (REFERENCE / "report.md").read_text().splitlines()
     lines = shown("cost").splitlines()
