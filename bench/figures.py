@@ -26,6 +26,8 @@ DODGE = 0.035
 """Sideways distance between models, as a share of T, so that equal scores stay apart."""
 MOST_DODGE = 0.25
 """From the first model of a panel to its last, and never more than half the way to the next T."""
+LEAST_GAP = 0.04
+"""Between two labels of an axis, as a share of its length."""
 LEGEND_COLUMNS = 6
 
 Style = Mapping[str, Mapping[str, object]]
@@ -67,10 +69,17 @@ def titled_panels(titles: Sequence[str], num_columns: int = 3) -> tuple[Figure, 
 
 
 def log_lengths(panel: Axes, lengths: Sequence[int]) -> None:
-    """A logarithmic axis of T, labelled at the lengths that were run."""
+    """A logarithmic axis of T, labelled at the lengths that were run and whose labels fit."""
+    span = max(lengths) / min(lengths)
+    labelled: list[float] = []
+    for length in lengths:
+        if not labelled or length > labelled[-1] * span**LEAST_GAP:
+            labelled.append(length)
     panel.set_xscale("log")
     panel.xaxis.set_major_locator(FixedLocator(list(lengths)))
-    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    panel.xaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{value:g}" if value in labelled else "")
+    )
     panel.xaxis.set_minor_locator(NullLocator())
     crowded = any(later < 1.25 * earlier for earlier, later in itertools.pairwise(lengths))
     panel.tick_params(labelsize=8)

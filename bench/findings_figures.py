@@ -466,9 +466,10 @@ def _by_distance(panel: Axes, rows: pd.DataFrame, style: Style, floor: float) ->
     panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: figures.short(value)))
     panel.xaxis.set_minor_locator(NullLocator())
     panel.set_xlim(-0.1, furthest * 1.25)
-    panel.update_datalim([(1, 10 * floor)])  # an axis needs a height where all lies on the floor
+    # An axis needs a height where all lies on the floor; panels may share theirs.
+    set_before = 0.0 if panel.get_autoscaley_on() else panel.get_ylim()[1]
+    panel.set_ylim(floor / 2, max(3 * rows["value"].max(), 30 * floor, set_before))
     panel.set_yscale("log")
-    panel.set_ylim(bottom=floor / 2)
     panel.yaxis.set_major_locator(FixedLocator(_decades(floor, 1e12)))
     panel.yaxis.set_minor_locator(NullLocator())
     panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _power(value, floor)))

@@ -74,7 +74,8 @@ class Recurrent(Model):
         """What differs from PyTorch's initialisation, for a task of this reach; in place."""
         if self.recurrent_init == "uniform":
             return
-        for weight_HH in layer.weight_hh_l0.chunk(len(layer.bias_hh_l0) // layer.hidden_size):
+        num_gates = len(layer.get_parameter("bias_hh_l0")) // layer.hidden_size
+        for weight_HH in layer.get_parameter("weight_hh_l0").chunk(num_gates):
             if self.recurrent_init == "orthogonal":
                 nn.init.orthogonal_(weight_HH)
             else:
@@ -96,8 +97,8 @@ class Recurrent(Model):
 def set_bias(layer: nn.RNNBase, gate: int, bias_H: Tensor | float) -> None:
     """Give a gate this bias at first: PyTorch adds two, of which the second becomes zero."""
     rows = slice(gate * layer.hidden_size, (gate + 1) * layer.hidden_size)
-    layer.bias_ih_l0[rows] = bias_H
-    layer.bias_hh_l0[rows] = 0.0
+    layer.get_parameter("bias_ih_l0")[rows] = bias_H
+    layer.get_parameter("bias_hh_l0")[rows] = 0.0
 
 
 def chrono_bias(width: int, reach: int) -> Tensor:

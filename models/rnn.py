@@ -42,6 +42,6 @@ class Rnn(Recurrent):
     def initialise(self, layer: nn.RNNBase, reach: int) -> None:
         super().initialise(layer, reach)
         if self.nonlinearity == "relu" and self.recurrent_init == "identity":
-            nn.init.normal_(layer.weight_ih_l0, std=INPUT_STD)
-            nn.init.zeros_(layer.bias_ih_l0)
-            nn.init.zeros_(layer.bias_hh_l0)
+            nn.init.normal_(layer.get_parameter("weight_ih_l0"), std=INPUT_STD)
+            nn.init.zeros_(layer.get_parameter("bias_ih_l0"))
+            nn.init.zeros_(layer.get_parameter("bias_hh_l0"))

@@ -277,7 +277,7 @@ def test_a_gated_unit_is_tanh_times_sigmoid() -> None:
 
 
 def test_without_a_residual_sum_a_block_is_its_convolutions() -> None:
-    block = network("tcn plain", num_blocks=1).core.blocks[0]  # pyright: ignore
+    block: Any = network("tcn plain", num_blocks=1).core.blocks[0]  # pyright: ignore
     x = sequences(REALS, 2, 12)
     inner, _ = block.conv1(x, None)
     assert torch.equal(block(x, None)[0], block.conv2(inner, None)[0])
