@@ -29,6 +29,8 @@ MOST_DODGE = 0.25
 LEAST_GAP = 0.04
 """Between two labels of an axis, as a share of its length."""
 LEGEND_COLUMNS = 6
+LEGEND_ROWS, LEGEND_ROW = 2, 0.2
+"""Rows of a legend that a figure has room for; the height of a further one, in inches."""
 
 Style = Mapping[str, Mapping[str, object]]
 
@@ -105,11 +107,14 @@ def shared_legend(figure: Figure, panels: Sequence[Axes], style: Style) -> None:
     if entries:
         widest = 0.55 + 0.07 * max(map(len, entries))  # of an entry, in inches
         fit = max(int(figure.get_figwidth() / widest), 1)
+        num_columns = min(len(entries), fit, LEGEND_COLUMNS)
+        more_rows = max(-(-len(entries) // num_columns) - LEGEND_ROWS, 0)
+        figure.set_figheight(figure.get_figheight() + LEGEND_ROW * more_rows)
         figure.legend(
             list(entries.values()),
             list(entries),
             loc="outside lower center",
-            ncols=min(len(entries), fit, LEGEND_COLUMNS),
+            ncols=num_columns,
             fontsize=9,
             frameon=False,
         )

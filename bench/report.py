@@ -269,9 +269,10 @@ def _findings(
 def _sensitivity(
     runs: pd.DataFrame, sensitivity: pd.DataFrame, style: figures.Style
 ) -> dict[str, Figure]:
-    """Of the tasks that are in the report."""
+    """Of the tasks and models that are in the report."""
     if len(sensitivity):
-        sensitivity = sensitivity[sensitivity["task"].isin(runs["task_name"])]
+        planned = sensitivity["task"].isin(runs["task_name"])
+        sensitivity = sensitivity[planned & sensitivity["model"].isin(runs["model"])]
     if sensitivity.empty:
         return {}
     chance, solved_at = _known(runs, "task_name", "chance"), _thresholds(runs, "task_name")
