@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.errors import RequestError
+from bench.errors import RequestError, one_line
 
 if TYPE_CHECKING:
     from bench.request import Request
@@ -382,7 +382,8 @@ def _request(options: argparse.Namespace) -> "Request":
 
 def _tell_damaged(damaged: "Sequence[Damaged]") -> None:
     for file in damaged:
-        print(f"warning: {file.path} is no record: {file.reason}", file=sys.stderr)
+        path = one_line(str(file.path))
+        print(f"warning: {path} is no record: {file.reason}", file=sys.stderr)
 
 
 def _num_workers(request: "Request", options: argparse.Namespace) -> int:
@@ -416,7 +417,8 @@ def _make_ready(request: "Request") -> None:
     request.make_results()
     for file in request.damaged:
         aside = request.store.set_aside(file)
-        print(f"set aside as {aside}; it is made again", file=sys.stderr)
+        if aside is not None:
+            print(f"set aside as {one_line(str(aside))}; it is made again", file=sys.stderr)
 
 
 def _execute(request: "Request", specs: "Sequence[Spec]", options: argparse.Namespace) -> int:

@@ -1,7 +1,14 @@
-"""A request that makes no sense, told in one line."""
+"""What went wrong, told in one line."""
 
 import difflib
 from collections.abc import Iterable
+
+
+def one_line(text: str, most: int = 300) -> str:
+    """Spaces for line breaks, escapes for what can't be printed, at most so many characters."""
+    words = " ".join(text[: 8 * most].split())
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)
+    return shown if len(shown) <= most else f"{shown[: most - 1]}…"
 
 
 class RequestError(Exception):

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 import models
 import tasks
-from bench.errors import RequestError, unknown
+from bench.errors import RequestError, one_line, unknown
 from bench.profile import TUNED, Grid, ModelChoice, Profile, SpeedGrid, Study, checked_fields
 from bench.rates import RATES, Rates, tuned_rate
 from bench.rates import load as load_rates
@@ -304,13 +306,22 @@ def _subject(
         except ValueError as error:
             raise RequestError(f"{place}: {error}") from None
     return {
-        "task": Part(name=task.task_name(), fields=task.fields, version=task.version),
-        "model": Part(name=model.model_name(), fields=model.fields, version=model.version),
+        "task": _part(task.task_name(), task.fields, task.version, place),
+        "model": _part(model.model_name(), model.fields, model.version, place),
         "param_budget": budget,
         "width": width,
         "extra_width": extra_width,
         "plugin_sha256": _plugin_hashes(type(task), type(model)),
     }
+
+
+def _part(name: str, fields: dict[str, Any], version: int, place: str) -> Part:
+    try:
+        return Part(name=name, fields=fields, version=version)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        said = first["msg"].removeprefix("Value error, ")
+        raise RequestError(f"{place}: {first['loc'][0]} of {one_line(name)}: {said}") from None
 
 
 _plugin_files: dict[str, Path] = {}

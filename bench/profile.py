@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from bench.errors import RequestError, unknown
+from bench.errors import RequestError, one_line, unknown
 from bench.spec import Frozen, Positive, Training
 
 FOLDER = Path(__file__).parent / "profiles"
@@ -135,11 +135,11 @@ def load(name: str, settings: Sequence[str] = ()) -> Profile:
         raise RequestError(f"--profile: can't read {path}: {reason}") from None
     try:
         content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RequestError(f"{path}: malformed TOML: {error}") from None
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, 1,000 brackets
+        raise RequestError(f"{path}: malformed TOML: {one_line(str(error))}") from None
     profile = _validated(content, str(path))
     for setting in settings:
-        profile = _validated(_with_setting(content, setting), f"--set {setting}")
+        profile = _validated(_with_setting(content, setting), f"--set {one_line(setting)}")
     return profile
 
 
@@ -147,7 +147,7 @@ def description(path: Path) -> str:
     """The first line that says what a profile is for; empty where it says nothing."""
     try:
         said = tomllib.loads(path.read_text(encoding="utf-8")).get("description", "")
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+    except (OSError, ValueError, RecursionError):
         return ""
     return str(said).strip().partition("\n")[0]
 
@@ -157,10 +157,12 @@ def _with_setting(content: dict[str, Any], setting: str) -> dict[str, Any]:
     key, equals, text = setting.partition("=")
     key, text = key.strip().removeprefix("training."), text.strip()
     if not equals or not key or not text:
-        raise RequestError(f"--set {setting}: not of the form key=value")
+        raise RequestError(f"--set {one_line(setting)}: not of the form key=value")
+    if not setting.isprintable():
+        raise RequestError(f"--set {one_line(setting)}: more than one line, or no text")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text  # a bare word: --set learning_rate=tuned
     in_training = set(Training.model_fields)
     in_profile = set(Profile.model_fields) - {"training", "grid", "speed"}
@@ -182,7 +184,7 @@ def _with_setting(content: dict[str, Any], setting: str) -> dict[str, Any]:
             if key == "param_budget":
                 holder.pop("width", None)  # the other way to say how large
     else:
-        raise unknown("key", key, in_training | in_profile, f"--set {setting}")
+        raise unknown("key", one_line(key), in_training | in_profile, f"--set {one_line(setting)}")
     return content
 
 
@@ -200,14 +202,14 @@ _SCHEMAS = {"training": Training, "models": ModelChoice, "grid": Grid, "speed": 
 def _explained(error: Any, place: str) -> RequestError:
     """One line for pydantic's first complaint."""
     *parents, key = error["loc"] or ("",)
-    where = ".".join(str(part) for part in error["loc"])
+    where = one_line(".".join(str(part) for part in error["loc"]))
     if error["type"] == "extra_forbidden":
         schema = next((schema for part, schema in _SCHEMAS.items() if part in parents), Profile)
-        return unknown("key", str(key), schema.model_fields, f"{place}: {where}")
+        return unknown("key", one_line(str(key)), schema.model_fields, f"{place}: {where}")
     if error["type"] == "missing":
         return RequestError(f"{place}: {where} is missing")
-    said = error["msg"].removeprefix("Value error, ")
-    return RequestError(f"{place}: {where} = {error['input']!r}: {said}")
+    said = one_line(error["msg"].removeprefix("Value error, "))
+    return RequestError(f"{place}: {where} = {one_line(repr(error['input']))}: {said}")
 
 
 def checked_fields(cls: type, fields: dict[str, Any], kind: str, place: str) -> dict[str, Any]:

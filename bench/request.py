@@ -9,6 +9,7 @@ from bench.backend import Backend, choose_device
 from bench.errors import RequestError
 from bench.estimate import Estimator
 from bench.execute import Job, Setup, make_record
+from bench.files import sweep
 from bench.machine import fingerprint
 from bench.plan import Selection, load_plugin, make_plan, make_speed_plan, task_of
 from bench.spec import Spec, SpeedSpec
@@ -52,12 +53,16 @@ class Request:
         self.read()
 
     def make_results(self) -> None:
-        """Make the results folder; raises `RequestError` where that can't be."""
+        """Make the results folder, without what killed writers have left in it.
+
+        Raises `RequestError` where it can't be made.
+        """
         try:
             self.results.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             reason = error.strerror or str(error)
             raise RequestError(f"--results: can't make {self.results}: {reason}") from None
+        sweep(self.results)
 
     def read(self) -> None:
         """Read the records again."""

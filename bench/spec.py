@@ -2,22 +2,30 @@
 
 import hashlib
 import json
+import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 PROTOCOL = 1
 """Raised whenever the training loop gives other numbers for the same spec."""
 SPEED_PROTOCOL = 1
 """Raised whenever something else is timed for the same spec, or something faster."""
 
-Positive = Annotated[int, Field(ge=1)]
+Positive = Annotated[int, Field(ge=1, lt=2**63)]
 
 
 class Frozen(BaseModel):
-    """Immutable, and strict about keys."""
+    """Immutable, strict about keys, and of numbers that JSON has: neither NaN nor Inf."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Training(Frozen):
@@ -48,6 +56,33 @@ class Part(Frozen):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,64}$")]
     fields: dict[str, Any]
     version: int
+
+    @field_validator("fields")
+    @classmethod
+    def _survive_json(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        # What comes back otherwise, or in another order, would have another id each time.
+        for name, value in fields.items():
+            if not _is_plain(value):
+                raise ValueError(
+                    f"field {name} holds what JSON has not, or a number beyond 64 bits"
+                )
+        return fields
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, str):
+        return not any("\ud800" <= letter <= "\udfff" for letter in value)
+    if isinstance(value, bool) or value is None:
+        return True
+    if isinstance(value, int):
+        return -(2**63) <= value < 2**63
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_plain(key) for key in value) and all(
+            map(_is_plain, value.values())
+        )
+    return isinstance(value, list | tuple) and all(map(_is_plain, value))
 
 
 class Subject(Frozen):
@@ -142,7 +177,7 @@ class Sized(Named):
 class Yardstick(Frozen):
     """One comparison."""
 
-    name: str = Field(pattern=r"^[\w ,=.]+$")
+    name: str = Field(pattern=r"^[A-Za-z0-9_ ,=.]{1,100}$")
     kind: str
     what: str
     at_least: float | None = None
@@ -152,6 +187,12 @@ class Yardstick(Frozen):
     model: Sized
     rival: str | None = None
     """A model of ours of as many parameters, timed as well."""
+
+    @model_validator(mode="after")
+    def _has_an_aim(self) -> "Yardstick":
+        if self.at_least is None and self.at_most is None:
+            raise ValueError("at_least or at_most is wanted")
+        return self
 
     def met(self, ratio: float) -> bool:
         low = self.at_least is None or ratio >= self.at_least

@@ -8,14 +8,18 @@ from pathlib import Path
 from statistics import median
 from typing import Annotated, Literal, Protocol, TypeVar
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from bench.backend import Backend
+from bench.errors import one_line
+from bench.files import json_below, read_json, write_whole
 from bench.machine import Machine
 from bench.spec import Frozen, Spec, SpeedSpec, Yardstick
 
 SCHEMA = 1
 """Raised whenever older records can no longer be read as they are."""
+MOST_ERROR = 4_000
+"""Characters of an error that are kept."""
 
 
 class MetricInfo(Frozen):
@@ -115,9 +119,9 @@ class Outcome(Frozen):
     """Steps of a sequence."""
     solved_at: float | None
     """The score that counted as solved in this run; None: the task has no horizon."""
-    metrics: tuple[MetricInfo, ...]
+    metrics: Annotated[tuple[MetricInfo, ...], Field(min_length=1)]
     """The score first."""
-    curve: tuple[CurvePoint, ...]
+    curve: Annotated[tuple[CurvePoint, ...], Field(min_length=1)]
     stopped: Literal["solved", "budget", "diverged"]
     steps: int
     """Updates done."""
@@ -139,6 +143,14 @@ class Outcome(Frozen):
     beyond: tuple[Beyond, ...] = ()
     """Tests at lengths the network was not trained on, where the task names any."""
 
+    @model_validator(mode="after")
+    def _every_metric(self) -> "Outcome":
+        for values in (self.test, *(point.values for point in self.curve)):
+            for metric in self.metrics:
+                if metric.name not in values:
+                    raise ValueError(f"no value of {metric.name}")
+        return self
+
     @property
     def score(self) -> MetricInfo:
         return self.metrics[0]
@@ -157,6 +169,16 @@ class Outcome(Frozen):
 UTC = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
 
 
+def _kept(error: object) -> object:
+    """What of an error a file can hold: whatever a plug-in raises, its record can be written."""
+    if not isinstance(error, str):
+        return error
+    return error[:MOST_ERROR].encode("utf-8", "backslashreplace").decode()[:MOST_ERROR]
+
+
+Reason = Annotated[str | None, BeforeValidator(_kept)]
+
+
 class Record(Frozen):
     """What one spec produced on one backend."""
 
@@ -165,11 +187,17 @@ class Record(Frozen):
     backend: Backend
     machine: Machine
     status: Literal["ok", "diverged", "failed", "skipped"]
-    error: str | None = None
+    error: Reason = None
     """Why it failed or was skipped, or how it diverged."""
     outcome: Outcome | None = None
     """There unless it failed or was skipped."""
     created: UTC
+
+    @model_validator(mode="after")
+    def _with_outcome(self) -> "Record":
+        if self.finished and self.outcome is None:
+            raise ValueError(f"{self.status} and no outcome")
+        return self
 
     @property
     def finished(self) -> bool:
@@ -185,7 +213,7 @@ class Record(Frozen):
 class Times(Frozen):
     """Seconds of one call after warm-up, each sample as it was taken."""
 
-    samples: Annotated[tuple[float, ...], Field(min_length=1)]
+    samples: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
 
     @property
     def median(self) -> float:
@@ -237,7 +265,7 @@ class Speed(Frozen):
     """None: without end."""
     num_steps: int
     """Steps of a sequence."""
-    peak_flops: float
+    peak_flops: Annotated[float, Field(gt=0)]
     """What the machine reached in the same process on one large matrix product, a second."""
     train: Work | None = None
     """Forward, backward and update of one batch."""
@@ -254,7 +282,7 @@ class SpeedRecord(Frozen):
     backend: Backend
     machine: Machine
     status: Literal["ok", "failed", "skipped"]
-    error: str | None = None
+    error: Reason = None
     speed: Speed | None = None
     """There unless it failed or was skipped."""
     created: UTC
@@ -278,10 +306,17 @@ class YardstickRecord(Frozen):
     backend: Backend
     machine: Machine
     status: Literal["ok", "skipped"]
-    error: str | None = None
+    error: Reason = None
     times: dict[str, Times] = {}
     """Ours first, theirs second, what else was timed after them; a sample a turn."""
     created: UTC
+
+    @model_validator(mode="after")
+    def _turn_by_turn(self) -> "YardstickRecord":
+        turns = {len(times.samples) for times in self.times.values()}
+        if len(turns) > 1 or (self.status == "ok" and len(self.times) < 2):
+            raise ValueError("two sides and as many samples of each are wanted")
+        return self
 
     @property
     def ratio(self) -> float:
@@ -319,26 +354,6 @@ class Damaged:
     reason: str
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Synced under a unique temporary name, then renamed: a reader meets it whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
 class Store:
     """The records below a results folder."""
 
@@ -355,16 +370,21 @@ class Store:
     def read(self, path: Path, kind: type[AnyRecord] = Record) -> AnyRecord | Damaged:
         """The record in a file, validated, or why it is none."""
         try:
-            record = kind.model_validate_json(path.read_bytes())
+            record = kind.model_validate(read_json(path))
+            if path != self.root / record.path:
+                raise ValueError("its name or folder does not fit what it holds")
+            return record
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False)[0]
             place = ".".join(map(str, first["loc"]))
-            return Damaged(path=path, reason=f"{place}: {first['msg']}" if place else first["msg"])
+            reason = f"{place}: {first['msg']}" if place else first["msg"]
         except OSError as error:
-            return Damaged(path=path, reason=error.strerror or str(error))
-        if path != self.root / record.path:
-            return Damaged(path=path, reason="its name or folder does not fit what it holds")
-        return record
+            reason = error.strerror or str(error)
+        except RecursionError:
+            reason = "nested too deeply"
+        except ValueError as error:
+            reason = str(error)
+        return Damaged(path=path, reason=one_line(reason))
 
     def read_all(self) -> tuple[list[Record], list[Damaged]]:
         """Every training record, and every file among them that is none."""
@@ -382,14 +402,24 @@ class Store:
         self, folder: str, kind: type[AnyRecord]
     ) -> tuple[list[AnyRecord], list[Damaged]]:
         records, damaged = [], []
-        for path in sorted((self.root / folder).rglob("*.json")):
+        for path in sorted(json_below(self.root / folder)):
             found = self.read(path, kind)
-            (damaged if isinstance(found, Damaged) else records).append(found)
+            if not isinstance(found, Damaged):
+                records.append(found)
+            elif os.path.lexists(path):  # else another bench has set it aside
+                damaged.append(found)
         return records, damaged
 
-    def set_aside(self, damaged: Damaged) -> Path:
-        """Move a file that is no record out of the way; nothing is deleted."""
+    def set_aside(self, damaged: Damaged) -> Path | None:
+        """Move a file that is no record out of the way; nothing is deleted.
+
+        Returns where to; None where another bench was faster.
+        """
         self.aside.mkdir(parents=True, exist_ok=True)
-        target = self.aside / f"{damaged.path.name}.{secrets.token_hex(4)}"
-        os.replace(damaged.path, target)
+        name = os.fsdecode(os.fsencode(damaged.path.name)[:200])
+        target = self.aside / f"{name}.{secrets.token_hex(4)}"
+        try:
+            os.replace(damaged.path, target)
+        except FileNotFoundError:
+            return None
         return target

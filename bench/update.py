@@ -39,7 +39,7 @@ def update(
 class UpdaterState(Frozen):
     """What an updater's further steps depend on, the network aside."""
 
-    model_config = ConfigDict(arbitrary_types_allowed=True)
+    model_config = ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=True)
 
     optimizer: dict[int, dict[str, Tensor]]
     """What the optimizer keeps, by the parameter's number and then by name."""
