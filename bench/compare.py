@@ -19,9 +19,10 @@ from typing import TypeVar
 
 import pandas as pd
 
-from bench.errors import RequestError, unknown
+from bench.errors import RequestError, one_line, unknown
+from bench.markup import template
 from bench.plan import with_settings
-from bench.report import html, markdown_table, template, write
+from bench.report import TEMPLATES, html, markdown_table, write
 from bench.spec import Spec, SpeedSpec
 from bench.stats import paired_difference, ratio_of_medians, share_difference
 from bench.store import Damaged, MetricInfo, Record, SpeedRecord, Store, Times
@@ -496,7 +497,7 @@ def write_comparison(folder: Path, found: Comparison) -> str:
     for name, table in (("scores", found.scores), ("times", found.times), ("left", found.left)):
         write(folder / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
     title = f"{_name(found, 0)} beside {_name(found, 1)}"
-    page = template("compare.md.jinja").render(
+    page = template(TEMPLATES, "compare.md.jinja").render(
         found=found,
         title=title,
         summary=_summary(found),
@@ -571,7 +572,7 @@ def _summary(found: Comparison) -> list[str]:
         + (", ".join(f"{count} records of {side}" for side, count in counts.items()) or "none")
     )
     lines.append(f"regressions: {found.num_regressions or 'none'}")
-    return lines
+    return [one_line(line, most=500) for line in lines]
 
 
 def _on_another(times: pd.DataFrame) -> int:

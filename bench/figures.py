@@ -13,6 +13,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from bench.store import Record
@@ -118,6 +119,15 @@ def shared_legend(figure: Figure, panels: Sequence[Axes], style: Style) -> None:
             fontsize=9,
             frameon=False,
         )
+
+
+def show_dollars(figure: Figure) -> None:
+    """Names are no formulas, whatever they hold; the labels of an axis's ticks may be."""
+    axes = [axis for panel in figure.axes for axis in (panel.xaxis, panel.yaxis)]
+    ticks = {label for axis in axes for label in axis.get_ticklabels(which="both")}
+    for label in figure.findobj(Text):
+        if label not in ticks:
+            label.set_parse_math(False)
 
 
 def show_all_of_a_share(panel: Axes, values: Sequence[float]) -> None:

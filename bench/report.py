@@ -6,14 +6,14 @@
 # (The annotations of pandas and matplotlib are too wide for pyright to follow.)
 
 import base64
+import hashlib
 import itertools
-import os
-import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO, StringIO
 from pathlib import Path
+from urllib.parse import unquote
 
 import jinja2
 import pandas as pd
@@ -23,6 +23,9 @@ from matplotlib.figure import Figure
 
 from bench import claims, cost, figures, findings, findings_figures, published, tables
 from bench.claims import Verdict
+from bench.errors import one_line
+from bench.files import write_whole
+from bench.markup import template, text
 from bench.rates import Sweep
 from bench.spec import Spec
 from bench.stats import Horizon, wilson
@@ -32,6 +35,8 @@ LATENCY_BUDGETS_US = (10.0, 20.0, float("inf"))
 """Columns of the table of choices."""
 TEMPLATES = Path(__file__).parent
 DPI = 160
+MOST_NAME_BYTES = 100
+"""Of what a figure is of, in its file name."""
 FINDINGS = ("variants", "gradients", "influence", "fields", "cliff", "beyond", "rate_sensitivity")
 """Names of figures that have no pattern."""
 
@@ -313,7 +318,7 @@ def _page(
     dates = sorted(record.created for record in source.records)
     seeds = runs[runs["status"] != "missing"].groupby(["task", "model", "T"])["seed"].nunique()
     num_seeds = _range(seeds) if len(seeds) else "no"
-    return template("report.md.jinja").render(
+    return template(TEMPLATES, "report.md.jinja").render(
         source=source,
         counts=Counter(runs["status"]),
         num_runs=len(runs),
@@ -333,18 +338,6 @@ def _page(
         hours=sum(r.outcome.total_seconds for r in source.records if r.outcome) / 3600,
         dates=(dates[0][:10], dates[-1][:10]) if dates else None,
     )
-
-
-def template(name: str) -> jinja2.Template:
-    """Of a page in Markdown."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=False,  # the HTML is escaped where it is made
-    )
-    return environment.get_template(name)
 
 
 def _headlines(horizons: Mapping[tuple[str, str], Horizon]) -> list[tuple[str, str]]:
@@ -396,9 +389,10 @@ def _summary(
     reasons = runs[runs["status"].isin(("failed", "skipped"))]
     for (status, error), group in reasons.groupby(["status", "error"], sort=False):
         where = ", ".join(dict.fromkeys(group["task"]))
-        lines.append(f"{status}: {len(group)} runs of {where}: {error}")
+        lines.append(f"{status}: {len(group)} runs of {where}: {one_line(error)}")
     lines.append(f"{len(runs)} runs of profile {source.profile_name}: {said}")
-    lines.append(f"The report is {folder / 'report.html'}, the claims {folder / 'claims.html'}")
+    place = one_line(str(folder))
+    lines.append(f"The report is {place}/report.html, the claims {place}/claims.html")
     return "\n".join(lines)
 
 
@@ -407,7 +401,7 @@ def markdown_table(table: pd.DataFrame) -> str:
     if table.empty:
         return "*nothing*"
     shown = table.map(_cell)
-    shown.columns = [str(column).replace("_", " ") for column in table.columns]
+    shown.columns = [text(str(column).replace("_", " ")) for column in table.columns]
     numeric = [pd.api.types.is_numeric_dtype(table[column]) for column in table]
     return shown.to_markdown(
         index=False,
@@ -421,9 +415,7 @@ def _cell(value: object) -> str:
         return "–"
     if isinstance(value, float):
         return f"{value:.0f}" if value.is_integer() and abs(value) < 1e6 else f"{value:.4g}"
-    # What would end a cell or begin a tag is text here.
-    text = " ".join(str(value).split()).replace("\\", "\\\\").replace("|", "\\|")
-    return text.replace("<", "\\<").replace("`", "\\`").replace("[", "\\[").replace("*", "\\*")
+    return text(value)
 
 
 def html(markdown: str, title: str, folder: Path) -> str:
@@ -431,10 +423,10 @@ def html(markdown: str, title: str, folder: Path) -> str:
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = parser.parse(markdown)
     sections = []
-    for heading, text in itertools.pairwise(tokens):
+    for heading, said in itertools.pairwise(tokens):
         if heading.type == "heading_open" and heading.tag == "h2":
-            heading.attrs["id"] = _plain(text.content)
-            sections.append((_plain(text.content), text.content))
+            heading.attrs["id"] = _plain(said.content)
+            sections.append((_plain(said.content), said.content))
     for token in tokens:
         for child in token.children or ():
             _embed(child, folder)
@@ -448,9 +440,10 @@ def html(markdown: str, title: str, folder: Path) -> str:
 
 
 def _embed(token: Token, folder: Path) -> None:
-    """Put an image's own data where its address was."""
+    """Put a figure's own data where its address was."""
     if token.type == "image":
-        data = (folder / str(token.attrs["src"])).read_bytes()
+        name = unquote(str(token.attrs["src"])).removeprefix("figures/")
+        data = (folder / "figures" / Path(name).name).read_bytes()
         token.attrs["src"] = "data:image/png;base64," + base64.b64encode(data).decode()
 
 
@@ -460,12 +453,17 @@ def _point_to_html(token: Token) -> None:
         token.attrs["href"] = str(token.attrs["href"]).removesuffix(".md") + ".html"
 
 
-def _plain(text: str) -> str:
-    """As part of a file name or an address."""
-    return "".join(letter if letter.isalnum() else "_" for letter in text).strip("_")
+def _plain(words: str) -> str:
+    """As part of a file name or an address; what is too long for a name ends in a digest of it."""
+    plain = "".join(letter if letter.isalnum() else "_" for letter in words).strip("_")
+    if len(plain.encode()) <= MOST_NAME_BYTES:
+        return plain
+    digest = hashlib.sha256(words.encode()).hexdigest()[:8]
+    return f"{plain.encode()[: MOST_NAME_BYTES - 9].decode(errors='ignore')}_{digest}"
 
 
 def _image(figure: Figure, kind: str) -> bytes | str:
+    figures.show_dollars(figure)
     if kind == "svg":
         drawing = StringIO()
         figure.savefig(drawing, format="svg", metadata={"Date": None, "Creator": None})
@@ -477,10 +475,7 @@ def _image(figure: Figure, kind: str) -> bytes | str:
 
 def write(path: Path, content: bytes | str) -> None:
     """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    temporary.write_bytes(content if isinstance(content, bytes) else content.encode())
-    os.replace(temporary, path)
+    write_whole(path, content if isinstance(content, bytes) else content.encode())
 
 
 def _forget_old(folder: Path, kept: Mapping[str, object]) -> None:
@@ -488,4 +483,4 @@ def _forget_old(folder: Path, kept: Mapping[str, object]) -> None:
     names = ["*_vs_*", "learning_*", *FINDINGS]
     for old in itertools.chain.from_iterable(folder.glob(f"{name}.*") for name in names):
         if old.suffix in (".png", ".svg") and old.stem not in kept:
-            old.unlink()
+            old.unlink(missing_ok=True)  # another bench may be at it

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
+from bench.errors import one_line
 from bench.plan import task_of
 from bench.rates import Rates, Tuned, find
 from bench.spec import Spec
@@ -467,7 +468,8 @@ def problems(
     for task, model, reason in unsupported:
         rows.append({"what": "not supported", "task": task, "model": model, "reason": reason})
     for file in damaged:
-        rows.append({"what": "no record", "task": file.path.name, "reason": file.reason})
+        name = one_line(file.path.name)
+        rows.append({"what": "no record", "task": name, "reason": file.reason})
     columns = ["what", "task", "model", "T", "runs", "reason"]
     return pd.DataFrame(rows, columns=columns).astype(object)
 
