@@ -1,17 +1,19 @@
 """The command line: `python -m bench VERB`.
 
-Exit status: 0 all well, 1 some run failed (the rest are there) or a comparison found the regression
-it was asked for, 2 the request makes no sense, 130 interrupted.
+Exit status: 0 all well, 1 some run failed (the rest are there), a file could not be written or a
+comparison found the regression it was asked for, 2 the request makes no sense, 130 interrupted,
+143 terminated.
 """
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.errors import RequestError, one_line
+from bench.errors import RequestError, StorageError, one_line
 
 if TYPE_CHECKING:
     from bench.request import Request
@@ -19,23 +21,40 @@ if TYPE_CHECKING:
     from bench.store import Damaged
 
 EXIT_OK, EXIT_FAILED_RUNS, EXIT_REGRESSION = 0, 1, 1
-EXIT_BAD_REQUEST, EXIT_INTERRUPTED = 2, 130
+EXIT_BAD_REQUEST, EXIT_INTERRUPTED, EXIT_TERMINATED = 2, 130, 143
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     options = _parser().parse_args(arguments)
+    before = signal.signal(signal.SIGTERM, _terminated)
     try:
         return options.verb(options)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where it stopped", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except _Terminated:
+        print("terminated; the same command goes on where it stopped", file=sys.stderr)
+        return EXIT_TERMINATED
+    except StorageError as error:
+        print(f"error: {error}; with room, the same command goes on", file=sys.stderr)
+        return EXIT_FAILED_RUNS
     except RequestError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_BAD_REQUEST
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone: nothing is left to say
         return EXIT_OK
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class _Terminated(BaseException):
+    """SIGTERM: what is under way is ended in order."""
+
+
+def _terminated(number: int, frame: object) -> None:
+    raise _Terminated
 
 
 class _Parser(argparse.ArgumentParser):
@@ -146,11 +165,24 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
         "--workers",
         type=_whole_number(1),
         metavar="N",
-        help="runs at once; by default one a core, or one on a GPU",
+        help="runs at once; by default one a core, or as many as --per-gpu says on each GPU",
+    )
+    parser.add_argument(
+        "--per-gpu",
+        type=_whole_number(1),
+        default=1,
+        metavar="N",
+        help="runs at once on each GPU, as far as its memory goes; 1 by default",
+    )
+    parser.add_argument(
+        "--run-timeout",
+        type=_minutes,
+        metavar="MINUTES",
+        help="end a run that takes longer; it has failed",
     )
     parser.add_argument(
         "--time-limit",
-        type=float,
+        type=_minutes,
         metavar="MINUTES",
         help="start no further run after so many minutes; start again to go on",
     )
@@ -182,7 +214,7 @@ def _add_comparing(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _percent(text: str) -> float:
+def _number(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
@@ -190,6 +222,9 @@ def _percent(text: str) -> float:
     if not 0 <= value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r}; valid: numbers from 0")
     return value
+
+
+_percent = _minutes = _number
 
 
 def _whole_number(least: int) -> Callable[[str], int]:
@@ -367,7 +402,7 @@ def _request(options: argparse.Namespace) -> "Request":
         capture=not options.eager,
         profile_name=options.profile,
         settings=options.set,
-        plugins=options.plugin,
+        plugin_files=options.plugin,
         results=options.results,
         selection=Selection(
             tasks=tuple(options.task),
@@ -376,6 +411,10 @@ def _request(options: argparse.Namespace) -> "Request":
             seeds=tuple(options.seed),
         ),
     )
+    for plugin in request.plugins:
+        if plugin.broken is not None:
+            said = f"{plugin.path} can't be imported: {plugin.broken}"
+            print(f"warning: {said}; its runs fail", file=sys.stderr)
     _tell_damaged(request.damaged)
     return request
 
@@ -387,11 +426,14 @@ def _tell_damaged(damaged: "Sequence[Damaged]") -> None:
 
 
 def _num_workers(request: "Request", options: argparse.Namespace) -> int:
+    """As asked for; else one a core, on GPUs `--per-gpu` each."""
     from bench.backend import num_cores
 
     if getattr(options, "workers", None):
         return options.workers
-    return 1 if request.device != "cpu" else num_cores()
+    if request.device == "cpu":
+        return max(num_cores() // request.backend.threads, 1)
+    return len(request.devices) * getattr(options, "per_gpu", 1)
 
 
 def _outlook(request: "Request", options: argparse.Namespace) -> str:
@@ -412,9 +454,9 @@ def _outlook(request: "Request", options: argparse.Namespace) -> str:
     )
 
 
-def _make_ready(request: "Request") -> None:
+def _make_ready(request: "Request", num_runs: int = 0) -> None:
     """Make the results folder and move what is no record out of the way."""
-    request.make_results()
+    request.make_results(num_runs)
     for file in request.damaged:
         aside = request.store.set_aside(file)
         if aside is not None:
@@ -423,25 +465,30 @@ def _make_ready(request: "Request") -> None:
 
 def _execute(request: "Request", specs: "Sequence[Spec]", options: argparse.Namespace) -> int:
     """Make the runs that are not there; what fails is in its record and in the status."""
+    from bench.backend import room_bytes
     from bench.checkpoint import remove_leftovers
     from bench.estimate import Estimator
-    from bench.execute import execute
     from bench.progress import ProgressBar, duration
+    from bench.workers import Limits, execute
 
-    _make_ready(request)
-    remove_leftovers(request.results, request.records)
     jobs = request.jobs(specs)
+    _make_ready(request, len(jobs))
+    remove_leftovers(request.results, request.records)
     jobs = request.with_data(jobs)
-    num_workers = _num_workers(request, options)
-    bar = ProgressBar(jobs, num_workers, Estimator(request.backend, request.records))
-    limit_s = None if options.time_limit is None else 60 * options.time_limit
+    limits = Limits(
+        num_workers=_num_workers(request, options),
+        room={device: room_bytes(device) for device in request.devices} if jobs else None,
+        time_limit_s=None if options.time_limit is None else 60 * options.time_limit,
+        run_timeout_s=None if options.run_timeout is None else 60 * options.run_timeout,
+    )
+    bar = ProgressBar(jobs, limits.num_workers, Estimator(request.backend, request.records))
     begin = time.monotonic()
     try:
-        execute(jobs, request.setup, num_workers=num_workers, time_limit_s=limit_s, on_event=bar)
+        execute(jobs, request.setup, limits, bar)
     finally:
         bar.close()
     request.read()
-    left = len(bar.waiting)
+    left = bar.forecast.num_left
     print(
         f"{len(jobs) - left} runs in {duration(time.monotonic() - begin)}"
         + (f"; {left} left, the same command goes on" if left else ""),

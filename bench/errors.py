@@ -1,4 +1,4 @@
-"""What went wrong, told in one line."""
+"""What ends a command, told in one line."""
 
 import difflib
 from collections.abc import Iterable
@@ -13,6 +13,10 @@ def one_line(text: str, most: int = 300) -> str:
 
 class RequestError(Exception):
     """Names the bad value, its place and the valid choices; ends the command with status 2."""
+
+
+class StorageError(OSError):
+    """A file can't be written; the message names it and says why."""
 
 
 def unknown(kind: str, value: str, valid: Iterable[str], place: str = "") -> RequestError:

@@ -11,6 +11,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from bench.errors import StorageError, one_line
+
 MOST_BYTES = 32 * 2**20
 """A larger file is no record."""
 STALE_AFTER_S = 3600.0
@@ -21,24 +23,29 @@ _TEMPORARY = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.tmp")
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Synced under a unique temporary name, then renamed: a reader meets it whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Synced under a unique temporary name, then renamed: a reader meets it whole.
+
+    Raises `StorageError` where that can't be done.
+    """
     temporary = path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StorageError(f"can't write {one_line(str(path))}: {reason}") from error
     finally:
-        os.close(folder)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def sweep(root: Path) -> None:

@@ -474,7 +474,7 @@ def _image(figure: Figure, kind: str) -> bytes | str:
 
 
 def write(path: Path, content: bytes | str) -> None:
-    """Whole or not at all."""
+    """Whole or not at all; raises `StorageError` where that can't be done."""
     write_whole(path, content if isinstance(content, bytes) else content.encode())
 
 

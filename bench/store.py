@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Protocol, TypeVar
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from bench.backend import Backend
-from bench.errors import one_line
+from bench.errors import StorageError, one_line
 from bench.files import json_below, read_json, write_whole
 from bench.machine import Machine
 from bench.spec import Frozen, Spec, SpeedSpec, Yardstick
@@ -413,13 +413,18 @@ class Store:
     def set_aside(self, damaged: Damaged) -> Path | None:
         """Move a file that is no record out of the way; nothing is deleted.
 
-        Returns where to; None where another bench was faster.
+        Returns where to; None where another bench was faster. Raises `StorageError` where it can't
+        be moved.
         """
-        self.aside.mkdir(parents=True, exist_ok=True)
         name = os.fsdecode(os.fsencode(damaged.path.name)[:200])
         target = self.aside / f"{name}.{secrets.token_hex(4)}"
         try:
+            self.aside.mkdir(parents=True, exist_ok=True)
             os.replace(damaged.path, target)
         except FileNotFoundError:
             return None
+        except OSError as error:
+            reason = error.strerror or str(error)
+            path = one_line(str(damaged.path))
+            raise StorageError(f"can't write {path} to {self.aside}: {reason}") from error
         return target

@@ -1,7 +1,7 @@
 """Processes that write records to one folder, to be killed in the middle: `python -m`, no torch.
 
-    killed FOLDER KILLS      one pair of writers after the other, each pair killed at a random moment
-    at_once FOLDER WRITERS RECORDS     so many writers, so many records each, none killed
+    killed FOLDER KILLS             one pair of writers after the other, each killed at random
+    at_once FOLDER WRITERS RECORDS  so many writers, so many records each, none killed
 
 The last line that is printed says in JSON what was done. A record counts as finished once its
 writer has said so, which it does after `Store.write` has returned.
@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from bench.store import CurvePoint, Record, Store
@@ -58,10 +59,8 @@ def killed(folder: Path, num_kills: int) -> dict[str, object]:
     finished: list[int] = []
     for pair in range(num_kills // 2):
         says, said = os.pipe()
-        pids = [
-            fork(lambda first=1_000_000 * (2 * pair + i): write_for_ever(store, first, said))
-            for i in range(2)
-        ]
+        firsts = [1_000_000 * (2 * pair + i) for i in range(2)]
+        pids = [fork(partial(write_for_ever, store, first, said)) for first in firsts]
         os.close(said)
         heard = os.read(says, 65536)
         time.sleep(moments.uniform(0, MOST_DELAY_S))
@@ -98,7 +97,7 @@ def at_once(folder: Path, num_writers: int, num_records: int) -> dict[str, objec
     store = Store(folder)
     names = [folder.parent / f"names-{i}" for i in range(num_writers)]
     pids = [
-        fork(lambda i=i: write_some(store, i * num_records, num_records, names[i]))
+        fork(partial(write_some, store, i * num_records, num_records, names[i]))
         for i in range(num_writers)
     ]
     codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
