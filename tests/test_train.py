@@ -61,7 +61,7 @@ def test_probes_change_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = tiny("variable_adding")
     probed = what_it_learned(spec)
     monkeypatch.setattr(loop, "probe", lambda network, task, batch, step: None)
-    monkeypatch.setattr(loop, "measured_field", lambda network, num_steps: (1, 1))
+    monkeypatch.setattr(loop, "measured_field", lambda network, num_steps, condition: (1, 1))
     assert what_it_learned(spec) == probed
     assert train(spec, "cpu").probes is None
 
