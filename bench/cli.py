@@ -96,6 +96,9 @@ def _parser() -> argparse.ArgumentParser:
     show = verb("show", _show, "one record, by the beginning of its id", runs=False)
     show.add_argument("id", metavar="ID")
     _add_results(show)
+    sample = verb("sample", _sample, "sequences drawn from a trained network", runs=False)
+    _add_results(sample)
+    _add_sampling(sample)
     compare = verb("compare", _compare, "two results folders side by side", runs=False)
     _add_comparing(compare)
     tune = verb("tune", _tune, "sweep learning rates and choose one a task and model")
@@ -185,6 +188,40 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
         type=_minutes,
         metavar="MINUTES",
         help="start no further run after so many minutes; start again to go on",
+    )
+
+
+def _add_sampling(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="by label or name")
+    parser.add_argument("--task", help="by label or name; needed where weights of several are kept")
+    parser.add_argument("--length", type=_whole_number(1), help="T; by default the longest")
+    parser.add_argument(
+        "--number", type=_whole_number(1), default=16, metavar="N", help="samples; 16 by default"
+    )
+    parser.add_argument(
+        "--condition",
+        metavar="NAME|all",
+        help="what to draw, where the network was told; by default each in turn",
+    )
+    parser.add_argument(
+        "--prompt",
+        metavar="TEXT|FILE.wav|IMAGE/ROWS",
+        help="how the samples begin: a text, a sound, rows of an image of the test set",
+    )
+    parser.add_argument(
+        "--temperature",
+        type=_number,
+        default=1.0,
+        help="below 1 the likely becomes likelier; 1 by default",
+    )
+    parser.add_argument("--seed", type=_whole_number(0), default=0, help="0 by default")
+    parser.add_argument(
+        "--naive", action="store_true", help="read the whole past again for every step: slow"
+    )
+    parser.add_argument(
+        "--judge",
+        action="store_true",
+        help="train a classifier on real sequences and say how often it agrees",
     )
 
 
@@ -336,6 +373,38 @@ def _show(options: argparse.Namespace) -> int:
         raise RequestError(f"no record in {options.results} has an id that begins {options.id!r}")
     for record in found:
         print(record.model_dump_json(indent=1))
+    return EXIT_OK
+
+
+def _sample(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from bench import samples
+    from bench.plan import task_of
+    from bench.store import Store
+
+    records, damaged = Store(options.results).read_all()
+    _tell_damaged(damaged)
+    record = samples.choose(options.results, records, options.model, options.task, options.length)
+    wanted = samples.Wanted(
+        number=options.number,
+        condition=options.condition,
+        prompt=options.prompt,
+        temperature=options.temperature,
+        seed=options.seed,
+        cached=not options.naive,
+        judged=options.judge,
+    )
+    num_steps = task_of(record.spec).signature.num_steps
+    hidden = not sys.stderr.isatty()
+    with tqdm(total=num_steps, unit="step", disable=hidden, dynamic_ncols=True) as bar:
+        made, y, condition = samples.draw(
+            options.results, record, wanted, lambda done: bar.update(done - bar.n)
+        )
+    for path in samples.save(options.results, made, y, condition):
+        print(path)
+    if made.agreement is not None:
+        print(samples.agreement_line(made.agreement))
     return EXIT_OK
 
 

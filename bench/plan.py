@@ -43,6 +43,8 @@ class Plan:
     unsupported: tuple[Unsupported, ...]
     studies: Mapping[str, frozenset[Study]]
     """Spec id → the parts of the report it belongs to: those of every grid that names it."""
+    kept: frozenset[str] = frozenset()
+    """Ids of the specs whose weights are kept."""
 
 
 def task_of(spec: Subject) -> tasks.Task:
@@ -135,6 +137,7 @@ def make_plan(
     tuned = load_rates(rates).rates
     specs: dict[str, Spec] = {}
     studies: dict[str, frozenset[Study]] = {}
+    kept: set[str] = set()
     unsupported: list[Unsupported] = []
     refused: list[str] = []
     for place, grid, task_name in _grids(profile, selection, source):
@@ -148,6 +151,8 @@ def make_plan(
                     for spec in _specs(profile, grid, choice, selection, task, model, tuned, place):
                         specs[spec.id] = spec
                         studies[spec.id] = frozenset((*studies.get(spec.id, ()), grid.study))
+                        if grid.keep_weights:
+                            kept.add(spec.id)
                 else:
                     missing = Unsupported(
                         task=label(task, task.task_name()),
@@ -161,7 +166,12 @@ def make_plan(
         raise RequestError(refused[0])
     if not specs and not unsupported:
         raise RequestError("the profile and the selection leave nothing to run")
-    return Plan(specs=tuple(specs.values()), unsupported=tuple(unsupported), studies=studies)
+    return Plan(
+        specs=tuple(specs.values()),
+        unsupported=tuple(unsupported),
+        studies=studies,
+        kept=frozenset(kept),
+    )
 
 
 def _grids(profile: Profile, selection: Selection, source: str) -> Iterator[tuple[str, Grid, str]]:
@@ -209,9 +219,7 @@ def make_speed_plan(
                     continue
                 subject = _subject(profile, grid, choice, task, model, place)
                 for batch_size in grid.batch_sizes:
-                    each = SpeedSpec(
-                        **subject, batch_size=batch_size, measures=("train", "forward", "step")
-                    )
+                    each = SpeedSpec(**subject, batch_size=batch_size, measures=grid.measures)
                     timed[each.id] = each
     return tuple(timed.values())
 

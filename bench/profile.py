@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from bench.errors import RequestError, one_line, unknown
-from bench.spec import Frozen, Positive, Training
+from bench.spec import Frozen, Measure, Positive, Training
 
 FOLDER = Path(__file__).parent / "profiles"
 TUNED = "tuned"
@@ -23,10 +23,10 @@ TUNED = "tuned"
 
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1)]
-Study = Literal["main", "variants", "receptive_field", "beyond"]
+Study = Literal["main", "variants", "receptive_field", "beyond", "generation"]
 """A part of the report. `main`: the comparison itself; `variants`: other forms of a model beside
 it; `receptive_field`: networks whose field stops short of the task; `beyond`: lengths that were
-not trained."""
+not trained; `generation`: likelihoods, and samples of what was learned."""
 
 
 class TrainingChoice(Training):
@@ -79,6 +79,8 @@ class Grid(Frozen):
     training: TrainingChoice = TrainingChoice()
     study: Study = "main"
     """The part of the report that its runs belong to."""
+    keep_weights: bool = False
+    """Whether the trained weights are kept, to sample from."""
 
 
 class SpeedGrid(Frozen):
@@ -89,6 +91,8 @@ class SpeedGrid(Frozen):
     lengths: Annotated[list[int], Field(min_length=1)] | Literal["default", "smallest"] = "default"
     batch_sizes: Annotated[list[Positive], Field(min_length=1)] = [1, 64]
     """Sequences at once."""
+    measures: Annotated[tuple[Measure, ...], Field(min_length=1)] = ("train", "forward", "step")
+    """What is timed: see `SpeedSpec.measures`."""
     models: Models | None = None
     param_budget: Positive | None = None
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import tasks
-from bench import plugins, profile
+from bench import plugins, profile, weights
 from bench.backend import Backend, choose_devices
 from bench.errors import RequestError, StorageError
 from bench.estimate import Estimator
@@ -94,7 +94,11 @@ class Request:
 
     def jobs(self, specs: Sequence[Spec]) -> list[Job]:
         """The runs among these that have not ended yet."""
-        ended = {record.spec.id for record in self.records_of(specs) if record.finished}
+        ended = {
+            record.spec.id
+            for record in self.records_of(specs)
+            if record.finished and self._has_weights(record)
+        }
         estimator = Estimator(self.backend, self.records)
         waiting = [spec for spec in specs if spec.id not in ended]
         scouts = estimator.scouts(waiting)
@@ -104,9 +108,16 @@ class Request:
                 estimate_s=estimator.seconds(spec),
                 memory_bytes=estimator.memory_bytes(spec),
                 scout=spec.id in scouts,
+                keep_weights=spec.id in self.plan.kept,
             )
             for spec in waiting
         ]
+
+    def _has_weights(self, record: Record) -> bool:
+        """Whether the weights are there, where they are wanted and there are any."""
+        if record.spec.id not in self.plan.kept or record.outcome is None:
+            return True
+        return weights.path(self.results, record.spec, record.backend).is_file()
 
     def speed_jobs(self) -> list[SpeedSpec]:
         """What has not been timed yet on this machine."""

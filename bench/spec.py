@@ -144,7 +144,7 @@ class Spec(Subject):
         return f"{self.task.name}/{self.model.name}-T{self.length}-s{self.seed}"
 
 
-Measure = Literal["train", "forward", "step"]
+Measure = Literal["train", "forward", "step", "sample"]
 
 
 class SpeedSpec(Subject):
@@ -152,7 +152,8 @@ class SpeedSpec(Subject):
 
     batch_size: Positive
     measures: tuple[Measure, ...]
-    """`train`: a training step; `forward`: a whole sequence at once; `step`: streaming."""
+    """`train`: a training step; `forward`: a whole sequence at once; `step`: streaming; `sample`:
+    sequences drawn from a network that predicts its own next input."""
     protocol: int = SPEED_PROTOCOL
 
     @property

@@ -20,12 +20,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench.backend import Backend, forget_peak_memory, peak_memory_bytes, synchronize
 from bench.plan import label, model_of, network_of, task_of
 from bench.spec import SpeedSpec, Training
-from bench.store import Speed, Streaming, Times, Work
+from bench.store import Sampling, Speed, Streaming, Times, Work
 from bench.update import Updater, of_steps, outputs
-from models import Network, num_parameters
+from models import Network, generate, num_parameters
 from tasks import Batch, Task
 
 LEAST_SAMPLES = 5
+WARM_STEPS = 8
+"""Of a sequence, drawn before one is timed."""
 MOST_SAMPLES = 1000
 MIN_SECONDS = 0.1
 """Spent on each time that is taken, at least; more on those that figures are drawn of."""
@@ -120,6 +122,8 @@ def measure(spec: SpeedSpec, backend: Backend, device: str) -> Speed:
     if "step" in spec.measures:
         flops = spec.batch_size * _step_flops(spec)
         speed = speed.model_copy(update={"streaming": _streaming(network, batch, device, flops)})
+    if "sample" in spec.measures:
+        speed = speed.model_copy(update={"sampling": _sampling(network, task, batch, device)})
     return speed
 
 
@@ -175,6 +179,33 @@ def _streaming(network: Network, batch: Batch, device: str, flops: int) -> Strea
         window=window,
         window_last=window_last,
     )
+
+
+def _sampling(network: Network, task: Task, batch: Batch, device: str) -> Sampling:
+    """As many sequences as the batch has, of its conditions, with the same noise both ways."""
+    num_steps = task.signature.num_steps
+
+    def draw(cached: bool, steps: int = num_steps) -> None:
+        generate(
+            network,
+            steps,
+            batch_size=len(batch),
+            condition=of_steps(batch.condition, slice(steps)),
+            generator=torch.Generator(device).manual_seed(0),
+            cached=cached,
+        )
+
+    def timed(cached: bool) -> Times:
+        draw(cached, min(num_steps, WARM_STEPS))
+        samples: list[float] = []
+        while not samples or (sum(samples) < MORE_SECONDS and len(samples) < LEAST_SAMPLES):
+            start = time.perf_counter()
+            draw(cached)
+            synchronize(device)
+            samples.append(time.perf_counter() - start)
+        return Times(samples=_rounded(samples))
+
+    return Sampling(num_steps=num_steps, cached=timed(True), naive=timed(False))
 
 
 def _field(network: Network) -> int | None:

@@ -272,6 +272,17 @@ class Streaming(Frozen):
     """The same, asking for the last step alone."""
 
 
+class Sampling(Frozen):
+    """Sequences drawn from a network, a step at a time."""
+
+    num_steps: int
+    """Of a sequence."""
+    cached: Times
+    """Of the whole draw, by the model's stepper."""
+    naive: Times
+    """The same, the past being read again for every step."""
+
+
 class Speed(Frozen):
     """What one network costs."""
 
@@ -290,6 +301,7 @@ class Speed(Frozen):
     forward: Work | None = None
     """A batch of whole sequences at once, without gradients."""
     streaming: Streaming | None = None
+    sampling: Sampling | None = None
 
 
 class SpeedRecord(Frozen):

@@ -126,7 +126,7 @@ def _groups(runs: pd.DataFrame, by: list[str]) -> list[tuple[tuple, pd.DataFrame
     return [(key, group) for key, group in runs.groupby(by, sort=False)]
 
 
-def _by_length(frame: pd.DataFrame) -> pd.DataFrame:
+def by_length(frame: pd.DataFrame) -> pd.DataFrame:
     """Tasks and models as planned, lengths rising."""
     if frame.empty:
         return frame
@@ -161,7 +161,7 @@ def scores(runs: pd.DataFrame) -> pd.DataFrame:
             low, high = wilson(num_solved, len(group))
             row |= {"solved": num_solved, "share_low": low, "share_high": high}
         rows.append(row)
-    return _by_length(pd.DataFrame(rows))
+    return by_length(pd.DataFrame(rows))
 
 
 def ends(found: Interval, least: float, unit: str) -> tuple[float | None, float | None]:
@@ -199,7 +199,7 @@ def metrics(records: Sequence[Record], labels: Labels) -> pd.DataFrame:
         chance=("chance", "first"),
         seeds=("value", "size"),
     ).reset_index()
-    return _by_length(table)
+    return by_length(table)
 
 
 def baselines(records: Sequence[Record], labels: Labels) -> pd.DataFrame:
@@ -312,7 +312,7 @@ def cost(runs: pd.DataFrame) -> pd.DataFrame:
         made = made.assign(**{column: pd.to_numeric(made[column])})
     table = made.groupby(["task", "T", "model"], sort=False)[list(columns.values())].median()
     table.columns = list(columns)
-    return _by_length(table.reset_index())
+    return by_length(table.reset_index())
 
 
 def reached_at_cost(

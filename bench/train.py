@@ -49,11 +49,13 @@ def train(
     *,
     capture: bool = False,
     place: Place | None = None,
+    keep: Callable[[dict[str, Tensor]], None] | None = None,
 ) -> Outcome:
     """Train and test the network of a spec on `device` (`cpu`, `cuda:0`, …).
 
     With `capture`, on a GPU, the training step is replayed as a graph where that can be done. With
-    `place` a long run leaves checkpoints there, and goes on from the one it finds.
+    `place` a long run leaves checkpoints there, and goes on from the one it finds. `keep` is given
+    the weights that are tested.
 
     Raises whatever the task or the model raises; NaN and Inf are an outcome.
     """
@@ -71,6 +73,8 @@ def train(
         take_step = Updater(network, task, spec.training, generator, capture)
         fit = _fit(network, task, spec, device, take_step, begin, place, on_progress)
         network.load_state_dict(fit.best_weights)
+        if keep is not None:
+            keep(fit.best_weights)
         test = _tested(network, task, spec, device)
         beyond = [(other, _tested(network, other, spec, device)) for other in task.beyond()]
         seconds = fit.earlier_seconds + time.perf_counter() - begin

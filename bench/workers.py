@@ -166,7 +166,8 @@ class _Pool:
             worker.due = time.monotonic() + self.limits.run_timeout_s
         # A worker that has just died can't be told; reading from it tells us.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            worker.connection.send_bytes(job.spec.model_dump_json().encode())
+            content = {"spec": job.spec.model_dump(mode="json"), "keep": job.keep_weights}
+            worker.connection.send_bytes(json.dumps(content).encode())
 
     def _start(self, device: str) -> _Worker:
         ours, theirs = context().Pipe()
@@ -208,9 +209,10 @@ def _work(connection: Connection, setup: Setup) -> None:
 
     try:
         while True:
-            spec = Spec.model_validate_json(connection.recv_bytes())
+            content = json.loads(connection.recv_bytes())
+            spec = Spec.model_validate(content["spec"])
             try:
-                record = run_one(spec, setup, on_event)
+                record = run_one(spec, setup, on_event, keep_weights=content["keep"])
             except StorageError as error:
                 tell({"unwritable": str(error)})
             else:

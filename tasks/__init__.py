@@ -7,16 +7,21 @@ from typing import Any
 
 from tasks._contract import IGNORE, Batch, Metric, Objective, Signature, Split, Task
 from tasks._files import DataUnavailable
+from tasks._media import Media, Pictures, Sounds, Texts
 
 __all__ = [
     "IGNORE",
     "Batch",
     "DataUnavailable",
+    "Media",
     "Metric",
     "Objective",
+    "Pictures",
     "Signature",
+    "Sounds",
     "Split",
     "Task",
+    "Texts",
     "load",
     "names",
     "register",

@@ -14,6 +14,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from tasks._media import Media
+
 Split = Literal["train", "validation", "test"]
 
 IGNORE = -100
@@ -150,6 +152,19 @@ class Task(ABC):
     def baselines(self) -> dict[str, float]:
         """Name → score of a predictor that needs no network, on the test stream of seed 0."""
         return {}
+
+    def shown(self, y: Tensor) -> Media | None:
+        """What ids (B, T) look, sound or read like; None where ids are all there is to see."""
+        return None
+
+    def prompt(self, text: str) -> Tensor:
+        """Ids (P,) of the beginning that a person names; `ValueError` says what is valid."""
+        raise ValueError(f"{self.task_name()} takes no prompt")
+
+    @property
+    def condition_names(self) -> tuple[str, ...]:
+        """Of the classes that a sequence may be conditioned on, by id."""
+        return ()
 
     def prepare(self) -> None:  # noqa: B027  most tasks need no files
         """Fetch and check what the task reads from disk; raises `tasks.DataUnavailable`."""

@@ -26,6 +26,7 @@ from torch import Tensor
 from tasks._contract import Batch, Split
 from tasks._files import DataUnavailable
 from tasks._likelihood import LikelihoodTask
+from tasks._media import Sounds
 from tasks._named_files import changed, sha256_below
 from tasks._recordings import files_below, samples, split_by_name
 from tasks._synthesiser import CLIP_SAMPLES, INSTRUMENTS, PITCH_CLASSES, SAMPLE_RATE, clips
@@ -103,6 +104,25 @@ class Audio(LikelihoodTask):
     def prepare(self) -> None:
         for split in ("train", "validation", "test"):
             self._clips(split, torch.device("cpu"))
+
+    @property
+    def condition_names(self) -> tuple[str, ...]:
+        if not self.conditional:
+            return ()
+        return tuple(f"{kind} {pitch}" for kind in INSTRUMENTS for pitch in PITCH_CLASSES)
+
+    def shown(self, y: Tensor) -> Sounds:
+        samples_BT = torch.from_numpy(from_mu_law(y.cpu().numpy(), self.levels)).float()
+        return Sounds(samples=samples_BT, rate=SAMPLE_RATE)
+
+    def prompt(self, text: str) -> Tensor:
+        """The beginning of a WAV file that the text names, half a window of it at most."""
+        try:
+            sound = samples(Path(text), SAMPLE_RATE)
+        except Exception as error:  # there is no end of what a damaged file makes SciPy raise
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise ValueError(f"{text!r}: {reason}; valid: a WAV file") from None
+        return torch.from_numpy(mu_law(sound[: self.length // 2], self.levels)).long()
 
     def sample(self, n: int, generator: torch.Generator, split: Split = "train") -> Batch:
         device = generator.device

@@ -35,6 +35,7 @@ from torch import Tensor
 from tasks._contract import Batch, Split
 from tasks._files import DataUnavailable
 from tasks._likelihood import LikelihoodTask
+from tasks._media import Texts
 from tasks._named_files import changed
 
 SHIPPED = Path(__file__).parent / "data" / "tragedies.txt.gz"
@@ -99,6 +100,17 @@ class CharText(LikelihoodTask):
 
     def prepare(self) -> None:
         _read(self.file, self.sources_sha256)
+
+    def shown(self, y: Tensor) -> Texts:
+        signs = self.characters + "\N{REPLACEMENT CHARACTER}"
+        return Texts(texts=tuple("".join(signs[i] for i in ids) for ids in y.tolist()))
+
+    def prompt(self, text: str) -> Tensor:
+        """The text itself."""
+        if len(text) > self.length:
+            raise ValueError(f"{len(text)} characters; valid: {self.length} at most")
+        place = {sign: i for i, sign in enumerate(self.characters)}
+        return torch.tensor([place.get(sign, len(place)) for sign in text], dtype=torch.long)
 
     def sample(self, n: int, generator: torch.Generator, split: Split = "train") -> Batch:
         device = generator.device

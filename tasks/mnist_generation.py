@@ -21,9 +21,11 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
+from torch import Tensor
 
 from tasks._contract import Batch, Split
 from tasks._likelihood import LikelihoodTask
+from tasks._media import Pictures
 from tasks._mnist import NUM_CLASSES, SIDES, SOURCES, find_files, levels
 
 
@@ -72,6 +74,26 @@ class MnistGeneration(LikelihoodTask):
 
     def prepare(self) -> None:
         find_files()
+
+    @property
+    def condition_names(self) -> tuple[str, ...]:
+        return tuple(map(str, range(NUM_CLASSES))) if self.conditional else ()
+
+    def shown(self, y: Tensor) -> Pictures:
+        ink = y.float() / (self.levels - 1)
+        return Pictures(ink=ink.unflatten(1, self.grid))
+
+    def prompt(self, text: str) -> Tensor:
+        """`3/10`: the first 10 rows of test image 3, of the images in their order."""
+        pixels, _ = levels("test", self.side, self.levels, torch.device("cpu"))
+        index, _, rows = text.partition("/")
+        numbers = [int(part) if part.isdecimal() else -1 for part in (index, rows)]
+        if not (0 <= numbers[0] < len(pixels) and 1 <= numbers[1] <= self.side):
+            raise ValueError(
+                f"{text!r}; valid: IMAGE/ROWS, an image of the test set from 0 to "
+                f"{len(pixels) - 1} and its first rows, 1 to {self.side}"
+            )
+        return pixels[numbers[0], : numbers[1] * self.side].long()
 
     def sample(self, n: int, generator: torch.Generator, split: Split = "train") -> Batch:
         device = generator.device
