@@ -181,5 +181,5 @@ def save(
 def agreement_line(found: judge.Agreement) -> str:
     return (
         f"a classifier finds what was asked for in {found.share:.1%} of {found.num_samples} "
-        f"samples ({found.low:.1%} to {found.high:.1%}; in {found.on_real:.1%} of real test sequences)"
+        f"samples ({found.low:.1%} to {found.high:.1%}; in {found.on_real:.1%} of real ones)"
     )
