@@ -381,13 +381,13 @@ def _fetch(options: argparse.Namespace) -> int:
     import tasks
     from bench.request import unavailable
 
-    every = [tasks.task_class(name) for name in tasks.names()]
-    reasons = unavailable([cls(**cls.smallest) for cls in every])
-    for name in tasks.names():
-        if name not in reasons:
-            print(f"{name}: ready")
-    for reason in dict.fromkeys(reasons.values()):
-        names = [name for name in reasons if reasons[name] == reason]
+    every = [cls(**cls.smallest) for cls in map(tasks.task_class, tasks.names())]
+    reasons = unavailable(every)
+    for task in every:
+        if task.sources not in reasons:
+            print(f"{task.task_name()}: ready")
+    for sources, reason in reasons.items():
+        names = [task.task_name() for task in every if task.sources == sources]
         print(f"{', '.join(names)}: {reason}", file=sys.stderr)
     return EXIT_FAILED_RUNS if reasons else EXIT_OK
 

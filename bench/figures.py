@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
-from bench.store import Record
+from bench.store import Record, is_share
 from bench.tables import Labels
 
 PANEL = (3.4, 2.8)
@@ -130,9 +130,9 @@ def show_dollars(figure: Figure) -> None:
             label.set_parse_math(False)
 
 
-def show_all_of_a_share(panel: Axes, values: Sequence[float]) -> None:
-    """From 0 to 1, where that is what the values lie between."""
-    if all(0 <= value <= 1 for value in values):
+def show_all_of_a_share(panel: Axes, values: Sequence[float], unit: str = "share of") -> None:
+    """From 0 to 1, where that is what the values lie between and the unit is no other."""
+    if is_share(unit) and all(0 <= value <= 1 for value in values):
         panel.set_ylim(-0.03, 1.04)
 
 
@@ -183,8 +183,8 @@ def score_against_length(
         panel.axhline(rows["chance"].iloc[0], color="0.35", ls=(0, (6, 3)), lw=1, label="chance")
         if task in solved_at:
             panel.axhline(solved_at[task], color="0.35", ls=":", lw=1.2, label="solved")
-        show_all_of_a_share(panel, [*rows["min"], *rows["max"]])
         name, unit = rows["score"].iloc[0].replace("_", " "), rows["unit"].iloc[0]
+        show_all_of_a_share(panel, [*rows["min"], *rows["max"]], unit)
         panel.set_ylabel(f"test {name}\n({unit})", fontsize=9)
     shared_legend(figure, [panel for panel, _ in panels], style)
     return figure
@@ -293,7 +293,8 @@ def learning_curves(records: Sequence[Record], labels: Labels, style: Style) -> 
             outcome = by_length[length][0].outcome
             assert outcome is not None
             panel.axhline(outcome.score.chance, color="0.35", ls=(0, (6, 3)), lw=1, label="chance")
-            show_all_of_a_share(panel, [y for line in panel.get_lines() for y in line.get_ydata()])
+            drawn = [y for line in panel.get_lines() for y in line.get_ydata()]
+            show_all_of_a_share(panel, drawn, outcome.score.unit)
             panel.set_xlabel("updates", fontsize=9)
             panel.set_ylabel(f"validation {outcome.score.name.replace('_', ' ')}", fontsize=9)
             panel.tick_params(labelsize=8)

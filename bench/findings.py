@@ -216,7 +216,7 @@ def beyond(records: Sequence[Record], labels: Labels) -> pd.DataFrame:
                     "length": length,
                     "factor": length / record.spec.length,
                     "score": outcome.score.name,
-                    "unit": outcome.score.unit,
+                    "unit": outcome.score.said_unit,
                     "value": outcome.score.chance if value is None else value,
                     "chance": outcome.score.chance,
                 }

@@ -102,13 +102,18 @@ def _settings(spec: Spec) -> dict[str, object]:
 
 
 def label(part: tasks.Task | models.Model, name: str) -> str:
-    """The name and each field that differs from its default, `length` aside."""
+    """The name, each field that differs from its default, and a task's note.
+
+    Without `length`, and without fields that only hold what others stand for (`repr=False`).
+    """
     changed = {
         field.name: getattr(part, field.name)
         for field in dataclasses.fields(part)
-        if field.name != "length" and getattr(part, field.name) != field.default
+        if field.name != "length" and field.repr and getattr(part, field.name) != field.default
     }
-    return " ".join([name, *(f"{key}={value}" for key, value in changed.items())])
+    note = f"({part.note})" if isinstance(part, tasks.Task) and part.note else ""
+    said = [name, *(f"{key}={value}" for key, value in changed.items()), note]
+    return " ".join(filter(None, said))
 
 
 def make_plan(
@@ -172,9 +177,11 @@ def _grids(profile: Profile, selection: Selection, source: str) -> Iterator[tupl
             ):
                 yield place, grid, name
     if "*" not in named:
-        for name in selection.tasks:
+        # What is asked for by name is run, and so is what a plug-in brings along.
+        brought = [name for name in plugins.names() if name in tasks.names()]
+        for name in selection.tasks or brought:
             if name not in named:
-                yield f"--task {name}", Grid(task=name), name
+                yield f"task {name}", Grid(task=name), name
 
 
 def make_speed_plan(

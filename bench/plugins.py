@@ -79,6 +79,11 @@ def load(plugin: Plugin) -> None:
     _files[plugin.name] = plugin.path
 
 
+def names() -> list[str]:
+    """Of the files that were loaded."""
+    return list(_files)
+
+
 def hashes(*classes: type) -> dict[str, str]:
     """SHA-256 of the plug-in files behind these classes, by name."""
     return {

@@ -117,6 +117,7 @@ def write_report(folder: Path, source: Source) -> str:
         "published": published.comparison(source.records),
         "published_later": published.context(),
         "metrics": tables.metrics(source.records, source.labels),
+        "baselines": tables.baselines(source.records, source.labels),
         "cost": run_cost,
         "training_speed": cost.whole_sequences(timed, "train"),
         "inference_speed": cost.whole_sequences(timed, "forward"),

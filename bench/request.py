@@ -153,7 +153,7 @@ class Request:
         reasons = unavailable([task_of(job.spec) for job in jobs])
         ready = []
         for job in jobs:
-            reason = reasons.get(job.spec.task.name)
+            reason = reasons.get(task_of(job.spec).sources)
             if reason is None:
                 ready.append(job)
             else:
@@ -162,15 +162,13 @@ class Request:
 
 
 def unavailable(wanted: Sequence[tasks.Task]) -> dict[str, str]:
-    """Task name → why its data can't be had, for those where that is so."""
-    # Tasks that prepare by the same function read the same files: one attempt is enough.
-    found: dict[object, str | None] = {}
+    """What a task reads (`Task.sources`) → why it can't be had, where that is so."""
+    found: dict[str, str | None] = {}
     for task in wanted:
-        if type(task).prepare not in found:
+        if task.sources not in found:
             try:
                 task.prepare()
-                found[type(task).prepare] = None
+                found[task.sources] = None
             except tasks.DataUnavailable as error:
-                found[type(task).prepare] = str(error)
-    reasons = {task.task_name(): found[type(task).prepare] for task in wanted}
-    return {name: reason for name, reason in reasons.items() if reason is not None}
+                found[task.sources] = str(error)
+    return {sources: reason for sources, reason in found.items() if reason is not None}

@@ -48,7 +48,8 @@ class Training(Frozen):
     num_validation: Positive = 500
     """Sequences of the validation stream read each time."""
     stop_when_solved: bool = True
-    """Stop once the lower Wilson bound of the validation score has passed `solved` twice."""
+    """Stop once the validation score has clearly passed `solved` twice: by its Wilson bound where
+    it is a share, else by two standard errors."""
 
 
 class Part(Frozen):

@@ -9,6 +9,8 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -19,7 +21,7 @@ from bench.backend import Backend, forget_peak_memory, peak_memory_bytes, synchr
 from bench.plan import label, model_of, network_of, task_of
 from bench.spec import SpeedSpec, Training
 from bench.store import Speed, Streaming, Times, Work
-from bench.update import Updater
+from bench.update import Updater, of_steps, outputs
 from models import Network, num_parameters
 from tasks import Batch, Task
 
@@ -72,16 +74,19 @@ def measure(spec: SpeedSpec, backend: Backend, device: str) -> Speed:
     """Whatever the spec asks for. Memory on a CPU is right in a fresh process alone."""
     task, network, batch, updater = _subject(spec, backend, device)
     last_only = task.signature.per == "sequence"
+    whole = replace(batch, lengths=None)
 
     # Memory first: the most a process has held never falls again.
     def read() -> Tensor:
         with torch.inference_mode():
-            return network(batch.x, last_only=last_only)[0]
+            return outputs(network, task, whole)
 
     memory: dict[str, int | None] = {"forward": None, "train": None}
     if {"forward", "train"} & set(spec.measures):
-        for x in (batch.x[:1, :2], batch.x[:1, -2:]):  # what any size needs: code, buffers
-            network(x, last_only=last_only)[0].sum().backward()
+        for steps in (slice(2), slice(-2, None)):  # what any size needs: code, buffers
+            condition = of_steps(batch.condition, steps)
+            two = replace(whole, x=batch.x[:, steps], condition=condition).part(0, 1)
+            outputs(network, task, two).sum().backward()
         torch.optim.Adam(network.parameters(), lr=0.0).step()
         network.zero_grad()
         calls = {"forward": read, "train": updater}
@@ -135,29 +140,37 @@ def _subject(
 @torch.inference_mode()
 def _streaming(network: Network, batch: Batch, device: str, flops: int) -> Streaming:
     """Steps of every sequence of the batch, which take `flops` operations in all."""
-    stepper = network.stepper(len(batch))
-    _, state = network(batch.x)
+    condition, last = batch.condition, of_steps(batch.condition, slice(-1, None))
+    features = condition if condition is not None and condition.ndim == 3 else None
+    stepper = network.stepper(len(batch), condition=condition if features is None else None)
+    _, state = network(batch.x, condition=condition)
     chunk = batch.x[:, -1:]
     x_t = chunk[:, 0].contiguous()
+    step = partial(stepper, x_t)
+    if features is not None:
+        step = partial(stepper, x_t, features[:, -1])
 
     def prefill() -> None:
-        _, read = network(batch.x)
+        _, read = network(batch.x, condition=condition)
         stepper.load(read)
-        stepper(x_t)
+        step()
 
-    stepper(x_t)  # compiles
+    step()  # compiles
     window = window_last = None
     field = _field(network)
     if field is not None:
         repeats = -(-field // batch.x.shape[1])
         inputs = torch.cat([batch.x] * repeats, 1)[:, -field:]
-        window = times(lambda: network(inputs), device)
-        window_last = times(lambda: network(inputs, last_only=True), device)
+        beside = condition
+        if features is not None:
+            beside = torch.cat([features] * repeats, 1)[:, -field:]
+        window = times(lambda: network(inputs, condition=beside), device)
+        window_last = times(lambda: network(inputs, last_only=True, condition=beside), device)
     return Streaming(
-        step=Work(times=each(lambda: stepper(x_t), device, min_seconds=MORE_SECONDS), flops=flops),
+        step=Work(times=each(step, device, min_seconds=MORE_SECONDS), flops=flops),
         stepper=type(stepper).__name__,
         state_bytes=stepper.state_bytes,
-        plain_step=each(lambda: network(chunk, state), device),
+        plain_step=each(lambda: network(chunk, state, condition=last), device),
         prefill=times(prefill, device),
         window=window,
         window_last=window_last,
@@ -228,9 +241,9 @@ def _flops(spec: SpeedSpec, *, last_only: bool, backward: bool = False) -> int:
 def _counted(
     spec: SpeedSpec, network: Network, num_steps: int, last_only: bool, backward: bool
 ) -> int:
-    x = _meta_input(spec, num_steps)
+    x, condition = _meta_input(spec, num_steps)
     with FlopCounterMode(display=False) as counter:
-        y = network(x, last_only=last_only)[0]
+        y = network(x, last_only=last_only, condition=condition)[0]
         if backward:
             y.sum().backward()
     return counter.get_total_flops()
@@ -240,14 +253,20 @@ def _step_flops(spec: SpeedSpec) -> int:
     """Operations of one further step of one stream, its state being full."""
     with torch.device("meta"):
         network = network_of(spec)
-    _, state = network(_meta_input(spec, _field(network) or 1))
+    x, condition = _meta_input(spec, _field(network) or 1)
+    _, state = network(x, condition=condition)
+    x_t, condition = _meta_input(spec, 1)
     with FlopCounterMode(display=False) as counter:
-        network(_meta_input(spec, 1), state)
+        network(x_t, state, condition=condition)
     return counter.get_total_flops()
 
 
-def _meta_input(spec: SpeedSpec, num_steps: int) -> Tensor:
+def _meta_input(spec: SpeedSpec, num_steps: int) -> tuple[Tensor, Tensor | None]:
+    """A sequence and its condition, as features, which take the operations that classes take."""
     signature = task_of(spec).signature
+    condition = None
+    if signature.num_conditions:
+        condition = torch.zeros(1, num_steps, signature.num_conditions, device="meta")
     if signature.input == "token":
-        return torch.zeros(1, num_steps, dtype=torch.long, device="meta")
-    return torch.zeros(1, num_steps, signature.num_inputs, device="meta")
+        return torch.zeros(1, num_steps, dtype=torch.long, device="meta"), condition
+    return torch.zeros(1, num_steps, signature.num_inputs, device="meta"), condition

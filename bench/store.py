@@ -22,6 +22,11 @@ MOST_ERROR = 4_000
 """Characters of an error that are kept."""
 
 
+def is_share(unit: str) -> bool:
+    """Whether values of this unit are shares, in [0, 1]."""
+    return unit.startswith("share of")
+
+
 class MetricInfo(Frozen):
     """What a figure of merit means."""
 
@@ -29,6 +34,15 @@ class MetricInfo(Frozen):
     unit: str
     higher_is_better: bool
     chance: float
+
+    @property
+    def said_unit(self) -> str:
+        """The unit and, where lower is better, that."""
+        return self.unit if self.higher_is_better else f"{self.unit}, lower is better"
+
+    def reaches(self, value: float, threshold: float) -> bool:
+        """Whether a value is as good as the threshold, or better."""
+        return value >= threshold if self.higher_is_better else value <= threshold
 
 
 class CurvePoint(Frozen):
@@ -142,6 +156,8 @@ class Outcome(Frozen):
     """None in records made without them, and where a gradient was not finite."""
     beyond: tuple[Beyond, ...] = ()
     """Tests at lengths the network was not trained on, where the task names any."""
+    baselines: dict[str, float] = {}
+    """Name → score of a predictor that needs no network, where the task has any."""
 
     @model_validator(mode="after")
     def _every_metric(self) -> "Outcome":
@@ -163,7 +179,9 @@ class Outcome(Frozen):
 
     @property
     def solved(self) -> bool | None:
-        return None if self.solved_at is None else self.test_score >= self.solved_at
+        if self.solved_at is None:
+            return None
+        return self.score.reaches(self.test_score, self.solved_at)
 
 
 UTC = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
