@@ -20,6 +20,7 @@ SPEED_PROTOCOL = 1
 """Raised whenever something else is timed for the same spec, or something faster."""
 
 Positive = Annotated[int, Field(ge=1, lt=2**63)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class Frozen(BaseModel):
@@ -56,7 +57,7 @@ class Part(Frozen):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,64}$")]
     fields: dict[str, Any]
-    version: int
+    version: Count
 
     @field_validator("fields")
     @classmethod
@@ -91,10 +92,10 @@ class Subject(Frozen):
 
     task: Part
     model: Part
-    param_budget: int | None
+    param_budget: Positive | None
     """Parameters asked for; None where the width was given."""
-    width: int
-    extra_width: int
+    width: Positive
+    extra_width: Count
     plugin_sha256: dict[str, str] = {}
     """SHA-256 of the file that defines the task or model, where it is a plug-in."""
 
@@ -130,8 +131,8 @@ class Spec(Subject):
     """What is trained, how and from which seed."""
 
     training: Training
-    seed: int
-    protocol: int = PROTOCOL
+    seed: Count
+    protocol: Count = PROTOCOL
 
     @property
     def name(self) -> str:
@@ -154,7 +155,7 @@ class SpeedSpec(Subject):
     measures: tuple[Measure, ...]
     """`train`: a training step; `forward`: a whole sequence at once; `step`: streaming; `sample`:
     sequences drawn from a network that predicts its own next input."""
-    protocol: int = SPEED_PROTOCOL
+    protocol: Count = SPEED_PROTOCOL
 
     @property
     def name(self) -> str:

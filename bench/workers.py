@@ -127,7 +127,12 @@ class _Pool:
         except (EOFError, ConnectionResetError):
             worker.process.join()
             record = make_record(spec, self.setup.backend, "failed", error=self._death(worker))
-            Store(self.setup.results).write(record)
+            store = Store(self.setup.results)
+            left = store.read(store.root / record.path)
+            if isinstance(left, Record) and left.finished:
+                record = left  # it died when its run had ended, before it could say so
+            else:
+                store.write(record)
         else:
             if "unwritable" in content:
                 raise StorageError(content["unwritable"])
