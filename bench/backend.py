@@ -1,6 +1,7 @@
 """How a spec executes: which device, in which precision, on how many threads."""
 
 import os
+from collections.abc import Sequence
 from typing import Literal
 
 from bench.errors import unknown
@@ -25,11 +26,15 @@ class Backend(Frozen):
         return f"cuda-{self.dtype}-{'graph' if self.capture else 'eager'}"
 
 
-def choose_device(wanted: str) -> str:
-    """A torch device for `auto`, `cpu`, `cuda` or `cuda:N`; `RequestError` where there is none."""
+def choose_device(wanted: str, gpus: Sequence[str] | None = None) -> str:
+    """A torch device for `auto`, `cpu`, `cuda` or `cuda:N`; `RequestError` where there is none.
+
+    `gpus` are the devices there are; by default this machine's.
+    """
     import torch
 
-    gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    if gpus is None:
+        gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     if wanted == "auto":
         return gpus[0] if gpus else "cpu"
     if wanted == "cuda" and gpus:

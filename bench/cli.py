@@ -8,13 +8,16 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.errors import RequestError
 
 if TYPE_CHECKING:
+    from bench.execute import Event, Job
     from bench.request import Request
+    from bench.shard import Shard
     from bench.spec import Spec
     from bench.store import Damaged
 
@@ -63,9 +66,11 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     verb("list", _list, "the tasks, models and profiles there are, a line each", runs=False)
-    verb("plan", _plan, "what would run, what is already there, how long the rest takes")
+    plan = verb("plan", _plan, "what would run, what is already there, how long the rest takes")
+    _add_shard(plan)
     run = verb("run", _run, "make the runs that are not there yet, time them, then the report")
     _add_running(run)
+    _add_shard(run)
     run.add_argument("--no-speed", action="store_true", help="train, and time nothing afterwards")
     speed = verb("speed", _speed, "time training, inference and streaming, then the report")
     speed.add_argument(
@@ -154,6 +159,20 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
         metavar="MINUTES",
         help="start no further run after so many minutes; start again to go on",
     )
+    parser.add_argument(
+        "--ray",
+        metavar="auto|HOST:PORT",
+        help="make the runs on a Ray cluster that is up; auto: this machine's",
+    )
+
+
+def _add_shard(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--shard",
+        type=_shard,
+        metavar="I/N",
+        help="this machine's part of N of the plan, 1/N to N/N; no times are taken, no report made",
+    )
 
 
 def _add_comparing(parser: argparse.ArgumentParser) -> None:
@@ -190,6 +209,15 @@ def _percent(text: str) -> float:
     if not 0 <= value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r}; valid: numbers from 0")
     return value
+
+
+def _shard(text: str) -> "Shard":
+    from bench.shard import parse
+
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _whole_number(least: int) -> Callable[[str], int]:
@@ -235,13 +263,29 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    request = _request(options)
-    print(_outlook(request, options), file=sys.stderr)
-    ended = _execute(request, request.plan.specs, options)
-    if not options.no_speed:
+    with _cluster(options):
+        request = _request(options)
+        print(_outlook(request, options), file=sys.stderr)
+        ended = _execute(request, request.plan.specs, options)
+    if request.shard is not None:
+        how = f"python -m bench report --profile {request.profile_name} --results {request.results}"
+        said = f"shard {request.shard} has ended; once all have, {how} makes the report"
+        print(f"{said}, with this command's selectors", file=sys.stderr)
+        return ended
+    # Times count for the machine that they are taken on, which a cluster does not say.
+    if not options.no_speed and options.ray is None:
         ended = max(ended, _time(request))
     _write_report(request)
     return ended
+
+
+def _cluster(options: argparse.Namespace) -> AbstractContextManager[None]:
+    """The connection to a cluster, where one is asked for."""
+    if options.ray is None:
+        return nullcontext()
+    from bench import cluster
+
+    return cluster.connected(options.ray)
 
 
 def _speed(options: argparse.Namespace) -> int:
@@ -322,20 +366,21 @@ def _compare(options: argparse.Namespace) -> int:
 def _tune(options: argparse.Namespace) -> int:
     from bench import rates, tune
 
-    request = _request(options)
-    print(_outlook(request, options), file=sys.stderr)
-    specs = list(request.plan.specs)
-    while True:
-        ended = _execute(request, specs, options)
-        if ended == EXIT_OK and request.jobs(specs):
-            print("the sweep is not complete: no rates are chosen yet", file=sys.stderr)
-            return ended
-        choices = tune.choose(request.records_of(specs))
-        further = tune.beyond_the_edge(specs, choices)
-        if ended != EXIT_OK or not further:
-            break
-        print(f"{len(further)} runs more: a choice at the edge of its grid", file=sys.stderr)
-        specs += further
+    with _cluster(options):
+        request = _request(options)
+        print(_outlook(request, options), file=sys.stderr)
+        specs = list(request.plan.specs)
+        while True:
+            ended = _execute(request, specs, options)
+            if ended == EXIT_OK and request.jobs(specs):
+                print("the sweep is not complete: no rates are chosen yet", file=sys.stderr)
+                return ended
+            choices = tune.choose(request.records_of(specs))
+            further = tune.beyond_the_edge(specs, choices)
+            if ended != EXIT_OK or not further:
+                break
+            print(f"{len(further)} runs more: a choice at the edge of its grid", file=sys.stderr)
+            specs += further
     sweep = rates.Sweep(records=str(request.results), rates=choices)
     path = rates.write(request.results / "rates.toml", sweep)
     print(f"\n{path.read_text()}\nwritten to {path}")
@@ -361,8 +406,14 @@ def _request(options: argparse.Namespace) -> "Request":
     from bench.plan import Selection
     from bench.request import Request
 
+    gpus = None
+    if getattr(options, "ray", None) is not None:
+        from bench import cluster
+
+        gpus = cluster.gpus()
     request = Request(
         device=options.device,
+        gpus=gpus,
         threads=options.threads,
         capture=not options.eager,
         profile_name=options.profile,
@@ -375,6 +426,7 @@ def _request(options: argparse.Namespace) -> "Request":
             lengths=tuple(options.length),
             seeds=tuple(options.seed),
         ),
+        shard=getattr(options, "shard", None),
     )
     _tell_damaged(request.damaged)
     return request
@@ -390,6 +442,10 @@ def _num_workers(request: "Request", options: argparse.Namespace) -> int:
 
     if getattr(options, "workers", None):
         return options.workers
+    if getattr(options, "ray", None) is not None:
+        from bench import cluster
+
+        return cluster.num_slots(request.backend, getattr(options, "per_gpu", None) or 1)
     return 1 if request.device != "cpu" else num_cores()
 
 
@@ -400,7 +456,9 @@ def _outlook(request: "Request", options: argparse.Namespace) -> str:
     jobs = request.jobs(request.plan.specs)
     num_workers = _num_workers(request, options)
     there = len(request.plan.specs) - len(jobs)
-    line = f"profile {request.profile_name}: {len(request.plan.specs)} runs, {there} already there"
+    shard = "" if request.shard is None else f", shard {request.shard}"
+    line = f"profile {request.profile_name}{shard}: {len(request.plan.specs)} runs"
+    line += f", {there} already there"
     if not jobs:
         return f"{line}; nothing to do"
     seconds = sum(job.estimate_s for job in jobs) / min(num_workers, len(jobs))
@@ -415,8 +473,10 @@ def _make_ready(request: "Request") -> None:
     """Make the results folder and move what is no record out of the way."""
     request.make_results()
     for file in request.damaged:
-        aside = request.store.set_aside(file)
-        print(f"set aside as {aside}; it is made again", file=sys.stderr)
+        # Another bench at work on the same folder may have moved it.
+        with suppress(FileNotFoundError):
+            aside = request.store.set_aside(file)
+            print(f"set aside as {aside}; it is made again", file=sys.stderr)
 
 
 def _execute(request: "Request", specs: "Sequence[Spec]", options: argparse.Namespace) -> int:
@@ -429,13 +489,19 @@ def _execute(request: "Request", specs: "Sequence[Spec]", options: argparse.Name
     _make_ready(request)
     remove_leftovers(request.results, request.records)
     jobs = request.jobs(specs)
-    jobs = request.with_data(jobs)
+    if options.ray is None:
+        jobs = request.with_data(jobs)  # the nodes of a cluster look for it themselves
     num_workers = _num_workers(request, options)
     bar = ProgressBar(jobs, num_workers, Estimator(request.backend, request.records))
     limit_s = None if options.time_limit is None else 60 * options.time_limit
     begin = time.monotonic()
     try:
-        execute(jobs, request.setup, num_workers=num_workers, time_limit_s=limit_s, on_event=bar)
+        if options.ray is None:
+            execute(
+                jobs, request.setup, num_workers=num_workers, time_limit_s=limit_s, on_event=bar
+            )
+        else:
+            _execute_on_cluster(jobs, request, options, bar)
     finally:
         bar.close()
     request.read()
@@ -447,6 +513,26 @@ def _execute(request: "Request", specs: "Sequence[Spec]", options: argparse.Name
     )
     failed = any(record.status == "failed" for record in request.records_of(specs))
     return EXIT_FAILED_RUNS if failed else EXIT_OK
+
+
+def _execute_on_cluster(
+    jobs: "Sequence[Job]",
+    request: "Request",
+    options: argparse.Namespace,
+    on_event: "Callable[[Event], None]",
+) -> None:
+    from bench import cluster
+
+    run_timeout = getattr(options, "run_timeout", None)
+    cluster.execute(
+        jobs,
+        request.setup,
+        num_workers=options.workers,
+        time_limit_s=None if options.time_limit is None else 60 * options.time_limit,
+        on_event=on_event,
+        per_gpu=getattr(options, "per_gpu", None) or 1,
+        run_timeout_s=None if run_timeout is None else 60 * run_timeout,
+    )
 
 
 def _write_report(request: "Request") -> None:

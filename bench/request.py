@@ -1,6 +1,7 @@
 """What a command asks for: a plan, a backend, and the records already there."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import tasks
@@ -11,6 +12,7 @@ from bench.estimate import Estimator
 from bench.execute import Job, Setup, make_record
 from bench.machine import fingerprint
 from bench.plan import Selection, load_plugin, make_plan, make_speed_plan, task_of
+from bench.shard import Shard, part
 from bench.spec import Spec, SpeedSpec
 from bench.store import Record, SpeedRecord, Store, YardstickRecord
 
@@ -23,14 +25,16 @@ class Request:
         *,
         results: Path,
         device: str = "auto",
+        gpus: Sequence[str] | None = None,
         threads: int = 1,
         capture: bool = True,
         profile_name: str | None = None,
         settings: Sequence[str] = (),
         plugins: Sequence[Path] = (),
         selection: Selection,
+        shard: Shard | None = None,
     ) -> None:
-        self.device = choose_device(device)
+        self.device = choose_device(device, gpus)
         self.backend = Backend(
             device="cpu" if self.device == "cpu" else "cuda",
             threads=threads,
@@ -42,6 +46,9 @@ class Request:
         for path in self.plugins:
             load_plugin(path)
         self.plan = make_plan(self.profile, selection, source=self.profile_name)
+        self.shard = shard
+        if shard is not None:
+            self.plan = replace(self.plan, specs=part(self.plan.specs, shard))
         self.speed_specs = make_speed_plan(
             self.profile, selection, self.plan.specs, source=self.profile_name
         )

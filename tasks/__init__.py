@@ -6,9 +6,10 @@ import pkgutil
 from typing import Any
 
 from tasks._contract import IGNORE, Batch, Metric, Objective, Signature, Split, Task
-from tasks._files import DataUnavailable
+from tasks._files import DATA_VARIABLES, DataUnavailable
 
 __all__ = [
+    "DATA_VARIABLES",
     "IGNORE",
     "Batch",
     "DataUnavailable",

@@ -44,7 +44,7 @@ def read(folder: Path, name: str) -> Side:
 def plain_labels(a: Side, b: Side) -> Labels:
     """As recorded; those of runs that failed from others of the same task or model."""
     known: dict[str, str] = {}
-    records = [*a.runs, *a.speed, *b.runs, *b.speed]
+    records: list[Record | SpeedRecord] = [*a.runs, *a.speed, *b.runs, *b.speed]
     for record in records:
         content = record.outcome if isinstance(record, Record) else record.speed
         if content is not None:
