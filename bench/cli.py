@@ -1,10 +1,12 @@
 """The command line: `python -m bench VERB`.
 
-Exit status: 0 all well, 1 some run failed (the rest are there) or a comparison found the regression
-it was asked for, 2 the request makes no sense, 130 interrupted.
+Exit status: 0 all well, 1 some run failed (the rest are there), a file could not be written or a
+comparison found the regression it was asked for, 2 the request makes no sense, 130 interrupted,
+143 terminated.
 """
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -12,33 +14,49 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.errors import RequestError
+from bench.errors import RequestError, StorageError
 
 if TYPE_CHECKING:
-    from bench.execute import Event, Job
     from bench.request import Request
     from bench.shard import Shard
     from bench.spec import Spec
     from bench.store import Damaged
 
 EXIT_OK, EXIT_FAILED_RUNS, EXIT_REGRESSION = 0, 1, 1
-EXIT_BAD_REQUEST, EXIT_INTERRUPTED = 2, 130
+EXIT_BAD_REQUEST, EXIT_INTERRUPTED, EXIT_TERMINATED = 2, 130, 143
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     options = _parser().parse_args(arguments)
+    before = signal.signal(signal.SIGTERM, _terminated)
     try:
         return options.verb(options)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where it stopped", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except _Terminated:
+        print("terminated; the same command goes on where it stopped", file=sys.stderr)
+        return EXIT_TERMINATED
+    except StorageError as error:
+        print(f"error: {error}; with room, the same command goes on", file=sys.stderr)
+        return EXIT_FAILED_RUNS
     except RequestError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_BAD_REQUEST
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone: nothing is left to say
         return EXIT_OK
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class _Terminated(BaseException):
+    """SIGTERM: what is under way is ended in order."""
+
+
+def _terminated(number: int, frame: object) -> None:
+    raise _Terminated
 
 
 class _Parser(argparse.ArgumentParser):
@@ -151,11 +169,24 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
         "--workers",
         type=_whole_number(1),
         metavar="N",
-        help="runs at once; by default one a core, or one on a GPU",
+        help="runs at once; by default one a core, or as many as --per-gpu says on each GPU",
+    )
+    parser.add_argument(
+        "--per-gpu",
+        type=_whole_number(1),
+        default=1,
+        metavar="N",
+        help="runs at once on each GPU, as far as its memory goes; 1 by default",
+    )
+    parser.add_argument(
+        "--run-timeout",
+        type=_minutes,
+        metavar="MINUTES",
+        help="end a run that takes longer; it has failed",
     )
     parser.add_argument(
         "--time-limit",
-        type=float,
+        type=_minutes,
         metavar="MINUTES",
         help="start no further run after so many minutes; start again to go on",
     )
@@ -201,7 +232,7 @@ def _add_comparing(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _percent(text: str) -> float:
+def _number(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
@@ -209,6 +240,9 @@ def _percent(text: str) -> float:
     if not 0 <= value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r}; valid: numbers from 0")
     return value
+
+
+_percent = _minutes = _number
 
 
 def _shard(text: str) -> "Shard":
@@ -418,7 +452,7 @@ def _request(options: argparse.Namespace) -> "Request":
         capture=not options.eager,
         profile_name=options.profile,
         settings=options.set,
-        plugins=options.plugin,
+        plugin_files=options.plugin,
         results=options.results,
         selection=Selection(
             tasks=tuple(options.task),
@@ -428,6 +462,10 @@ def _request(options: argparse.Namespace) -> "Request":
         ),
         shard=getattr(options, "shard", None),
     )
+    for plugin in request.plugins:
+        if plugin.broken is not None:
+            said = f"{plugin.path} can't be imported: {plugin.broken}"
+            print(f"warning: {said}; its runs fail", file=sys.stderr)
     _tell_damaged(request.damaged)
     return request
 
@@ -438,6 +476,7 @@ def _tell_damaged(damaged: "Sequence[Damaged]") -> None:
 
 
 def _num_workers(request: "Request", options: argparse.Namespace) -> int:
+    """As asked for; else one a core, on GPUs `--per-gpu` each."""
     from bench.backend import num_cores
 
     if getattr(options, "workers", None):
@@ -446,7 +485,9 @@ def _num_workers(request: "Request", options: argparse.Namespace) -> int:
         from bench import cluster
 
         return cluster.num_slots(request.backend, getattr(options, "per_gpu", None) or 1)
-    return 1 if request.device != "cpu" else num_cores()
+    if request.device == "cpu":
+        return max(num_cores() // request.backend.threads, 1)
+    return len(request.devices) * getattr(options, "per_gpu", 1)
 
 
 def _outlook(request: "Request", options: argparse.Namespace) -> str:
@@ -469,9 +510,9 @@ def _outlook(request: "Request", options: argparse.Namespace) -> str:
     )
 
 
-def _make_ready(request: "Request") -> None:
+def _make_ready(request: "Request", num_runs: int = 0) -> None:
     """Make the results folder and move what is no record out of the way."""
-    request.make_results()
+    request.make_results(num_runs)
     for file in request.damaged:
         # Another bench at work on the same folder may have moved it.
         with suppress(FileNotFoundError):
@@ -481,31 +522,38 @@ def _make_ready(request: "Request") -> None:
 
 def _execute(request: "Request", specs: "Sequence[Spec]", options: argparse.Namespace) -> int:
     """Make the runs that are not there; what fails is in its record and in the status."""
+    from bench.backend import room_bytes
     from bench.checkpoint import remove_leftovers
     from bench.estimate import Estimator
-    from bench.execute import execute
     from bench.progress import ProgressBar, duration
+    from bench.workers import Limits, execute
 
-    _make_ready(request)
-    remove_leftovers(request.results, request.records)
     jobs = request.jobs(specs)
-    if options.ray is None:
+    _make_ready(request, len(jobs))
+    remove_leftovers(request.results, request.records)
+    here = options.ray is None
+    if here:
         jobs = request.with_data(jobs)  # the nodes of a cluster look for it themselves
-    num_workers = _num_workers(request, options)
-    bar = ProgressBar(jobs, num_workers, Estimator(request.backend, request.records))
-    limit_s = None if options.time_limit is None else 60 * options.time_limit
+    limits = Limits(
+        num_workers=_num_workers(request, options),
+        room={device: room_bytes(device) for device in request.devices} if jobs and here else None,
+        time_limit_s=None if options.time_limit is None else 60 * options.time_limit,
+        run_timeout_s=None if options.run_timeout is None else 60 * options.run_timeout,
+    )
+    bar = ProgressBar(jobs, limits.num_workers, Estimator(request.backend, request.records))
     begin = time.monotonic()
     try:
-        if options.ray is None:
-            execute(
-                jobs, request.setup, num_workers=num_workers, time_limit_s=limit_s, on_event=bar
-            )
+        if here:
+            execute(jobs, request.setup, limits, bar)
         else:
-            _execute_on_cluster(jobs, request, options, bar)
+            from bench import cluster
+
+            fixed = options.workers is not None
+            cluster.execute(jobs, request.setup, limits, bar, per_gpu=options.per_gpu, fixed=fixed)
     finally:
         bar.close()
     request.read()
-    left = len(bar.waiting)
+    left = bar.forecast.num_left
     print(
         f"{len(jobs) - left} runs in {duration(time.monotonic() - begin)}"
         + (f"; {left} left, the same command goes on" if left else ""),
@@ -513,26 +561,6 @@ def _execute(request: "Request", specs: "Sequence[Spec]", options: argparse.Name
     )
     failed = any(record.status == "failed" for record in request.records_of(specs))
     return EXIT_FAILED_RUNS if failed else EXIT_OK
-
-
-def _execute_on_cluster(
-    jobs: "Sequence[Job]",
-    request: "Request",
-    options: argparse.Namespace,
-    on_event: "Callable[[Event], None]",
-) -> None:
-    from bench import cluster
-
-    run_timeout = getattr(options, "run_timeout", None)
-    cluster.execute(
-        jobs,
-        request.setup,
-        num_workers=options.workers,
-        time_limit_s=None if options.time_limit is None else 60 * options.time_limit,
-        on_event=on_event,
-        per_gpu=getattr(options, "per_gpu", None) or 1,
-        run_timeout_s=None if run_timeout is None else 60 * run_timeout,
-    )
 
 
 def _write_report(request: "Request") -> None:

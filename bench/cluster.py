@@ -16,20 +16,21 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from multiprocessing import active_children
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench import workers
 from bench.backend import Backend
 from bench.errors import RequestError
 from bench.execute import Event, Job, Setup, make_record
 from bench.machine import fingerprint
+from bench.plugins import Plugin
 from bench.store import Record, Store
+from bench.workers import Limits
 from tasks import DATA_VARIABLES
 
 if TYPE_CHECKING:
@@ -129,7 +130,15 @@ def gpus() -> tuple[str, ...]:
 
 
 def num_slots(backend: Backend, per_gpu: int = 1) -> int:
-    """Runs at once on the nodes that are up."""
+    """Runs at once on the nodes that are up; `RequestError` where none has room for one."""
+    found = _num_slots(backend, per_gpu)
+    if not found:
+        needs = " and ".join(f"{n:g} {kind}" for kind, n in _needs(backend, per_gpu).items())
+        raise RequestError(f"--ray: no node of the cluster has what a run takes: {needs}")
+    return found
+
+
+def _num_slots(backend: Backend, per_gpu: int) -> int:
     return sum(
         int(min(node.get(kind, 0.0) / needed for kind, needed in _needs(backend, per_gpu).items()))
         for node in _nodes()
@@ -155,8 +164,9 @@ class Order:
 
     job: Job
     backend: Backend
-    plugins: dict[str, bytes]
-    """File name → source."""
+    plugins: tuple[Plugin, ...]
+    sources: dict[str, bytes]
+    """Of the plug-ins, by their names."""
     run_timeout_s: float | None
 
 
@@ -181,8 +191,6 @@ class Reports:
 
 def make_run(order: Order, reports: Any) -> str:
     """Make a run on this node, in a process of its own; returns its record as JSON."""
-    from bench.execute import execute as execute_here
-
     spec = order.job.spec
     reports.put.remote(spec.id, (0, spec.training.max_steps, None, None))
     reported, ended = time.monotonic(), []
@@ -196,65 +204,37 @@ def make_run(order: Order, reports: Any) -> str:
             progress = (event.step, event.max_steps, event.loss, event.score)
             reports.put.remote(spec.id, progress)
 
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder, _ended_after(order) as overdue:
-        plugins = [Path(folder, name) for name in order.plugins]
-        for path in plugins:
-            path.write_bytes(order.plugins[path.name])
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        plugins = [replace(plugin, path=Path(folder, plugin.path.name)) for plugin in order.plugins]
+        for plugin in plugins:
+            plugin.path.write_bytes(order.sources[plugin.name])
         setup = Setup(
             results=Path(folder, "results"),
             backend=order.backend,
             device="cpu" if order.backend.device == "cpu" else GPU,
             plugins=tuple(plugins),
         )
-        execute_here([order.job], setup, num_workers=1, time_limit_s=None, on_event=on_event)
+        workers.execute([order.job], setup, Limits(run_timeout_s=order.run_timeout_s), on_event)
     (record,) = ended
-    if overdue.is_set() and record.outcome is None:
-        minutes = (order.run_timeout_s or 0.0) / 60
-        error = f"took longer than the run timeout of {minutes:g} min"
-        record = record.model_copy(update={"error": error})
     return record.model_dump_json()
-
-
-@contextlib.contextmanager
-def _ended_after(order: Order) -> Iterator[threading.Event]:
-    """Ends the run's process once its time has passed; the event says whether it had to."""
-    overdue = threading.Event()
-
-    def end() -> None:
-        overdue.set()
-        for process in active_children():
-            process.kill()
-
-    timer = threading.Timer(order.run_timeout_s or 0.0, end)
-    if order.run_timeout_s is not None:
-        timer.start()
-    try:
-        yield overdue
-    finally:
-        timer.cancel()
 
 
 def execute(
     jobs: Sequence[Job],
     setup: Setup,
-    *,
-    num_workers: int | None = None,
-    time_limit_s: float | None,
+    limits: Limits,
     on_event: Callable[[Event], None],
+    *,
     per_gpu: int = 1,
-    run_timeout_s: float | None = None,
+    fixed: bool = False,
 ) -> None:
     """Run every job on the cluster, the longest first, and tell of steps and of each record.
 
-    `num_workers` is the most at once; by default as many as the nodes have room for, those that
-    come later included. After `time_limit_s` no further run starts; those that run are finished.
-    A run whose worker or node is lost is given out again, a few times; one that takes longer than
-    `run_timeout_s` is ended and fails. Raises `RequestError` where no node can make a run.
+    As many at once as the nodes have room for, those that come later included; `fixed`: as many as
+    the limits say. A run whose worker or node is lost is given out again, a few times. Raises
+    `StorageError` where a record can't be written.
     """
-    if not num_slots(setup.backend, per_gpu):
-        needs = " and ".join(f"{n:g} {kind}" for kind, n in _needs(setup.backend, per_gpu).items())
-        raise RequestError(f"--ray: no node of the cluster has what a run takes: {needs}")
-    pool = _Pool(jobs, setup, num_workers, time_limit_s, per_gpu, run_timeout_s)
+    pool = _Pool(jobs, setup, limits, per_gpu, fixed)
     try:
         pool.fill()
         while pool.flights:
@@ -277,29 +257,25 @@ class _Pool:
     """The runs that are given out and those that wait."""
 
     def __init__(
-        self,
-        jobs: Sequence[Job],
-        setup: Setup,
-        num_workers: int | None,
-        time_limit_s: float | None,
-        per_gpu: int,
-        run_timeout_s: float | None,
+        self, jobs: Sequence[Job], setup: Setup, limits: Limits, per_gpu: int, fixed: bool
     ) -> None:
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         self.setup = setup
-        self.num_workers = num_workers
+        self.limits = limits
         self.per_gpu = per_gpu
-        self.run_timeout_s = run_timeout_s
-        self.deadline = math.inf if time_limit_s is None else time.monotonic() + time_limit_s
-        self.waiting = deque(sorted(jobs, key=lambda job: -job.estimate_s))
+        self.fixed = fixed
+        limit_s = limits.time_limit_s
+        self.deadline = math.inf if limit_s is None else time.monotonic() + limit_s
+        self.waiting = deque(sorted(jobs, key=lambda job: job.rank))
         self.flights: dict[ray.ObjectRef, _Flight] = {}
         self.losses: Counter[str] = Counter()
-        self.plugins = {path.name: path.read_bytes() for path in setup.plugins}
+        self.sources = {plugin.name: plugin.path.read_bytes() for plugin in setup.plugins}
         self.listened = 0.0
         self.looked = -math.inf
-        self.num_slots = 0
+        self.most = limits.num_workers
+        """Runs that are given out at once."""
         needs = _needs(setup.backend, per_gpu)
         self.remote = ray.remote(
             num_cpus=needs["CPU"],
@@ -316,18 +292,18 @@ class _Pool:
         if time.monotonic() >= self.deadline:
             self._call_back()
             return
-        if time.monotonic() - self.looked >= LOOK_S:
+        if time.monotonic() - self.looked >= LOOK_S and not self.fixed:
             self.looked = time.monotonic()
-            self.num_slots = num_slots(self.setup.backend, self.per_gpu)
-        # Twice as many as can run: none of them waits for us, and a cluster that can grow does.
-        most = self.num_workers or max(2 * self.num_slots, 1)
-        while self.waiting and len(self.flights) < most:
+            # Twice as many as can run: no node waits for us, and a cluster that can grow does.
+            self.most = max(2 * _num_slots(self.setup.backend, self.per_gpu), 1)
+        while self.waiting and len(self.flights) < self.most:
             job = self.waiting.popleft()
             order = Order(
                 job=job,
                 backend=self.setup.backend,
-                plugins=self.plugins,
-                run_timeout_s=self.run_timeout_s,
+                plugins=self.setup.plugins,
+                sources=self.sources,
+                run_timeout_s=self.limits.run_timeout_s,
             )
             self.flights[self.remote.remote(order, self.reports)] = _Flight(job=job)
 

@@ -1,4 +1,4 @@
-"""A request that makes no sense, told in one line."""
+"""What ends a command, told in one line."""
 
 import difflib
 from collections.abc import Iterable
@@ -6,6 +6,10 @@ from collections.abc import Iterable
 
 class RequestError(Exception):
     """Names the bad value, its place and the valid choices; ends the command with status 2."""
+
+
+class StorageError(OSError):
+    """A file can't be written; the message names it and says why."""
 
 
 def unknown(kind: str, value: str, valid: Iterable[str], place: str = "") -> RequestError:

@@ -1,8 +1,6 @@
 """Profile → specs: every default resolved, every width found, every bad value refused."""
 
 import dataclasses
-import hashlib
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +8,7 @@ from typing import Any
 
 import models
 import tasks
+from bench import plugins
 from bench.errors import RequestError, unknown
 from bench.profile import TUNED, Grid, ModelChoice, Profile, SpeedGrid, Study, checked_fields
 from bench.rates import RATES, Rates, tuned_rate
@@ -309,59 +308,5 @@ def _subject(
         "param_budget": budget,
         "width": width,
         "extra_width": extra_width,
-        "plugin_sha256": _plugin_hashes(type(task), type(model)),
+        "plugin_sha256": plugins.hashes(type(task), type(model)),
     }
-
-
-_plugin_files: dict[str, Path] = {}
-
-
-def load_plugin(path: Path) -> None:
-    """Import a file that defines tasks or models; they are found under the file's name.
-
-    Raises `RequestError` where it can't be read or imported, or defines neither.
-    """
-    import importlib.util
-    import inspect
-
-    name = path.stem
-    if not path.is_file() or path.suffix != ".py" or not name.isidentifier():
-        raise RequestError(f"--plugin {path}: not a Python file with a plain name")
-    if name in sys.modules or name in tasks.names() or name in models.names():
-        raise RequestError(f"--plugin {path}: the name {name!r} is taken; rename the file")
-    module_spec = importlib.util.spec_from_file_location(name, path)
-    assert module_spec is not None
-    assert module_spec.loader is not None
-    module = importlib.util.module_from_spec(module_spec)
-    sys.modules[name] = module
-    try:
-        module_spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        del sys.modules[name]
-        reason = f"{type(error).__name__}: {error}"
-        raise RequestError(f"--plugin {path}: can't be imported: {reason}") from error
-    found = False
-    for _, member in inspect.getmembers(module, inspect.isclass):
-        if member.__module__ == name and not inspect.isabstract(member):
-            if issubclass(member, tasks.Task):
-                tasks.register(member)
-                found = True
-            elif issubclass(member, models.Model):
-                models.register(member)
-                found = True
-    if not found:
-        raise RequestError(f"--plugin {path}: defines neither a Task nor a Model")
-    _plugin_files[name] = path
-
-
-def _plugin_hashes(*classes: type) -> dict[str, str]:
-    """SHA-256 of the plug-in files behind these classes, by name."""
-    return {
-        cls.__module__: hashlib.sha256(_plugin_files[cls.__module__].read_bytes()).hexdigest()
-        for cls in classes
-        if cls.__module__ in _plugin_files
-    }
-
-
-def plugin_paths() -> Sequence[Path]:
-    return list(_plugin_files.values())

@@ -7,8 +7,6 @@
 
 import base64
 import itertools
-import os
-import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +24,7 @@ from bench.claims import Verdict
 from bench.rates import Sweep
 from bench.spec import Spec
 from bench.stats import Horizon, wilson
-from bench.store import Damaged, Record, SpeedRecord, YardstickRecord
+from bench.store import Damaged, Record, SpeedRecord, YardstickRecord, write_whole
 
 LATENCY_BUDGETS_US = (10.0, 20.0, float("inf"))
 """Columns of the table of choices."""
@@ -476,11 +474,8 @@ def _image(figure: Figure, kind: str) -> bytes | str:
 
 
 def write(path: Path, content: bytes | str) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    temporary.write_bytes(content if isinstance(content, bytes) else content.encode())
-    os.replace(temporary, path)
+    """Whole or not at all; raises `StorageError` where that can't be done."""
+    write_whole(path, content if isinstance(content, bytes) else content.encode())
 
 
 def _forget_old(folder: Path, kept: Mapping[str, object]) -> None:

@@ -1,20 +1,24 @@
 """What a command asks for: a plan, a backend, and the records already there."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import tasks
-from bench import profile
-from bench.backend import Backend, choose_device
-from bench.errors import RequestError
+from bench import plugins, profile
+from bench.backend import Backend, choose_devices
+from bench.errors import RequestError, StorageError
 from bench.estimate import Estimator
 from bench.execute import Job, Setup, make_record
 from bench.machine import fingerprint
-from bench.plan import Selection, load_plugin, make_plan, make_speed_plan, task_of
+from bench.plan import Selection, make_plan, make_speed_plan, task_of
 from bench.shard import Shard, part
 from bench.spec import Spec, SpeedSpec
-from bench.store import Record, SpeedRecord, Store, YardstickRecord
+from bench.store import Record, SpeedRecord, Store, YardstickRecord, write_whole
+
+REPORT_BYTES, RUN_BYTES = 20_000_000, 30_000
+"""Room on disk that a report, or the record of a run, may take."""
 
 
 class Request:
@@ -30,11 +34,12 @@ class Request:
         capture: bool = True,
         profile_name: str | None = None,
         settings: Sequence[str] = (),
-        plugins: Sequence[Path] = (),
+        plugin_files: Sequence[Path] = (),
         selection: Selection,
         shard: Shard | None = None,
     ) -> None:
-        self.device = choose_device(device, gpus)
+        self.devices = choose_devices(device, gpus)
+        self.device = self.devices[0]
         self.backend = Backend(
             device="cpu" if self.device == "cpu" else "cuda",
             threads=threads,
@@ -42,9 +47,9 @@ class Request:
         )
         self.profile_name = profile_name or ("quick" if self.device == "cpu" else "paper")
         self.profile = profile.load(self.profile_name, settings)
-        self.plugins = tuple(path.resolve() for path in plugins)
-        for path in self.plugins:
-            load_plugin(path)
+        self.plugins = tuple(plugins.check(path.resolve()) for path in plugin_files)
+        for plugin in self.plugins:
+            plugins.load(plugin)
         self.plan = make_plan(self.profile, selection, source=self.profile_name)
         self.shard = shard
         if shard is not None:
@@ -58,13 +63,25 @@ class Request:
         self.store = Store(results)
         self.read()
 
-    def make_results(self) -> None:
-        """Make the results folder; raises `RequestError` where that can't be."""
+    def make_results(self, num_runs: int = 0) -> None:
+        """Make the results folder and try whether it holds what so many runs will write.
+
+        Raises `RequestError` where it can't be made, `StorageError` where nothing can be written.
+        """
         try:
             self.results.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             reason = error.strerror or str(error)
             raise RequestError(f"--results: can't make {self.results}: {reason}") from None
+        trial = self.results / ".trial"
+        write_whole(trial, b"")
+        trial.unlink(missing_ok=True)
+        free, needed = shutil.disk_usage(self.results).free, REPORT_BYTES + RUN_BYTES * num_runs
+        if free < needed:
+            raise StorageError(
+                f"can't write {num_runs} runs and a report to {self.results}: "
+                f"{free / 1e6:,.0f} MB are free, {needed / 1e6:,.0f} MB are needed"
+            )
 
     def read(self) -> None:
         """Read the records again."""
@@ -83,10 +100,16 @@ class Request:
         """The runs among these that have not ended yet."""
         ended = {record.spec.id for record in self.records_of(specs) if record.finished}
         estimator = Estimator(self.backend, self.records)
+        waiting = [spec for spec in specs if spec.id not in ended]
+        scouts = estimator.scouts(waiting)
         return [
-            Job(spec=spec, estimate_s=estimator.seconds(spec))
-            for spec in specs
-            if spec.id not in ended
+            Job(
+                spec=spec,
+                estimate_s=estimator.seconds(spec),
+                memory_bytes=estimator.memory_bytes(spec),
+                scout=spec.id in scouts,
+            )
+            for spec in waiting
         ]
 
     def speed_jobs(self) -> list[SpeedSpec]:

@@ -1,5 +1,6 @@
 """Records on disk: one JSON file each, written whole or not at all."""
 
+import contextlib
 import math
 import os
 import secrets
@@ -11,6 +12,7 @@ from typing import Annotated, Literal, Protocol, TypeVar
 from pydantic import Field, ValidationError, model_validator
 
 from bench.backend import Backend
+from bench.errors import StorageError
 from bench.machine import Machine
 from bench.spec import Frozen, Spec, SpeedSpec, Yardstick
 
@@ -320,23 +322,28 @@ class Damaged:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Synced under a unique temporary name, then renamed: a reader meets it whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Synced under a unique temporary name, then renamed: a reader meets it whole.
+
+    Raises `StorageError` where that can't be done.
+    """
     temporary = path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise StorageError(f"can't write {path}: {error.strerror or error}") from error
     finally:
-        os.close(folder)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 class Store:

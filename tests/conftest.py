@@ -9,7 +9,7 @@ import torch
 
 import models
 import tasks
-from bench import plan
+from bench import plugins as loaded
 from tasks import _files, _mnist
 
 torch.set_num_threads(1)
@@ -53,7 +53,7 @@ def plugins() -> Iterator[None]:
     """Forget afterwards what plug-ins were loaded."""
     modules = set(sys.modules)
     yield
-    for registry in (tasks._plugins, models._plugins, plan._plugin_files):
+    for registry in (tasks._plugins, models._plugins, loaded._files):
         registry.clear()
     for name in set(sys.modules) - modules:
         if "." not in name:
