@@ -1,6 +1,7 @@
 """How a spec executes: which device, in which precision, on how many threads."""
 
 import os
+from collections.abc import Sequence
 from typing import Literal
 
 from bench.errors import unknown
@@ -28,14 +29,16 @@ class Backend(Frozen):
         return f"cuda-{self.dtype}-{'graph' if self.capture else 'eager'}"
 
 
-def choose_devices(wanted: str) -> tuple[str, ...]:
+def choose_devices(wanted: str, gpus: Sequence[str] | None = None) -> tuple[str, ...]:
     """Torch devices for `auto`, `cpu`, `cuda` (every GPU) or `cuda:N`.
 
-    Raises `RequestError` where there is none.
+    `gpus` are those there are, by default this machine's. Raises `RequestError` for any other.
     """
     import torch
 
-    gpus = tuple(f"cuda:{i}" for i in range(torch.cuda.device_count()))
+    if gpus is None:
+        gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    gpus = tuple(gpus)
     if wanted == "auto":
         return gpus or ("cpu",)
     if wanted == "cuda" and gpus:

@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from bench.errors import RequestError, StorageError, one_line
 
 if TYPE_CHECKING:
     from bench.request import Request
+    from bench.shard import Shard
     from bench.spec import Spec
     from bench.store import Damaged
 
@@ -82,9 +84,11 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     verb("list", _list, "the tasks, models and profiles there are, a line each", runs=False)
-    verb("plan", _plan, "what would run, what is already there, how long the rest takes")
+    plan = verb("plan", _plan, "what would run, what is already there, how long the rest takes")
+    _add_shard(plan)
     run = verb("run", _run, "make the runs that are not there yet, time them, then the report")
     _add_running(run)
+    _add_shard(run)
     run.add_argument("--no-speed", action="store_true", help="train, and time nothing afterwards")
     speed = verb("speed", _speed, "time training, inference and streaming, then the report")
     speed.add_argument(
@@ -189,6 +193,20 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
         metavar="MINUTES",
         help="start no further run after so many minutes; start again to go on",
     )
+    parser.add_argument(
+        "--ray",
+        metavar="auto|HOST:PORT",
+        help="make the runs on a Ray cluster that is up; auto: this machine's",
+    )
+
+
+def _add_shard(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--shard",
+        type=_shard,
+        metavar="I/N",
+        help="this machine's part of N of the plan, 1/N to N/N; no times are taken, no report made",
+    )
 
 
 def _add_sampling(parser: argparse.ArgumentParser) -> None:
@@ -264,6 +282,15 @@ def _number(text: str) -> float:
 _percent = _minutes = _number
 
 
+def _shard(text: str) -> "Shard":
+    from bench.shard import parse
+
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _whole_number(least: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         if not text.isdecimal() or int(text) < least:
@@ -307,13 +334,29 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    request = _request(options)
-    print(_outlook(request, options), file=sys.stderr)
-    ended = _execute(request, request.plan.specs, options)
-    if not options.no_speed:
+    with _cluster(options):
+        request = _request(options)
+        print(_outlook(request, options), file=sys.stderr)
+        ended = _execute(request, request.plan.specs, options)
+    if request.shard is not None:
+        how = f"python -m bench report --profile {request.profile_name} --results {request.results}"
+        said = f"shard {request.shard} has ended; once all have, {how} makes the report"
+        print(f"{said}, with this command's selectors", file=sys.stderr)
+        return ended
+    # Times count for the machine that they are taken on, which a cluster does not say.
+    if not options.no_speed and options.ray is None:
         ended = max(ended, _time(request))
     _write_report(request)
     return ended
+
+
+def _cluster(options: argparse.Namespace) -> AbstractContextManager[None]:
+    """The connection to a cluster, where one is asked for."""
+    if options.ray is None:
+        return nullcontext()
+    from bench import cluster
+
+    return cluster.connected(options.ray)
 
 
 def _speed(options: argparse.Namespace) -> int:
@@ -426,20 +469,21 @@ def _compare(options: argparse.Namespace) -> int:
 def _tune(options: argparse.Namespace) -> int:
     from bench import rates, tune
 
-    request = _request(options)
-    print(_outlook(request, options), file=sys.stderr)
-    specs = list(request.plan.specs)
-    while True:
-        ended = _execute(request, specs, options)
-        if ended == EXIT_OK and request.jobs(specs):
-            print("the sweep is not complete: no rates are chosen yet", file=sys.stderr)
-            return ended
-        choices = tune.choose(request.records_of(specs))
-        further = tune.beyond_the_edge(specs, choices)
-        if ended != EXIT_OK or not further:
-            break
-        print(f"{len(further)} runs more: a choice at the edge of its grid", file=sys.stderr)
-        specs += further
+    with _cluster(options):
+        request = _request(options)
+        print(_outlook(request, options), file=sys.stderr)
+        specs = list(request.plan.specs)
+        while True:
+            ended = _execute(request, specs, options)
+            if ended == EXIT_OK and request.jobs(specs):
+                print("the sweep is not complete: no rates are chosen yet", file=sys.stderr)
+                return ended
+            choices = tune.choose(request.records_of(specs))
+            further = tune.beyond_the_edge(specs, choices)
+            if ended != EXIT_OK or not further:
+                break
+            print(f"{len(further)} runs more: a choice at the edge of its grid", file=sys.stderr)
+            specs += further
     sweep = rates.Sweep(records=str(request.results), rates=choices)
     path = rates.write(request.results / "rates.toml", sweep)
     print(f"\n{path.read_text()}\nwritten to {path}")
@@ -465,8 +509,14 @@ def _request(options: argparse.Namespace) -> "Request":
     from bench.plan import Selection
     from bench.request import Request
 
+    gpus = None
+    if getattr(options, "ray", None) is not None:
+        from bench import cluster
+
+        gpus = cluster.gpus()
     request = Request(
         device=options.device,
+        gpus=gpus,
         threads=options.threads,
         capture=not options.eager,
         profile_name=options.profile,
@@ -479,6 +529,7 @@ def _request(options: argparse.Namespace) -> "Request":
             lengths=tuple(options.length),
             seeds=tuple(options.seed),
         ),
+        shard=getattr(options, "shard", None),
     )
     for plugin in request.plugins:
         if plugin.broken is not None:
@@ -500,6 +551,10 @@ def _num_workers(request: "Request", options: argparse.Namespace) -> int:
 
     if getattr(options, "workers", None):
         return options.workers
+    if getattr(options, "ray", None) is not None:
+        from bench import cluster
+
+        return cluster.num_slots(request.backend, getattr(options, "per_gpu", None) or 1)
     if request.device == "cpu":
         return max(num_cores() // request.backend.threads, 1)
     return len(request.devices) * getattr(options, "per_gpu", 1)
@@ -512,7 +567,9 @@ def _outlook(request: "Request", options: argparse.Namespace) -> str:
     jobs = request.jobs(request.plan.specs)
     num_workers = _num_workers(request, options)
     there = len(request.plan.specs) - len(jobs)
-    line = f"profile {request.profile_name}: {len(request.plan.specs)} runs, {there} already there"
+    shard = "" if request.shard is None else f", shard {request.shard}"
+    line = f"profile {request.profile_name}{shard}: {len(request.plan.specs)} runs"
+    line += f", {there} already there"
     if not jobs:
         return f"{line}; nothing to do"
     seconds = sum(job.estimate_s for job in jobs) / min(num_workers, len(jobs))
@@ -543,17 +600,25 @@ def _execute(request: "Request", specs: "Sequence[Spec]", options: argparse.Name
     jobs = request.jobs(specs)
     _make_ready(request, len(jobs))
     remove_leftovers(request.results, request.records)
-    jobs = request.with_data(jobs)
+    here = options.ray is None
+    if here:
+        jobs = request.with_data(jobs)  # the nodes of a cluster look for it themselves
     limits = Limits(
         num_workers=_num_workers(request, options),
-        room={device: room_bytes(device) for device in request.devices} if jobs else None,
+        room={device: room_bytes(device) for device in request.devices} if jobs and here else None,
         time_limit_s=None if options.time_limit is None else 60 * options.time_limit,
         run_timeout_s=None if options.run_timeout is None else 60 * options.run_timeout,
     )
     bar = ProgressBar(jobs, limits.num_workers, Estimator(request.backend, request.records))
     begin = time.monotonic()
     try:
-        execute(jobs, request.setup, limits, bar)
+        if here:
+            execute(jobs, request.setup, limits, bar)
+        else:
+            from bench import cluster
+
+            fixed = options.workers is not None
+            cluster.execute(jobs, request.setup, limits, bar, per_gpu=options.per_gpu, fixed=fixed)
     finally:
         bar.close()
     request.read()

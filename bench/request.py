@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import tasks
@@ -13,6 +14,7 @@ from bench.execute import Job, Setup, make_record
 from bench.files import sweep, write_whole
 from bench.machine import fingerprint
 from bench.plan import Selection, make_plan, make_speed_plan, task_of
+from bench.shard import Shard, part
 from bench.spec import Spec, SpeedSpec
 from bench.store import Record, SpeedRecord, Store, YardstickRecord
 
@@ -28,14 +30,16 @@ class Request:
         *,
         results: Path,
         device: str = "auto",
+        gpus: Sequence[str] | None = None,
         threads: int = 1,
         capture: bool = True,
         profile_name: str | None = None,
         settings: Sequence[str] = (),
         plugin_files: Sequence[Path] = (),
         selection: Selection,
+        shard: Shard | None = None,
     ) -> None:
-        self.devices = choose_devices(device)
+        self.devices = choose_devices(device, gpus)
         self.device = self.devices[0]
         self.backend = Backend(
             device="cpu" if self.device == "cpu" else "cuda",
@@ -48,6 +52,9 @@ class Request:
         for plugin in self.plugins:
             plugins.load(plugin)
         self.plan = make_plan(self.profile, selection, source=self.profile_name)
+        self.shard = shard
+        if shard is not None:
+            self.plan = replace(self.plan, specs=part(self.plan.specs, shard))
         self.speed_specs = make_speed_plan(
             self.profile, selection, self.plan.specs, source=self.profile_name
         )

@@ -6,10 +6,11 @@ import pkgutil
 from typing import Any
 
 from tasks._contract import IGNORE, Batch, Metric, Objective, Signature, Split, Task
-from tasks._files import DataUnavailable
+from tasks._files import DATA_VARIABLES, DataUnavailable
 from tasks._media import Media, Pictures, Sounds, Texts
 
 __all__ = [
+    "DATA_VARIABLES",
     "IGNORE",
     "Batch",
     "DataUnavailable",

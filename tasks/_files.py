@@ -41,6 +41,7 @@ logger = logging.getLogger(__name__)
 
 MNIST_DIR = "MNIST_DIR"  # environment: a folder with the four files
 CACHE_DIR = "SEQUENCE_BENCH_CACHE"  # environment: the cache folder, in place of the user's own
+DATA_VARIABLES = (MNIST_DIR, CACHE_DIR)  # what a process elsewhere has to be told
 
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
