@@ -22,6 +22,8 @@ class Signature:
     num_inputs: int = 3
     num_outputs: int = 2
     reach: int = 20
+    grid: tuple[int, int] | None = (6, 7)
+    num_conditions: int = 0
 
 
 TOKENS = Signature(input="token", num_inputs=5, num_outputs=4)
@@ -40,6 +42,13 @@ FORMS: dict[str, dict[str, Any]] = {
     "tcn gated plain": {"gated": True, "residual": False},
 }
 """Every model, and its variants: the first word is the model's name."""
+
+
+def skip_unless_supported(name: str, signature: Any) -> None:
+    """With the reason the report would give."""
+    reason = models.load(name).supports(signature)
+    if reason is not None:
+        pytest.skip(f"{name}: {reason}")
 
 
 def load(form: str) -> models.Model:
@@ -176,8 +185,10 @@ def test_families() -> None:
     assert families == {
         "gru": "recurrent",
         "lstm": "recurrent",
+        "pixelcnn": "convolutional",
         "rnn": "recurrent",
         "tcn": "convolutional",
+        "wavenet": "convolutional",
     }
 
 
