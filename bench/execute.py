@@ -10,11 +10,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from bench.backend import Backend, release_memory
-<<<<<<< HEAD
-from bench.errors import StorageError
-=======
-from bench.errors import message_of
->>>>>>> faults5
+from bench.errors import StorageError, message_of
 from bench.machine import fingerprint
 from bench.plugins import Plugin, PluginError
 from bench.processes import context, end, end_with_parent, how_it_ended

@@ -13,12 +13,8 @@ from bench.estimate import Estimator
 from bench.execute import Job, Setup, make_record
 from bench.files import sweep, write_whole
 from bench.machine import fingerprint
-<<<<<<< HEAD
-from bench.plan import Selection, make_plan, make_speed_plan, task_of
-from bench.shard import Shard, part
-=======
 from bench.plan import Plan, Selection, make_plan, make_speed_plan, task_of, thresholds
->>>>>>> faults5
+from bench.shard import Shard, part
 from bench.spec import Spec, SpeedSpec
 from bench.store import Record, SpeedRecord, Store, YardstickRecord
 
@@ -55,17 +51,10 @@ class Request:
         self.plugins = tuple(plugins.check(path.resolve()) for path in plugin_files)
         for plugin in self.plugins:
             plugins.load(plugin)
-<<<<<<< HEAD
-        self.plan = make_plan(self.profile, selection, source=self.profile_name)
         self.shard = shard
+        self.plan, self.speed_specs = self._planned(selection)
         if shard is not None:
             self.plan = replace(self.plan, specs=part(self.plan.specs, shard))
-        self.speed_specs = make_speed_plan(
-            self.profile, selection, self.plan.specs, source=self.profile_name
-        )
-=======
-        self.plan, self.speed_specs = self._planned(selection)
->>>>>>> faults5
         if results.exists() and not results.is_dir():
             raise RequestError(f"--results: {results} is not a folder")
         self.results = results
