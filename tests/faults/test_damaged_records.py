@@ -13,7 +13,7 @@ from bench.cli import main
 from bench.store import Damaged, Record, SpeedRecord, Store, YardstickRecord
 from tests.records import record, spec, speed_record, yardstick_record
 
-Spoil = Callable[[Path, dict[str, Any]], None]
+Spoil = Callable[[Path, dict[str, Any]], object]
 
 
 def written(change: Callable[[dict[str, Any]], object]) -> Spoil:
@@ -38,7 +38,7 @@ def edited(old: str, new: str) -> Spoil:
 
 
 def replaced(by: bytes) -> Spoil:
-    return lambda path, content: path.write_bytes(by) and None
+    return lambda path, content: path.write_bytes(by)
 
 
 def outside(path: Path, content: dict[str, Any]) -> None:

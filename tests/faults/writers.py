@@ -28,7 +28,7 @@ SHARED_SEED = 2**31 - 1
 
 def realistic(seed: int, score: float = 1.0) -> Record:
     """Of the size of a run with a hundred validations: about 20 kB."""
-    values = {"recall": score, "cross_entropy": 0.123456789}
+    values: dict[str, float | None] = {"recall": score, "cross_entropy": 0.123456789}
     point = CurvePoint(
         step=0, seconds=1.23456, train_loss=0.5, validation_loss=0.123456789, values=values
     )
