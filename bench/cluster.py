@@ -10,6 +10,7 @@ import importlib.util
 import logging
 import math
 import os
+import re
 import shutil
 import signal
 import socket
@@ -22,6 +23,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
 
 from bench import weights, workers
 from bench.backend import Backend
@@ -71,6 +74,9 @@ def connected(address: str) -> Iterator[None]:
 
     Raises `RequestError` where Ray is not installed and where no cluster answers within a minute.
     """
+    host, _, port = address.rpartition(":")
+    if address != "auto" and not (host and "/" not in host and re.fullmatch("[0-9]{1,5}", port)):
+        raise RequestError(f"--ray: {address!r}; valid: auto, HOST:PORT")
     if importlib.util.find_spec("ray") is None:
         raise RequestError(f"--ray: Ray is not installed here; to install it: {INSTALL}")
     _try(address)
@@ -78,8 +84,11 @@ def connected(address: str) -> Iterator[None]:
 
     variables = {name: os.environ[name] for name in DATA_VARIABLES if os.environ.get(name)}
     handler = signal.getsignal(signal.SIGTERM)
-    # Ray tells of what befalls its nodes on standard output, which is the report's.
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
+    with contextlib.ExitStack() as stack:
+        # Ray prints the logs of a node that is lost. What becomes of its runs is told in a line.
+        nowhere = stack.enter_context(open(os.devnull, "w"))
+        stack.enter_context(contextlib.redirect_stdout(nowhere))
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
         for package in PACKAGES:
             ignored = shutil.ignore_patterns("__pycache__")
             shutil.copytree(ROOT / package, Path(folder, package), ignore=ignored)
@@ -103,12 +112,10 @@ def _try(address: str) -> None:
     """
     if address != "auto":
         host, _, port = address.rpartition(":")
-        if not host or "/" in host or not port.isdecimal() or int(port) > 0xFFFF:
-            raise RequestError(f"--ray: {address!r}; valid: auto, HOST:PORT")
         try:
             socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S).close()
-        except OSError as error:
-            reason = error.strerror or str(error)
+        except (OSError, OverflowError) as error:  # the latter: no such port
+            reason = getattr(error, "strerror", None) or str(error)
             raise RequestError(f"--ray: no cluster answers at {address}: {reason}") from None
     try:
         tried = subprocess.run(
@@ -292,6 +299,7 @@ class _Pool:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         reports = ray.remote(Reports).options(num_cpus=0, scheduling_strategy=here)
         self.reports: Any = reports.remote()
+        self.asked = self.reports.take.remote()
 
     def fill(self) -> None:
         """Give out what there is room and time for."""
@@ -315,9 +323,7 @@ class _Pool:
 
     def heard(self) -> list[Event]:
         """What the runs have said since, and the records of those that have ended, written."""
-        import ray
-
-        ready, _ = ray.wait(list(self.flights), num_returns=1, timeout=POLL_S)
+        ready = _wait(list(self.flights))
         events = self._listen() if time.monotonic() - self.listened >= POLL_S else []
         for ref in ready:
             job = self.flights.pop(ref).job
@@ -347,24 +353,30 @@ class _Pool:
         import ray
 
         self.waiting.clear()
-        if not all(flight.begun for flight in self.flights.values()):
-            self._listen()
+        if all(flight.begun for flight in self.flights.values()):
+            return
+        for _ in range(2):  # what was asked for before, and how it is now
+            self._listen(ANSWER_S)
         for ref in [ref for ref, flight in self.flights.items() if not flight.begun]:
             ray.cancel(ref)
             del self.flights[ref]
 
-    def _listen(self) -> list[Event]:
-        """How far the runs are. Where that can't be told, all that is given out has begun."""
+    def _listen(self, patience_s: float = 0.0) -> list[Event]:
+        """How far the runs are, as far as that has been answered."""
         import ray
         from ray.exceptions import RayError
 
         self.listened = time.monotonic()
+        answered, _ = ray.wait([self.asked], timeout=patience_s)
+        if not answered:
+            return []
         try:
-            said: dict[str, Progress] = ray.get(self.reports.take.remote(), timeout=ANSWER_S)
-        except RayError:
+            said: dict[str, Progress] = ray.get(self.asked)
+        except RayError:  # nobody is left to tell: any of them may have begun
             for flight in self.flights.values():
                 flight.begun = True
             return []
+        self.asked = self.reports.take.remote()
         events = []
         for flight in self.flights.values():
             spec = flight.job.spec
@@ -395,12 +407,14 @@ class _Pool:
             self.losses[job.spec.id] += 1
             losses = self.losses[job.spec.id]
             if losses < MOST_LOSSES:
+                said = f"{job.spec.name} was lost and is given out again: {_first_sentence(error)}"
+                tqdm.write(said, file=sys.stderr)
                 return None, None
-            reason = f"the worker process died, {losses} times; the last: {_first_line(error)}"
+            reason = f"the worker process died, {losses} times; the last: {_first_sentence(error)}"
         except exceptions.RayTaskError as error:
-            reason = f"{type(error.cause).__name__}: {_first_line(error.cause)}"
+            reason = f"{type(error.cause).__name__}: {error.cause}"
         except (exceptions.RayError, ValueError) as error:
-            reason = f"{type(error).__name__}: {_first_line(error)}"
+            reason = f"{type(error).__name__}: {_first_sentence(error)}"
         else:
             # A node has the files, and not their history.
             machine = record.machine.model_copy(update={"commit": fingerprint().commit})
@@ -408,5 +422,17 @@ class _Pool:
         return make_record(job.spec, self.setup.backend, "failed", error=reason), None
 
 
-def _first_line(error: object) -> str:
-    return next(iter(str(error).strip().splitlines()), "")
+def _wait(refs: "list[ray.ObjectRef]") -> "list[ray.ObjectRef]":
+    """Those that have ended: one, or none once it is time to look at the others."""
+    import ray
+
+    try:
+        return ray.wait(refs, num_returns=1, timeout=POLL_S)[0]
+    except SystemError as error:  # what Ray makes of what the handler of a signal raises
+        raise error.__cause__ or error from None
+
+
+def _first_sentence(error: object) -> str:
+    """Ray says a great deal."""
+    line = next(iter(str(error).strip().splitlines()), "")
+    return line.split(". ")[0].rstrip(".")

@@ -227,8 +227,8 @@ def start(*arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def wait_for_records(results: Path, number: int) -> None:
-    deadline = time.monotonic() + 60
+def wait_for_records(results: Path, number: int, *, limit_s: float = 60) -> None:
+    deadline = time.monotonic() + limit_s
     while len(list(results.rglob("runs/**/*.json"))) < number:
         assert time.monotonic() < deadline
         time.sleep(0.05)
