@@ -4,13 +4,11 @@ import math
 from collections.abc import Sequence
 from statistics import median
 
-import torch
-
 from bench.backend import Backend
-from bench.plan import network_of, task_of
+from bench.plan import model_of, task_of
 from bench.spec import Spec
-from bench.store import Record
-from models import num_parameters
+from bench.store import Summary
+from models import count_parameters
 
 OVERHEAD_S = 2e-3
 """Of a training step, whatever its size."""
@@ -29,20 +27,20 @@ def _parameters(spec: Spec) -> int:
     """As asked for; those of a given width are counted."""
     if spec.param_budget is not None:
         return spec.param_budget
-    with torch.device("meta"):
-        return num_parameters(network_of(spec))
+    signature = task_of(spec).signature
+    return count_parameters(model_of(spec), signature, spec.width, spec.extra_width)
 
 
 class Estimator:
     """Learns from records how far the rule is off, for a model on a task and a length."""
 
-    def __init__(self, backend: Backend, records: Sequence[Record] = ()) -> None:
+    def __init__(self, backend: Backend, records: Sequence[Summary] = ()) -> None:
         self.backend = backend
         self._known: dict[tuple[str, str], list[tuple[float, float]]] = {}
         for record in records:
             self.learn(record)
 
-    def learn(self, record: Record) -> None:
+    def learn(self, record: Summary) -> None:
         if record.outcome is not None and record.backend == self.backend:
             rule = rule_of_thumb(record.spec, self.backend.device)
             self._known.setdefault((record.spec.model.name, record.spec.task.name), []).append(

@@ -12,7 +12,7 @@ from bench.execute import Job, Setup, make_record
 from bench.machine import fingerprint
 from bench.plan import Selection, load_plugin, make_plan, make_speed_plan, task_of
 from bench.spec import Spec, SpeedSpec
-from bench.store import Record, SpeedRecord, Store, YardstickRecord
+from bench.store import Damaged, Record, SpeedRecord, Store, Summary, YardstickRecord
 
 
 class Request:
@@ -49,7 +49,11 @@ class Request:
             raise RequestError(f"--results: {results} is not a folder")
         self.results = results
         self.store = Store(results)
-        self.read()
+        self.records: Sequence[Record] = ()
+        self.summaries: Sequence[Summary] = ()
+        self.speed_records: Sequence[SpeedRecord] = ()
+        self.yardsticks: Sequence[YardstickRecord] = ()
+        self.damaged: Sequence[Damaged] = ()
 
     def make_results(self) -> None:
         """Make the results folder; raises `RequestError` where that can't be."""
@@ -60,11 +64,20 @@ class Request:
             raise RequestError(f"--results: can't make {self.results}: {reason}") from None
 
     def read(self) -> None:
-        """Read the records again."""
+        """Read the records, or read them again."""
         self.records, damaged = self.store.read_all()
+        self.summaries = self.records
+        self._read_times(damaged)
+
+    def glance(self) -> None:
+        """Read of the training records what `jobs` asks for, and no more."""
+        self.summaries, damaged = self.store.read_summaries()
+        self._read_times(damaged)
+
+    def _read_times(self, damaged: Sequence[Damaged]) -> None:
         self.speed_records, damaged_speed = self.store.read_speed()
         self.yardsticks, damaged_yardsticks = self.store.read_yardsticks()
-        self.damaged = damaged + damaged_speed + damaged_yardsticks
+        self.damaged = [*damaged, *damaged_speed, *damaged_yardsticks]
 
     def records_of(self, specs: Sequence[Spec], backend: Backend | None = None) -> list[Record]:
         """The records of these specs on one backend, in their order."""
@@ -74,13 +87,11 @@ class Request:
 
     def jobs(self, specs: Sequence[Spec]) -> list[Job]:
         """The runs among these that have not ended yet."""
-        ended = {record.spec.id for record in self.records_of(specs) if record.finished}
-        estimator = Estimator(self.backend, self.records)
-        return [
-            Job(spec=spec, estimate_s=estimator.seconds(spec))
-            for spec in specs
-            if spec.id not in ended
-        ]
+        here = [record for record in self.summaries if record.backend == self.backend]
+        ended = {record.spec.id for record in here if record.finished}
+        waiting = [spec for spec in specs if spec.id not in ended]
+        estimator = Estimator(self.backend, here if waiting else ())
+        return [Job(spec=spec, estimate_s=estimator.seconds(spec)) for spec in waiting]
 
     def speed_jobs(self) -> list[SpeedSpec]:
         """What has not been timed yet on this machine."""

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
@@ -73,16 +75,23 @@ class Subject(Frozen):
     def length(self) -> int:
         return self.task.fields["length"]
 
-    @property
+    @cached_property
     def network(self) -> str:
         """The same for whatever is done with the same network on the same task."""
         content = {field: getattr(self, field) for field in Subject.model_fields}
         return _digest(Subject.model_construct(**content))
 
-    @property
+    @cached_property
     def id(self) -> str:
         """The first 16 hexadecimal digits of the SHA-256 of the canonical JSON."""
         return _digest(self)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """As pydantic's; what has been computed of the original is computed anew."""
+        copied = super().model_copy(update=update, deep=deep)
+        for computed in ("network", "id"):
+            copied.__dict__.pop(computed, None)
+        return copied
 
 
 def _digest(content: Frozen) -> str:

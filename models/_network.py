@@ -90,14 +90,29 @@ class Network(nn.Module):
 
 def build(model: Model, signature: Signature, width: int, extra_width: int = 0) -> Network:
     """A network of this width; `ValueError` where the model does not support the signature."""
+    _check_supported(model, signature)
+    return Network(model.build_core(signature, width, extra_width), signature)
+
+
+def _check_supported(model: Model, signature: Signature) -> None:
     reason = model.supports(signature)
     if reason is not None:
         raise ValueError(f"{model.model_name()} does not support this task: {reason}")
-    return Network(model.build_core(signature, width, extra_width), signature)
 
 
 def num_parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
+
+
+def count_parameters(model: Model, signature: Signature, width: int, extra_width: int = 0) -> int:
+    """Of the network that `build` gives: by the model's formula, else of one without storage."""
+    _check_supported(model, signature)
+    core = model.core_size(signature, width, extra_width)
+    if core is None:
+        with torch.device("meta"):
+            return num_parameters(build(model, signature, width, extra_width))
+    core_parameters, num_features = core
+    return core_parameters + (num_features + 1) * signature.num_outputs
 
 
 @lru_cache(maxsize=4096)
@@ -110,9 +125,7 @@ def fit_width(model: Model, signature: Signature, param_budget: int) -> tuple[in
 
     @lru_cache
     def count(size: int) -> int:
-        width, extra_width = divmod(size, steps_per_width)
-        with torch.device("meta"):
-            return num_parameters(build(model, signature, width, extra_width))
+        return count_parameters(model, signature, *divmod(size, steps_per_width))
 
     # The count grows with size = width · steps + extra: double, then bisect.
     low = high = steps_per_width
