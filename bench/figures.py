@@ -15,6 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
+from bench import facets
+from bench.facets import Style
 from bench.store import Record
 from bench.tables import Labels
 
@@ -28,11 +30,11 @@ MOST_DODGE = 0.25
 """From the first model of a panel to its last, and never more than half the way to the next T."""
 LEAST_GAP = 0.04
 """Between two labels of an axis, as a share of its length."""
+MOST_LENGTHS, MOST_SEEDS = 9, 5
+"""Panels of learning curves, and curves of a model in one of them."""
 LEGEND_COLUMNS = 6
 LEGEND_ROWS, LEGEND_ROW = 2, 0.2
 """Rows of a legend that a figure has room for; the height of a further one, in inches."""
-
-Style = Mapping[str, Mapping[str, object]]
 
 mpl.rcParams["svg.hashsalt"] = "bench"  # the same identifiers in every run
 mpl.rcParams["svg.fonttype"] = "none"
@@ -55,7 +57,8 @@ def styles(models: Sequence[str]) -> Style:
 
 
 def titled_panels(titles: Sequence[str], num_columns: int = 3) -> tuple[Figure, list[Axes]]:
-    """A figure with one titled panel each."""
+    """A figure with one titled panel each; of more than it holds the first ones."""
+    num_titles, titles = len(titles), titles[: facets.MOST_PANELS]
     num_columns = 2 if len(titles) == 4 else min(num_columns, len(titles))
     num_rows = -(-len(titles) // num_columns)
     with sns.axes_style("whitegrid"):
@@ -67,6 +70,7 @@ def titled_panels(titles: Sequence[str], num_columns: int = 3) -> tuple[Figure, 
         panel.set_title(title, fontsize=10)
     for panel in axes[len(titles) :]:
         panel.remove()
+    facets.say_what_is_shown(figure, {"panels": (len(titles), num_titles)})
     return figure, axes[: len(titles)]
 
 
@@ -139,17 +143,24 @@ def curves(
     draw: Callable[[Axes, pd.DataFrame, pd.Series, dict], None],
     num_columns: int = 3,
 ) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
-    """A panel a task, a line a model; `draw` is given panel, rows, x and keywords of a line."""
-    tasks = list(dict.fromkeys(frame["task"]))
-    figure, axes = titled_panels(tasks, num_columns)
+    """A panel a task, a line a model; `draw` is given panel, rows, x and keywords of a line.
+
+    The models of a frame that knows their `family` are split where they are many; a frame with a
+    column `panel` is split already.
+    """
+    if "panel" not in frame:
+        parts = facets.parts(frame) if "family" in frame else {"": frame["model"].unique()}
+        frame = facets.split(frame, parts)
+        num_columns = num_columns if len(parts) == 1 else facets.num_columns(parts)
+    titles = list(dict.fromkeys(frame["panel"]))
+    figure, axes = titled_panels(titles, num_columns)
     panels = []
-    for panel, task in zip(axes, tasks, strict=True):
-        rows = frame[frame["task"] == task]
-        drawn = [model for model in style if model in set(rows["model"])]
-        for i, model in enumerate(drawn):
+    for panel, title in zip(axes, titles, strict=False):
+        rows = frame[frame["panel"] == title]
+        for model, look, i, num_models in facets.lines(rows, style):
             line = rows[rows["model"] == model].sort_values("T")
-            look = {"label": model, "markersize": 5, "linewidth": 1.5, **style[model]}
-            draw(panel, line, dodged(line["T"], i, len(drawn)), look)
+            look = {"label": model, "markersize": 5, "linewidth": 1.5, **look}
+            draw(panel, line, dodged(line["T"], i, num_models), look)
         log_lengths(panel, sorted(rows["T"].unique()))
         panels.append((panel, rows))
     return figure, panels
@@ -224,7 +235,7 @@ def horizon_against_cost(reached: pd.DataFrame, style: Style) -> Figure:
     """
     panels = list(dict.fromkeys(zip(reached["task"], reached["cost"], strict=True)))
     figure, axes = titled_panels([task for task, _ in panels], num_columns=4)
-    for panel, (task, cost) in zip(axes, panels, strict=True):
+    for panel, (task, cost) in zip(axes, panels, strict=False):
         rows = reached[(reached["task"] == task) & (reached["cost"] == cost)]
         for row in rows.to_dict("records"):
             look = style[row["model"]]
@@ -266,30 +277,43 @@ def horizon_against_cost(reached: pd.DataFrame, style: Style) -> Figure:
     return figure
 
 
-def learning_curves(records: Sequence[Record], labels: Labels, style: Style) -> dict[str, Figure]:
-    """Task → validation score against updates, a panel a length, a thin line a seed."""
-    by_task: dict[str, dict[int, list[Record]]] = {}
+def learning_figure(records: Sequence[Record], labels: Labels, style: Style) -> Figure:
+    """Validation score against updates, a panel a length, a thin line a seed; of one task.
+
+    At most nine lengths, evenly spread; eight models, as the style has them; five seeds of each.
+    """
+    by_length: dict[int, dict[str, list[Record]]] = {}
     for record in records:
-        if record.outcome is not None:
-            task = labels[record.spec.id][0]
-            by_task.setdefault(task, {}).setdefault(record.spec.length, []).append(record)
-    figures = {}
-    for task, by_length in by_task.items():
-        lengths = sorted(by_length)
-        figure, axes = titled_panels([f"{task}, T = {length}" for length in lengths])
-        for panel, length in zip(axes, lengths, strict=True):
-            for record in by_length[length]:
-                _learning_curve(panel, record, labels[record.spec.id][1], style)
-            outcome = by_length[length][0].outcome
-            assert outcome is not None
-            panel.axhline(outcome.score.chance, color="0.35", ls=(0, (6, 3)), lw=1, label="chance")
-            show_all_of_a_share(panel, [y for line in panel.get_lines() for y in line.get_ydata()])
-            panel.set_xlabel("updates", fontsize=9)
-            panel.set_ylabel(f"validation {outcome.score.name.replace('_', ' ')}", fontsize=9)
-            panel.tick_params(labelsize=8)
-        shared_legend(figure, axes, style)
-        figures[task] = figure
-    return figures
+        model = labels[record.spec.id][1]
+        by_length.setdefault(record.spec.length, {}).setdefault(model, []).append(record)
+    there = {model for by_model in by_length.values() for model in by_model}
+    models = [model for model in style if model in there]
+    shown = set(models[: facets.MOST_LINES])
+    lengths = facets.spread(sorted(by_length), MOST_LENGTHS)
+    task = labels[records[0].spec.id][0]
+    figure, axes = titled_panels([f"{task}, T = {length}" for length in lengths])
+    for panel, length in zip(axes, lengths, strict=True):
+        for model, seeds in by_length[length].items():
+            for record in seeds[:MOST_SEEDS] if model in shown else ():
+                _learning_curve(panel, record, model, style)
+        outcome = next(iter(by_length[length].values()))[0].outcome
+        assert outcome is not None
+        panel.axhline(outcome.score.chance, color="0.35", ls=(0, (6, 3)), lw=1, label="chance")
+        show_all_of_a_share(panel, [y for line in panel.get_lines() for y in line.get_ydata()])
+        panel.set_xlabel("updates", fontsize=9)
+        panel.set_ylabel(f"validation {outcome.score.name.replace('_', ' ')}", fontsize=9)
+        panel.tick_params(labelsize=8)
+    most_seeds = max(len(seeds) for by_model in by_length.values() for seeds in by_model.values())
+    facets.say_what_is_shown(
+        figure,
+        {
+            "lengths": (len(lengths), len(by_length)),
+            "models": (len(shown), len(models)),
+            "seeds": (min(most_seeds, MOST_SEEDS), most_seeds),
+        },
+    )
+    shared_legend(figure, axes, style)
+    return figure
 
 
 def _learning_curve(panel: Axes, record: Record, model: str, style: Style) -> None:

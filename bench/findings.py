@@ -17,7 +17,7 @@ from bench.claims import KERNEL_SIZES, dilated_field
 from bench.plan import task_of
 from bench.rates import Rates
 from bench.stats import wilson
-from bench.store import Outcome, Probes, Record
+from bench.store import ByDistance, Outcome, Probes, Record
 from bench.tables import Labels, counted
 from models import model_class, names
 
@@ -39,24 +39,25 @@ def influence(records: Sequence[Record], labels: Labels) -> pd.DataFrame:
 
 
 def _by_distance(records: Sequence[Record], labels: Labels, of: str) -> pd.DataFrame:
-    rows = []
+    rows: list[dict[str, object]] = []
+    found: list[ByDistance] = []
     for record, outcome in _made(records):
         if outcome.probes is None:
             continue
         start, trained = outcome.probes.initial, outcome.probes.trained
         for moment, probe in ((AT_THE_START, start), (TRAINED, trained)):
-            found = getattr(probe, of)
-            rows += [
-                {
-                    **_key(record, labels),
-                    "seed": record.spec.seed,
-                    "moment": moment,
-                    "distance": distance,
-                    "value": value,
-                }
-                for distance, value in zip(found.distances, found.values, strict=True)
-            ]
-    return pd.DataFrame(rows)
+            rows.append({**_key(record, labels), "seed": record.spec.seed, "moment": moment})
+            found.append(getattr(probe, of))
+    if not rows:
+        return pd.DataFrame()
+    # A row a distance; of many runs that is millions, too many to be made one by one.
+    lengths = [len(each.distances) for each in found]
+    frame = pd.DataFrame(rows)
+    frame = frame.loc[frame.index.repeat(lengths)].reset_index(drop=True)
+    return frame.assign(
+        distance=[distance for each in found for distance in each.distances],
+        value=[value for each in found for value in each.values],
+    )
 
 
 def _made(records: Sequence[Record]) -> Iterator[tuple[Record, Outcome]]:

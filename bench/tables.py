@@ -245,8 +245,9 @@ def paired_differences(runs: pd.DataFrame) -> pd.DataFrame:
     runs = counted(runs)
     if runs.empty:
         return pd.DataFrame()
-    pairs = runs[runs["family"] == "convolutional"].merge(
-        runs[runs["family"] == "recurrent"], on=["task", "T", "seed"], suffixes=("_a", "_b")
+    known = runs[[*ROW, "seed", "score", "solved", "solved_at"]]
+    pairs = known[runs["family"] == "convolutional"].merge(
+        known[runs["family"] == "recurrent"], on=["task", "T", "seed"], suffixes=("_a", "_b")
     )
     rows = []
     for task, of_task in pairs.groupby("task", sort=False):
@@ -399,10 +400,16 @@ def choice(
     made = made.assign(step_us=made["id"].map(step_us).astype(float))
     if not step_us:
         budgets_us = [budget for budget in budgets_us if budget == float("inf")]
+    cells = (
+        made.assign(solved=made["solved"] == True)  # noqa: E712  None is not False
+        .groupby(ROW, sort=False)
+        .agg(share=("solved", "mean"), step_us=("step_us", "median"))
+        .reset_index()
+    )
     rows: list[dict[str, object]] = []
-    for task, group in made.groupby("task", sort=False):
+    for task, of_task in cells.groupby("task", sort=False):
         previous: tuple | None = None
-        for length, at_length in group.groupby("T"):
+        for length, at_length in of_task.groupby("T"):
             picks = tuple(_pick(at_length, budget) for budget in budgets_us)
             if picks == previous:
                 rows[-1]["to"] = length
@@ -430,11 +437,10 @@ def _budget_name(budget_us: float) -> str:
     return f"≤ {budget_us:g} µs a step"
 
 
-def _pick(runs: pd.DataFrame, budget_us: float) -> str:
+def _pick(cells: pd.DataFrame, budget_us: float) -> str:
+    """Of cells of one task and T: `share` of seeds that solve it, `step_us` of a step."""
     candidates = []
-    for model, group in runs.groupby("model", sort=False):
-        share = (group["solved"] == True).mean()  # noqa: E712
-        latency = group["step_us"].median()
+    for model, share, latency in zip(cells["model"], cells["share"], cells["step_us"], strict=True):
         fits = budget_us == float("inf") or latency <= budget_us
         latency = float("inf") if pd.isna(latency) else latency
         if share >= 0.5 and fits:

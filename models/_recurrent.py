@@ -88,8 +88,9 @@ class Recurrent(Model):
     def core_size(self, signature: Signature, width: int, extra_width: int) -> tuple[int, int]:
         inputs, widths = self._sizes(signature, width, extra_width)
         # W, U and PyTorch's two biases, a gate each.
-        units = zip(inputs, widths, strict=True)
-        return sum(self.num_gates * H * (I + H + 2) for I, H in units), widths[-1]
+        layers = zip(inputs, widths, strict=True)
+        size = sum(self.num_gates * units * (fed + units + 2) for fed, units in layers)
+        return size, widths[-1]
 
     def build_core(self, signature: Signature, width: int, extra_width: int) -> RecurrentCore:
         layers = list(map(self.layer, *self._sizes(signature, width, extra_width)))

@@ -64,8 +64,8 @@ def make_results(folder: Path, specs: Sequence[Spec]) -> int:
     made: list[Record | SpeedRecord] = []
     runs = _by_kind(patterns.read_all()[0])
     made += (_record(spec, _nearest(runs, spec)) for spec in specs)
-    timed_steps = [record for record in patterns.read_speed()[0] if record.spec.measures == ("step",)]
-    steps = _by_kind(timed_steps)
+    timed = patterns.read_speed()[0]
+    steps = _by_kind(record for record in timed if record.spec.measures == ("step",))
     speed_plan = make_speed_plan(profile.load(str(PROFILE)), Selection(), specs)
     made += (_speed_record(spec, _nearest(steps, spec)) for spec in speed_plan)
     for record in made:
@@ -83,9 +83,7 @@ def _by_kind(records: Iterable[Pattern]) -> dict[tuple[str, str], list[Pattern]]
     return found
 
 
-def _nearest(
-    patterns: dict[tuple[str, str], list[Pattern]], spec: Spec | SpeedSpec
-) -> Pattern:
+def _nearest(patterns: dict[tuple[str, str], list[Pattern]], spec: Spec | SpeedSpec) -> Pattern:
     """The pattern of the same task and model nearest in length; of equals, seed by seed."""
     every = patterns[spec.task.name, spec.model.name]
     distance = [abs(math.log(each.spec.length / spec.length)) for each in every]
@@ -110,9 +108,7 @@ def _record(spec: Spec, pattern: Record) -> Record:
         "test": {**outcome.test, outcome.score.name: score},
         "probes": _probes(outcome, field, task.signature.num_steps),
         "beyond": tuple(
-            each.model_copy(
-                update={"length": each.length * spec.length // pattern.spec.length}
-            )
+            each.model_copy(update={"length": each.length * spec.length // pattern.spec.length})
             for each in outcome.beyond
         ),
     }
