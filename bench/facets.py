@@ -21,8 +21,29 @@ MOST_PANELS = 24
 MOST_MODELS = 40
 """Of a figure with a row a model, and of a panel that can't be split."""
 
+AT_THE_START, TRAINED = "at the start", "trained"
+"""Moments of training, which have panels of their own."""
+
 Item = TypeVar("Item")
 Style = Mapping[str, Mapping[str, object]]
+
+
+def at_the_longest(frame: pd.DataFrame) -> pd.DataFrame:
+    """One T a task: the longest that more than half of the task's plain models have.
+
+    A plain model's label has no fields; variants alone would have nothing to stand beside. Where
+    there is no such T, the one that most models have, the longest of equals.
+    """
+    longest = {}
+    for task, rows in frame.groupby("task", sort=False):
+        plain = rows[~rows["model"].str.contains(" ")]
+        judged = plain if len(plain) else rows
+        models = judged.groupby("T")["model"].nunique()
+        common = models[models > judged["model"].nunique() / 2]
+        if common.empty:
+            common = models[models == models.max()]
+        longest[task] = common.index.max()
+    return frame[frame["T"] == frame["task"].map(longest)]
 
 
 def parts(frame: pd.DataFrame) -> dict[str, list[str]]:

@@ -17,8 +17,6 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocat
 
 from bench import facets
 from bench.facets import Style
-from bench.store import Record
-from bench.tables import Labels
 
 PANEL = (3.4, 2.8)
 """Width and height of a panel, in inches."""
@@ -277,53 +275,52 @@ def horizon_against_cost(reached: pd.DataFrame, style: Style) -> Figure:
     return figure
 
 
-def learning_figure(records: Sequence[Record], labels: Labels, style: Style) -> Figure:
+def learning_figure(curves: pd.DataFrame, style: Style) -> Figure:
     """Validation score against updates, a panel a length, a thin line a seed; of one task.
 
     At most nine lengths, evenly spread; eight models, as the style has them; five seeds of each.
     """
-    by_length: dict[int, dict[str, list[Record]]] = {}
-    for record in records:
-        model = labels[record.spec.id][1]
-        by_length.setdefault(record.spec.length, {}).setdefault(model, []).append(record)
-    there = {model for by_model in by_length.values() for model in by_model}
-    models = [model for model in style if model in there]
-    shown = set(models[: facets.MOST_LINES])
-    lengths = facets.spread(sorted(by_length), MOST_LENGTHS)
-    task = labels[records[0].spec.id][0]
+    all_lengths, there = sorted(curves["T"].unique()), set(curves["model"])
+    lengths = facets.spread(all_lengths, MOST_LENGTHS)
+    models = [model for model in style if model in there][: facets.MOST_LINES]
+    all_seeds = curves["seed"].unique()
+    shown = curves[curves["model"].isin(models) & curves["seed"].isin(all_seeds[:MOST_SEEDS])]
+    task = curves["task"].iloc[0]
     figure, axes = titled_panels([f"{task}, T = {length}" for length in lengths])
     for panel, length in zip(axes, lengths, strict=True):
-        for model, seeds in by_length[length].items():
-            for record in seeds[:MOST_SEEDS] if model in shown else ():
-                _learning_curve(panel, record, model, style)
-        outcome = next(iter(by_length[length].values()))[0].outcome
-        assert outcome is not None
-        panel.axhline(outcome.score.chance, color="0.35", ls=(0, (6, 3)), lw=1, label="chance")
+        rows = shown[shown["T"] == length]
+        for (model, _), line in rows.groupby(["model", "seed"], sort=False):
+            _learning_curve(panel, line, style[model])
+        of_length = curves[curves["T"] == length]
+        chance, score = of_length["chance"].iloc[0], of_length["score"].iloc[0]
+        panel.axhline(chance, color="0.35", ls=(0, (6, 3)), lw=1, label="chance")
         show_all_of_a_share(panel, [y for line in panel.get_lines() for y in line.get_ydata()])
         panel.set_xlabel("updates", fontsize=9)
-        panel.set_ylabel(f"validation {outcome.score.name.replace('_', ' ')}", fontsize=9)
+        panel.set_ylabel(f"validation {score.replace('_', ' ')}", fontsize=9)
         panel.tick_params(labelsize=8)
-    most_seeds = max(len(seeds) for by_model in by_length.values() for seeds in by_model.values())
     facets.say_what_is_shown(
         figure,
         {
-            "lengths": (len(lengths), len(by_length)),
-            "models": (len(shown), len(models)),
-            "seeds": (min(most_seeds, MOST_SEEDS), most_seeds),
+            "lengths": (len(lengths), len(all_lengths)),
+            "models": (len(models), len(there)),
+            "seeds": (min(MOST_SEEDS, len(all_seeds)), len(all_seeds)),
         },
     )
     shared_legend(figure, axes, style)
     return figure
 
 
-def _learning_curve(panel: Axes, record: Record, model: str, style: Style) -> None:
-    outcome = record.outcome
-    assert outcome is not None
-    points = [(point.step, point.values[outcome.score.name]) for point in outcome.curve]
-    steps, values = zip(*points, strict=True)
-    look = {key: style[model][key] for key in ("color", "linestyle")}
-    panel.plot(steps, values, label=model, lw=0.9, alpha=0.8, **look)
-    # Where the line ends, since a run that solves the task stops early.
+def _learning_curve(panel: Axes, line: pd.DataFrame, look: Mapping[str, object]) -> None:
+    steps, values = line["step"].to_numpy(), line["value"].to_numpy()
+    colour = {"color": look["color"]}
     panel.plot(
-        steps[-1], values[-1], marker=style[model]["marker"], ms=4, color=look["color"], ls="none"
+        steps,
+        values,
+        label=line["model"].iloc[0],
+        lw=0.9,
+        alpha=0.8,
+        ls=look["linestyle"],
+        **colour,
     )
+    # Where the line ends, since a run that solves the task stops early.
+    panel.plot(steps[-1], values[-1], marker=look["marker"], ms=4, ls="none", **colour)

@@ -26,8 +26,7 @@ from matplotlib.ticker import (
 )
 
 from bench import facets, figures
-from bench.facets import Style
-from bench.findings import AT_THE_START, TRAINED, at_the_longest
+from bench.facets import AT_THE_START, TRAINED, Style, at_the_longest
 
 MOST_LENGTHS = 3
 """Trained lengths a task in the figure of other lengths."""

@@ -1,7 +1,4 @@
-"""Which figures a report has, and their pictures: frames → PNG and SVG.
-
-A figure is planned as a call that draws it, so that only what is asked for is drawn.
-"""
+"""Which figures a report has: frames → calls that draw them, by the figures' names."""
 
 # pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportOperatorIssue=false
 # pyright: reportGeneralTypeIssues=false, reportAssignmentType=false, reportReturnType=false
@@ -9,25 +6,20 @@ A figure is planned as a call that draws it, so that only what is asked for is d
 # (The annotations of pandas and matplotlib are too wide for pyright to follow.)
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from io import BytesIO, StringIO
 from pathlib import Path
 
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from bench import cost, figures, findings, findings_figures, tables
 from bench.facets import Style
+from bench.pictures import Drawing
 from bench.store import Record
 from bench.tables import Labels
 
-DPI = 160
 FINDINGS = ("variants", "gradients", "influence", "fields", "cliff", "beyond", "rate_sensitivity")
 """Names of figures that have no pattern."""
-
-Drawing = Callable[[], Figure]
 
 
 def of_runs(
@@ -46,14 +38,9 @@ def of_runs(
         )
         if "solved" in scores and scores["solved"].notna().any():
             drawn["solved_vs_length"] = partial(figures.solved_share, scores, style)
-    by_task: dict[str, list[Record]] = {}
-    for record in records:
-        if record.outcome is not None:
-            by_task.setdefault(labels[record.spec.id][0], []).append(record)
-    for task, of_task in by_task.items():
-        drawn[f"learning_{file_name(task)}"] = partial(
-            figures.learning_figure, of_task, labels, style
-        )
+    curves = findings.learning(records, labels)
+    for task, of_task in curves.groupby("task", sort=False) if len(curves) else ():
+        drawn[f"learning_{file_name(str(task))}"] = partial(figures.learning_figure, of_task, style)
     return drawn
 
 
@@ -176,21 +163,6 @@ def _known(runs: pd.DataFrame, by: str, column: str) -> dict[str, float]:
 def _with_family(frame: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     families = dict(zip(runs["model"], runs["family"], strict=True))
     return frame.assign(family=frame["model"].map(families))
-
-
-def pictures(drawing: Drawing) -> tuple[bytes, bytes]:
-    """PNG and SVG of a figure; where things lie is solved once, as measured for the PNG."""
-    figure = drawing()
-    FigureCanvasAgg(figure)
-    figure.set_dpi(DPI)
-    layout = figure.get_layout_engine()
-    assert layout is not None
-    layout.execute(figure)
-    figure.set_layout_engine(None)
-    png, svg = BytesIO(), StringIO()
-    figure.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
-    figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-    return png.getvalue(), svg.getvalue().encode()
 
 
 def file_name(words: str) -> str:

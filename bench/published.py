@@ -118,7 +118,7 @@ def _compared(entry: Published, records: Sequence[Record], planned: set[str]) ->
     values = []
     for record in records:
         spec = record.spec
-        ours = spec.model.name == entry.ours and spec.task.name == entry.task
+        ours = spec.task.name == entry.task and spec.model.name == entry.ours
         if ours and spec.task.fields == fields and _without_seed(spec) in planned:
             if record.status == "skipped":
                 continue

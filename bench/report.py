@@ -20,8 +20,10 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from bench import claims, cost, figures, findings, gallery, published, tables
+from bench.backend import num_cores
 from bench.claims import Verdict
 from bench.gallery import file_name
+from bench.pictures import draw
 from bench.rates import Sweep
 from bench.spec import Spec
 from bench.stats import Horizon, wilson
@@ -113,6 +115,7 @@ def write_report(folder: Path, source: Source) -> str:
         ),
         **gallery.of_run_costs(main, style),
     }
+    pictures = draw(drawn, num_cores())
     written = {
         "horizons": tables.horizon_table(horizons),
         "choice": tables.choice(whole, step_us, LATENCY_BUDGETS_US)
@@ -141,8 +144,7 @@ def write_report(folder: Path, source: Source) -> str:
     for name, table in written.items():
         write(folder / "tables" / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
         write(folder / "tables" / f"{name}.md", shown[name] + "\n")
-    for name, drawing in drawn.items():
-        png, svg = gallery.pictures(drawing)
+    for name, png, svg in pictures:
         write(folder / "figures" / f"{name}.png", png)
         write(folder / "figures" / f"{name}.svg", svg)
     gallery.forget_old(folder / "figures", drawn)
