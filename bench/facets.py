@@ -48,7 +48,8 @@ def at_the_longest(frame: pd.DataFrame) -> pd.DataFrame:
 
 def parts(frame: pd.DataFrame) -> dict[str, list[str]]:
     """The models that share a panel, in all tasks the same: all of them, or a family each."""
-    if frame.groupby("task")["model"].nunique().max() <= MOST_LINES:
+    few = frame.groupby("task")["model"].nunique().max() <= MOST_LINES
+    if few or "family" not in frame:
         return {"": list(frame["model"].unique())}
     return families(frame)
 

@@ -143,13 +143,12 @@ def curves(
 ) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
     """A panel a task, a line a model; `draw` is given panel, rows, x and keywords of a line.
 
-    The models of a frame that knows their `family` are split where they are many; a frame with a
-    column `panel` is split already.
+    A frame that knows the `family` of its models has several panels of a task with many; one with
+    a column `panel` is split already.
     """
     if "panel" not in frame:
-        parts = facets.parts(frame) if "family" in frame else {"": frame["model"].unique()}
-        frame = facets.split(frame, parts)
-        num_columns = num_columns if len(parts) == 1 else facets.num_columns(parts)
+        by_task = [rows for _, rows in frame.groupby("task", sort=False)]
+        frame = pd.concat(facets.split(rows, facets.parts(rows)) for rows in by_task)
     titles = list(dict.fromkeys(frame["panel"]))
     figure, axes = titled_panels(titles, num_columns)
     panels = []

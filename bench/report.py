@@ -76,7 +76,7 @@ def write_report(folder: Path, source: Source) -> str:
     run_cost = tables.cost(runs)
     timed = cost.frame(source.speed)
     step_us = step_times(source.specs, timed)
-    variants = tables.scores(_withfile_name(source, runs))
+    variants = tables.scores(_with_plain(source, runs))
     cliff = findings.cliff(runs[_in(source, runs, "receptive_field")])
     fields = findings.fields(source.records, source.labels)
     beyond = findings.beyond(source.records, source.labels)
@@ -174,7 +174,7 @@ def _in(source: Source, runs: pd.DataFrame, study: str) -> pd.Series:
     return runs["id"].map(lambda spec_id: study in source.studies.get(spec_id, ("main",)))
 
 
-def _withfile_name(source: Source, runs: pd.DataFrame) -> pd.DataFrame:
+def _with_plain(source: Source, runs: pd.DataFrame) -> pd.DataFrame:
     """The runs of variants and, where there are any, the main runs of the same task and T."""
     own = _in(source, runs, "variants")
     cells = set(zip(runs["task"][own], runs["T"][own], strict=True))
