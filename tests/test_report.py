@@ -254,6 +254,16 @@ def test_one_machine_or_several(tmp_path: Path) -> None:
     assert "Slide rule" in page
 
 
+def test_a_long_table_is_shortened_on_the_page_and_whole_as_csv(tmp_path: Path) -> None:
+    num_seeds = report.MOST_ROWS + 1
+    specs = [spec(seed=seed) for seed in range(num_seeds)]
+    write_report(tmp_path, source(specs, []))
+    assert len(table(tmp_path, "runs")) == num_seeds
+    lines = (tmp_path / "tables" / "runs.md").read_text().splitlines()
+    assert len(lines) == 2 + report.MOST_ROWS + 2
+    assert lines[-1] == "*The first 1,000 of 1,001 rows; tables/runs.csv has all.*"
+
+
 @pytest.mark.parametrize(
     ("value", "shown"),
     [(None, "–"), (float("nan"), "–"), (3.0, "3"), (0.12345, "0.1235"), ("a|b", "a\\|b")],
