@@ -19,7 +19,7 @@ from bench.plan import task_of
 from bench.rates import Rates
 from bench.stats import wilson
 from bench.store import ByDistance, CurvePoint, Outcome, Probes, Record
-from bench.tables import Labels, counted
+from bench.tables import Labels, counted, over_seeds
 from models import model_class, names
 
 ROW = ["task", "T", "model"]
@@ -237,14 +237,7 @@ def beyond(records: Sequence[Record], labels: Labels) -> pd.DataFrame:
     if not rows:
         return pd.DataFrame()
     keys = [*ROW, "family", "length", "factor", "score", "unit"]
-    grouped = pd.DataFrame(rows).groupby(keys, sort=False)
-    return grouped.agg(
-        mean=("value", "mean"),
-        min=("value", "min"),
-        max=("value", "max"),
-        chance=("chance", "first"),
-        seeds=("value", "size"),
-    ).reset_index()
+    return over_seeds(pd.DataFrame(rows), keys)
 
 
 def rate_sensitivity(rates: Rates) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench import cost, figures, findings, findings_figures, tables
+from bench import choices, cost, figures, findings, findings_figures
 from bench.facets import Style
 from bench.pictures import Drawing
 from bench.store import Record
@@ -132,7 +132,7 @@ def of_costs(timed: pd.DataFrame, reached: pd.DataFrame, style: Style) -> dict[s
 
 def of_run_costs(runs: pd.DataFrame, style: Style) -> dict[str, Drawing]:
     """What the runs themselves took."""
-    found = tables.cost(runs)
+    found = choices.run_cost(runs)
     if found.empty:
         return {}
     found = _with_family(found, runs)

@@ -19,7 +19,7 @@ import pandas as pd
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from bench import claims, cost, figures, findings, gallery, published, tables
+from bench import choices, claims, cost, figures, findings, gallery, published, tables
 from bench.backend import num_cores
 from bench.claims import Verdict
 from bench.gallery import file_name
@@ -73,7 +73,7 @@ def write_report(folder: Path, source: Source) -> str:
     rates = source.sweep.rates if source.sweep else {}
     scores = tables.scores(main)
     horizons = tables.horizons(whole)
-    run_cost = tables.cost(runs)
+    run_cost = choices.run_cost(runs)
     timed = cost.frame(source.speed)
     step_us = step_times(source.specs, timed)
     variants = tables.scores(_with_plain(source, runs))
@@ -111,14 +111,14 @@ def write_report(folder: Path, source: Source) -> str:
         ),
         **gallery.of_rates(runs, sensitivity, style),
         **gallery.of_costs(
-            cost.plain(timed), tables.reached_at_cost(main, horizons, step_us), style
+            cost.plain(timed), choices.reached_at_cost(main, horizons, step_us), style
         ),
         **gallery.of_run_costs(main, style),
     }
     pictures = draw(drawn, num_cores())
     written = {
         "horizons": tables.horizon_table(horizons),
-        "choice": tables.choice(whole, step_us, LATENCY_BUDGETS_US)
+        "choice": choices.choice(whole, step_us, LATENCY_BUDGETS_US)
         if len(scores)
         else pd.DataFrame(),
         "scores": scores,

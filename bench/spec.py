@@ -90,7 +90,7 @@ class Subject(Frozen):
         """As pydantic's; what has been computed of the original is computed anew."""
         copied = super().model_copy(update=update, deep=deep)
         for computed in ("network", "id"):
-            copied.__dict__.pop(computed, None)
+            vars(copied).pop(computed, None)
         return copied
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench import report, tables
+from bench import choices, report, tables
 from bench.report import Source, write_report
 from bench.spec import Spec
 from bench.store import Damaged, Record
@@ -141,14 +141,14 @@ def test_the_choice_fits_the_latency_budget() -> None:
     labels = {s.id: (s.task.name, s.model.name) for s in specs}
     runs = tables.runs_frame(specs, records, labels, dict.fromkeys(labels, 0.95))
     step_us = {s.id: 500.0 if s.model.name == "tcn" else 100.0 for s in specs}
-    (row,) = tables.choice(runs, step_us, (200.0, float("inf"))).to_dict("records")
+    (row,) = choices.choice(runs, step_us, (200.0, float("inf"))).to_dict("records")
     assert row == {
         "task": "copy_memory",
         "T": "10–100",
         "≤ 200 µs a step": "none of these",
         "any latency": "tcn",
     }
-    (untimed,) = tables.choice(runs, {}, (200.0, float("inf"))).to_dict("records")
+    (untimed,) = choices.choice(runs, {}, (200.0, float("inf"))).to_dict("records")
     assert untimed == {"task": "copy_memory", "T": "10–100", "any latency": "tcn"}
 
 

@@ -105,7 +105,10 @@ def test_a_plan_grows_with_its_runs(many: Callable[[int], tuple[str, Plan]]) -> 
 def test_a_plan_builds_no_network(
     many: Callable[[int], tuple[str, Plan]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(models._network.Network, "__init__")
+    def refuse(*arguments: object) -> None:
+        raise AssertionError("a network is being built")
+
+    monkeypatch.setattr(models.Network, "__init__", refuse)
     models.fit_width.cache_clear()
     assert many(1)[1].specs
 
