@@ -28,6 +28,6 @@ def _description(path: Path) -> str:
     """The first line that says what a profile is for; empty where it says nothing."""
     try:
         said = tomllib.loads(path.read_text(encoding="utf-8")).get("description", "")
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+    except (OSError, ValueError, RecursionError):
         return ""
     return str(said).strip().partition("\n")[0]

@@ -13,10 +13,12 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from bench import facets
 from bench.facets import Style
+from bench.store import is_share
 
 PANEL = (3.4, 2.8)
 """Width and height of a panel, in inches."""
@@ -122,9 +124,18 @@ def shared_legend(figure: Figure, panels: Sequence[Axes], style: Style) -> None:
         )
 
 
-def show_all_of_a_share(panel: Axes, values: Sequence[float]) -> None:
-    """From 0 to 1, where that is what the values lie between."""
-    if all(0 <= value <= 1 for value in values):
+def show_dollars(figure: Figure) -> None:
+    """Names are no formulas, whatever they hold; the labels of an axis's ticks may be."""
+    axes = [axis for panel in figure.axes for axis in (panel.xaxis, panel.yaxis)]
+    ticks = {label for axis in axes for label in axis.get_ticklabels(which="both")}
+    for label in figure.findobj(Text):
+        if label not in ticks:
+            label.set_parse_math(False)
+
+
+def show_all_of_a_share(panel: Axes, values: Sequence[float], unit: str = "share of") -> None:
+    """From 0 to 1, where that is what the values lie between and the unit is no other."""
+    if is_share(unit) and all(0 <= value <= 1 for value in values):
         panel.set_ylim(-0.03, 1.04)
 
 
@@ -181,8 +192,8 @@ def score_against_length(
         panel.axhline(rows["chance"].iloc[0], color="0.35", ls=(0, (6, 3)), lw=1, label="chance")
         if task in solved_at:
             panel.axhline(solved_at[task], color="0.35", ls=":", lw=1.2, label="solved")
-        show_all_of_a_share(panel, [*rows["min"], *rows["max"]])
         name, unit = rows["score"].iloc[0].replace("_", " "), rows["unit"].iloc[0]
+        show_all_of_a_share(panel, [*rows["min"], *rows["max"]], unit)
         panel.set_ylabel(f"test {name}\n({unit})", fontsize=9)
     shared_legend(figure, [panel for panel, _ in panels], style)
     return figure
@@ -291,9 +302,10 @@ def learning_figure(curves: pd.DataFrame, style: Style) -> Figure:
         for (model, _), line in rows.groupby(["model", "seed"], sort=False):
             _learning_curve(panel, line, style[model])
         of_length = curves[curves["T"] == length]
-        chance, score = of_length["chance"].iloc[0], of_length["score"].iloc[0]
+        chance, score, unit = of_length[["chance", "score", "unit"]].iloc[0]
         panel.axhline(chance, color="0.35", ls=(0, (6, 3)), lw=1, label="chance")
-        show_all_of_a_share(panel, [y for line in panel.get_lines() for y in line.get_ydata()])
+        drawn = [y for line in panel.get_lines() for y in line.get_ydata()]
+        show_all_of_a_share(panel, drawn, unit)
         panel.set_xlabel("updates", fontsize=9)
         panel.set_ylabel(f"validation {score.replace('_', ' ')}", fontsize=9)
         panel.tick_params(labelsize=8)

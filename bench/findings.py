@@ -60,7 +60,8 @@ def learning(records: Sequence[Record], labels: Labels) -> pd.DataFrame:
     curves: list[Sequence[CurvePoint]] = []
     for record, outcome in _made(records):
         score = outcome.score
-        about = {"seed": record.spec.seed, "score": score.name, "chance": score.chance}
+        about = {"seed": record.spec.seed, "score": score.name, "unit": score.unit}
+        about |= {"chance": score.chance}
         rows.append({**_key(record, labels), **about})
         curves.append(outcome.curve)
     return _a_row_each(
@@ -229,7 +230,7 @@ def beyond(records: Sequence[Record], labels: Labels) -> pd.DataFrame:
                     "length": length,
                     "factor": length / record.spec.length,
                     "score": outcome.score.name,
-                    "unit": outcome.score.unit,
+                    "unit": outcome.score.said_unit,
                     "value": outcome.score.chance if value is None else value,
                     "chance": outcome.score.chance,
                 }

@@ -434,8 +434,8 @@ def _plain(axis: object) -> None:
 
 def _score_axis(panel: Axes, rows: pd.DataFrame, split: str, solved: float | None) -> None:
     _levels(panel, rows["chance"].iloc[0], solved)
-    figures.show_all_of_a_share(panel, [*rows["min"], *rows["max"]])
     name, unit = rows["score"].iloc[0].replace("_", " "), rows["unit"].iloc[0]
+    figures.show_all_of_a_share(panel, [*rows["min"], *rows["max"]], unit)
     panel.set_ylabel(f"{split} {name}\n({unit})", fontsize=9)
 
 

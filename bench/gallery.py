@@ -5,6 +5,7 @@
 # pyright: reportCallIssue=false
 # (The annotations of pandas and matplotlib are too wide for pyright to follow.)
 
+import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -18,6 +19,8 @@ from bench.pictures import Drawing
 from bench.store import Record
 from bench.tables import Labels
 
+MOST_NAME_BYTES = 100
+"""Of what a figure is of, in its file name."""
 FINDINGS = ("variants", "gradients", "influence", "fields", "cliff", "beyond", "rate_sensitivity")
 """Names of figures that have no pattern."""
 
@@ -166,8 +169,12 @@ def _with_family(frame: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def file_name(words: str) -> str:
-    """As part of a file name or an address."""
-    return "".join(letter if letter.isalnum() else "_" for letter in words).strip("_")
+    """As part of a file name or an address; what is too long for a name ends in a digest of it."""
+    plain = "".join(letter if letter.isalnum() else "_" for letter in words).strip("_")
+    if len(plain.encode()) <= MOST_NAME_BYTES:
+        return plain
+    digest = hashlib.sha256(words.encode()).hexdigest()[:8]
+    return f"{plain.encode()[: MOST_NAME_BYTES - 9].decode(errors='ignore')}_{digest}"
 
 
 def forget_old(folder: Path, kept: Mapping[str, object]) -> None:
@@ -175,4 +182,4 @@ def forget_old(folder: Path, kept: Mapping[str, object]) -> None:
     names = ["*_vs_*", "learning_*", *FINDINGS]
     for old in itertools.chain.from_iterable(folder.glob(f"{name}.*") for name in names):
         if old.suffix in (".png", ".svg") and old.stem not in kept:
-            old.unlink()
+            old.unlink(missing_ok=True)  # another bench may be at it

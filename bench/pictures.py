@@ -12,6 +12,8 @@ from io import BytesIO, StringIO
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from bench.figures import show_dollars
+
 DPI = 160
 FIGURES_A_PROCESS = 6
 """Fewer are drawn sooner than a process has loaded what it draws with."""
@@ -36,6 +38,7 @@ def draw(drawings: Mapping[str, Drawing], num_cores: int) -> Iterator[tuple[str,
 def pictures(drawing: Drawing) -> tuple[bytes, bytes]:
     """PNG and SVG of a figure. Where things lie is solved once, as the PNG measures them."""
     figure = drawing()
+    show_dollars(figure)
     FigureCanvasAgg(figure)
     figure.set_dpi(DPI)
     layout = figure.get_layout_engine()

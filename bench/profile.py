@@ -15,18 +15,18 @@ from pydantic import (
 )
 
 from bench.catalogue import PROFILES
-from bench.errors import RequestError, unknown
-from bench.spec import Frozen, Positive, Training
+from bench.errors import RequestError, one_line, unknown
+from bench.spec import Frozen, Measure, Positive, Training
 
 TUNED = "tuned"
 """A learning rate taken from the committed tuning run."""
 
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1)]
-Study = Literal["main", "variants", "receptive_field", "beyond"]
+Study = Literal["main", "variants", "receptive_field", "beyond", "generation"]
 """A part of the report. `main`: the comparison itself; `variants`: other forms of a model beside
 it; `receptive_field`: networks whose field stops short of the task; `beyond`: lengths that were
-not trained."""
+not trained; `generation`: likelihoods, and samples of what was learned."""
 
 
 class TrainingChoice(Training):
@@ -79,6 +79,8 @@ class Grid(Frozen):
     training: TrainingChoice = TrainingChoice()
     study: Study = "main"
     """The part of the report that its runs belong to."""
+    keep_weights: bool = False
+    """Whether the trained weights are kept, to sample from."""
 
 
 class SpeedGrid(Frozen):
@@ -89,6 +91,8 @@ class SpeedGrid(Frozen):
     lengths: Annotated[list[int], Field(min_length=1)] | Literal["default", "smallest"] = "default"
     batch_sizes: Annotated[list[Positive], Field(min_length=1)] = [1, 64]
     """Sequences at once."""
+    measures: Annotated[tuple[Measure, ...], Field(min_length=1)] = ("train", "forward", "step")
+    """What is timed: see `SpeedSpec.measures`."""
     models: Models | None = None
     param_budget: Positive | None = None
 
@@ -135,11 +139,11 @@ def load(name: str, settings: Sequence[str] = ()) -> Profile:
         raise RequestError(f"--profile: can't read {path}: {reason}") from None
     try:
         content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RequestError(f"{path}: malformed TOML: {error}") from None
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, 1,000 brackets
+        raise RequestError(f"{path}: malformed TOML: {one_line(str(error))}") from None
     profile = _validated(content, str(path))
     for setting in settings:
-        profile = _validated(_with_setting(content, setting), f"--set {setting}")
+        profile = _validated(_with_setting(content, setting), f"--set {one_line(setting)}")
     return profile
 
 
@@ -148,10 +152,12 @@ def _with_setting(content: dict[str, Any], setting: str) -> dict[str, Any]:
     key, equals, text = setting.partition("=")
     key, text = key.strip().removeprefix("training."), text.strip()
     if not equals or not key or not text:
-        raise RequestError(f"--set {setting}: not of the form key=value")
+        raise RequestError(f"--set {one_line(setting)}: not of the form key=value")
+    if not setting.isprintable():
+        raise RequestError(f"--set {one_line(setting)}: more than one line, or no text")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text  # a bare word: --set learning_rate=tuned
     in_training = set(Training.model_fields)
     in_profile = set(Profile.model_fields) - {"training", "grid", "speed"}
@@ -173,7 +179,7 @@ def _with_setting(content: dict[str, Any], setting: str) -> dict[str, Any]:
             if key == "param_budget":
                 holder.pop("width", None)  # the other way to say how large
     else:
-        raise unknown("key", key, in_training | in_profile, f"--set {setting}")
+        raise unknown("key", one_line(key), in_training | in_profile, f"--set {one_line(setting)}")
     return content
 
 
@@ -191,14 +197,14 @@ _SCHEMAS = {"training": Training, "models": ModelChoice, "grid": Grid, "speed": 
 def _explained(error: Any, place: str) -> RequestError:
     """One line for pydantic's first complaint."""
     *parents, key = error["loc"] or ("",)
-    where = ".".join(str(part) for part in error["loc"])
+    where = one_line(".".join(str(part) for part in error["loc"]))
     if error["type"] == "extra_forbidden":
         schema = next((schema for part, schema in _SCHEMAS.items() if part in parents), Profile)
-        return unknown("key", str(key), schema.model_fields, f"{place}: {where}")
+        return unknown("key", one_line(str(key)), schema.model_fields, f"{place}: {where}")
     if error["type"] == "missing":
         return RequestError(f"{place}: {where} is missing")
-    said = error["msg"].removeprefix("Value error, ")
-    return RequestError(f"{place}: {where} = {error['input']!r}: {said}")
+    said = one_line(error["msg"].removeprefix("Value error, "))
+    return RequestError(f"{place}: {where} = {one_line(repr(error['input']))}: {said}")
 
 
 def checked_fields(cls: type, fields: dict[str, Any], kind: str, place: str) -> dict[str, Any]:

@@ -7,12 +7,11 @@
 
 import base64
 import itertools
-import os
-import secrets
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import unquote
 
 import jinja2
 import pandas as pd
@@ -22,7 +21,10 @@ from markdown_it.token import Token
 from bench import choices, claims, cost, figures, findings, gallery, published, tables
 from bench.backend import num_cores
 from bench.claims import Verdict
+from bench.errors import one_line
+from bench.files import write_whole
 from bench.gallery import file_name
+from bench.markup import template, text
 from bench.pictures import draw
 from bench.rates import Sweep
 from bench.spec import Spec
@@ -130,6 +132,7 @@ def write_report(folder: Path, source: Source) -> str:
         "published": published.comparison(source.records),
         "published_later": published.context(),
         "metrics": tables.metrics(source.records, source.labels),
+        "baselines": tables.baselines(source.records, source.labels),
         "cost": run_cost,
         "training_speed": cost.whole_sequences(timed, "train"),
         "inference_speed": cost.whole_sequences(timed, "forward"),
@@ -204,7 +207,7 @@ def _page(
     dates = sorted(record.created for record in source.records)
     seeds = runs[runs["status"] != "missing"].groupby(["task", "model", "T"])["seed"].nunique()
     num_seeds = _range(seeds) if len(seeds) else "no"
-    return template("report.md.jinja").render(
+    return template(TEMPLATES, "report.md.jinja").render(
         source=source,
         counts=Counter(runs["status"]),
         num_runs=len(runs),
@@ -224,18 +227,6 @@ def _page(
         hours=sum(r.outcome.total_seconds for r in source.records if r.outcome) / 3600,
         dates=(dates[0][:10], dates[-1][:10]) if dates else None,
     )
-
-
-def template(name: str) -> jinja2.Template:
-    """Of a page in Markdown."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=False,  # the HTML is escaped where it is made
-    )
-    return environment.get_template(name)
 
 
 def _headlines(horizons: Mapping[tuple[str, str], Horizon]) -> list[tuple[str, str]]:
@@ -287,9 +278,10 @@ def _summary(
     reasons = runs[runs["status"].isin(("failed", "skipped"))]
     for (status, error), group in reasons.groupby(["status", "error"], sort=False):
         where = ", ".join(dict.fromkeys(group["task"]))
-        lines.append(f"{status}: {len(group)} runs of {where}: {error}")
+        lines.append(f"{status}: {len(group)} runs of {where}: {one_line(error)}")
     lines.append(f"{len(runs)} runs of profile {source.profile_name}: {said}")
-    lines.append(f"The report is {folder / 'report.html'}, the claims {folder / 'claims.html'}")
+    place = one_line(str(folder))
+    lines.append(f"The report is {place}/report.html, the claims {place}/claims.html")
     return "\n".join(lines)
 
 
@@ -306,7 +298,7 @@ def markdown_table(table: pd.DataFrame) -> str:
     if table.empty:
         return "*nothing*"
     shown = table.map(_cell)
-    shown.columns = [str(column).replace("_", " ") for column in table.columns]
+    shown.columns = [text(str(column).replace("_", " ")) for column in table.columns]
     numeric = [pd.api.types.is_numeric_dtype(table[column]) for column in table]
     return shown.to_markdown(
         index=False,
@@ -320,9 +312,7 @@ def _cell(value: object) -> str:
         return "–"
     if isinstance(value, float):
         return f"{value:.0f}" if value.is_integer() and abs(value) < 1e6 else f"{value:.4g}"
-    # What would end a cell or begin a tag is text here.
-    text = " ".join(str(value).split()).replace("\\", "\\\\").replace("|", "\\|")
-    return text.replace("<", "\\<").replace("`", "\\`").replace("[", "\\[").replace("*", "\\*")
+    return text(value)
 
 
 def html(markdown: str, title: str, folder: Path) -> str:
@@ -330,10 +320,10 @@ def html(markdown: str, title: str, folder: Path) -> str:
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = parser.parse(markdown)
     sections = []
-    for heading, text in itertools.pairwise(tokens):
+    for heading, said in itertools.pairwise(tokens):
         if heading.type == "heading_open" and heading.tag == "h2":
-            heading.attrs["id"] = file_name(text.content)
-            sections.append((file_name(text.content), text.content))
+            heading.attrs["id"] = file_name(said.content)
+            sections.append((file_name(said.content), said.content))
     for token in tokens:
         for child in token.children or ():
             _embed(child, folder)
@@ -347,9 +337,10 @@ def html(markdown: str, title: str, folder: Path) -> str:
 
 
 def _embed(token: Token, folder: Path) -> None:
-    """Put an image's own data where its address was."""
+    """Put a figure's own data where its address was."""
     if token.type == "image":
-        data = (folder / str(token.attrs["src"])).read_bytes()
+        name = unquote(str(token.attrs["src"])).removeprefix("figures/")
+        data = (folder / "figures" / Path(name).name).read_bytes()
         token.attrs["src"] = "data:image/png;base64," + base64.b64encode(data).decode()
 
 
@@ -360,8 +351,5 @@ def _point_to_html(token: Token) -> None:
 
 
 def write(path: Path, content: bytes | str) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    temporary.write_bytes(content if isinstance(content, bytes) else content.encode())
-    os.replace(temporary, path)
+    """Whole or not at all; raises `StorageError` where that can't be done."""
+    write_whole(path, content if isinstance(content, bytes) else content.encode())

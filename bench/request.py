@@ -1,18 +1,25 @@
 """What a command asks for: a plan, a backend, and the records already there."""
 
+import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import tasks
-from bench import profile
-from bench.backend import Backend, choose_device
-from bench.errors import RequestError
+from bench import plugins, profile, weights
+from bench.backend import Backend, choose_devices
+from bench.errors import RequestError, StorageError
 from bench.estimate import Estimator
 from bench.execute import Job, Setup, make_record
+from bench.files import sweep, write_whole
 from bench.machine import fingerprint
-from bench.plan import Selection, load_plugin, make_plan, make_speed_plan, task_of
+from bench.plan import Selection, make_plan, make_speed_plan, task_of
+from bench.shard import Shard, part
 from bench.spec import Spec, SpeedSpec
 from bench.store import Damaged, Record, SpeedRecord, Store, Summary, YardstickRecord
+
+REPORT_BYTES, RUN_BYTES = 20_000_000, 30_000
+"""Room on disk that a report, or the record of a run, may take."""
 
 
 class Request:
@@ -23,14 +30,17 @@ class Request:
         *,
         results: Path,
         device: str = "auto",
+        gpus: Sequence[str] | None = None,
         threads: int = 1,
         capture: bool = True,
         profile_name: str | None = None,
         settings: Sequence[str] = (),
-        plugins: Sequence[Path] = (),
+        plugin_files: Sequence[Path] = (),
         selection: Selection,
+        shard: Shard | None = None,
     ) -> None:
-        self.device = choose_device(device)
+        self.devices = choose_devices(device, gpus)
+        self.device = self.devices[0]
         self.backend = Backend(
             device="cpu" if self.device == "cpu" else "cuda",
             threads=threads,
@@ -38,10 +48,13 @@ class Request:
         )
         self.profile_name = profile_name or ("quick" if self.device == "cpu" else "paper")
         self.profile = profile.load(self.profile_name, settings)
-        self.plugins = tuple(path.resolve() for path in plugins)
-        for path in self.plugins:
-            load_plugin(path)
+        self.plugins = tuple(plugins.check(path.resolve()) for path in plugin_files)
+        for plugin in self.plugins:
+            plugins.load(plugin)
         self.plan = make_plan(self.profile, selection, source=self.profile_name)
+        self.shard = shard
+        if shard is not None:
+            self.plan = replace(self.plan, specs=part(self.plan.specs, shard))
         self.speed_specs = make_speed_plan(
             self.profile, selection, self.plan.specs, source=self.profile_name
         )
@@ -55,13 +68,27 @@ class Request:
         self.yardsticks: Sequence[YardstickRecord] = ()
         self.damaged: Sequence[Damaged] = ()
 
-    def make_results(self) -> None:
-        """Make the results folder; raises `RequestError` where that can't be."""
+    def make_results(self, num_runs: int = 0) -> None:
+        """Make the results folder and try whether it holds what so many runs will write.
+
+        What killed writers have left in it is removed. Raises `RequestError` where it can't be
+        made, `StorageError` where nothing can be written.
+        """
         try:
             self.results.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             reason = error.strerror or str(error)
             raise RequestError(f"--results: can't make {self.results}: {reason}") from None
+        sweep(self.results)
+        trial = self.results / ".trial"
+        write_whole(trial, b"")
+        trial.unlink(missing_ok=True)
+        free, needed = shutil.disk_usage(self.results).free, REPORT_BYTES + RUN_BYTES * num_runs
+        if free < needed:
+            raise StorageError(
+                f"can't write {num_runs} runs and a report to {self.results}: "
+                f"{free / 1e6:,.0f} MB are free, {needed / 1e6:,.0f} MB are needed"
+            )
 
     def read(self) -> None:
         """Read the records, or read them again."""
@@ -87,11 +114,30 @@ class Request:
 
     def jobs(self, specs: Sequence[Spec]) -> list[Job]:
         """The runs among these that have not ended yet."""
-        here = [record for record in self.summaries if record.backend == self.backend]
-        ended = {record.spec.id for record in here if record.finished}
+        ended = {
+            record.spec.id
+            for record in self.summaries
+            if record.backend == self.backend and record.finished and self._has_weights(record)
+        }
         waiting = [spec for spec in specs if spec.id not in ended]
-        estimator = Estimator(self.backend, here if waiting else ())
-        return [Job(spec=spec, estimate_s=estimator.seconds(spec)) for spec in waiting]
+        estimator = Estimator(self.backend, self.summaries if waiting else ())
+        scouts = estimator.scouts(waiting)
+        return [
+            Job(
+                spec=spec,
+                estimate_s=estimator.seconds(spec),
+                memory_bytes=estimator.memory_bytes(spec),
+                scout=spec.id in scouts,
+                keep_weights=spec.id in self.plan.kept,
+            )
+            for spec in waiting
+        ]
+
+    def _has_weights(self, record: Summary) -> bool:
+        """Whether the weights are there, where they are wanted and there are any."""
+        if record.spec.id not in self.plan.kept or record.outcome is None:
+            return True
+        return weights.path(self.results, record.spec, record.backend).is_file()
 
     def speed_jobs(self) -> list[SpeedSpec]:
         """What has not been timed yet on this machine."""
@@ -138,7 +184,7 @@ class Request:
         reasons = unavailable([task_of(job.spec) for job in jobs])
         ready = []
         for job in jobs:
-            reason = reasons.get(job.spec.task.name)
+            reason = reasons.get(task_of(job.spec).sources)
             if reason is None:
                 ready.append(job)
             else:
@@ -147,15 +193,13 @@ class Request:
 
 
 def unavailable(wanted: Sequence[tasks.Task]) -> dict[str, str]:
-    """Task name → why its data can't be had, for those where that is so."""
-    # Tasks that prepare by the same function read the same files: one attempt is enough.
-    found: dict[object, str | None] = {}
+    """What a task reads (`Task.sources`) → why it can't be had, where that is so."""
+    found: dict[str, str | None] = {}
     for task in wanted:
-        if type(task).prepare not in found:
+        if task.sources not in found:
             try:
                 task.prepare()
-                found[type(task).prepare] = None
+                found[task.sources] = None
             except tasks.DataUnavailable as error:
-                found[type(task).prepare] = str(error)
-    reasons = {task.task_name(): found[type(task).prepare] for task in wanted}
-    return {name: reason for name, reason in reasons.items() if reason is not None}
+                found[task.sources] = str(error)
+    return {sources: reason for sources, reason in found.items() if reason is not None}

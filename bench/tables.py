@@ -10,15 +10,16 @@ has not been made. Each is in the table of problems, so that none drops silently
 # pyright: reportCallIssue=false
 # (The annotations of pandas and matplotlib are too wide for pyright to follow.)
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from bench.errors import one_line
 from bench.plan import task_of
 from bench.rates import Rates, Tuned, find
 from bench.spec import Spec
 from bench.stats import Horizon, Interval, horizon, mean_interval, paired_difference, wilson
-from bench.store import Damaged, Outcome, Record
+from bench.store import Damaged, Outcome, Record, is_share
 from models import model_class
 
 Labels = Mapping[str, tuple[str, str]]
@@ -76,10 +77,12 @@ def _run(
         row |= {
             "score": outcome.test_score,
             "score_name": outcome.score.name,
-            "unit": outcome.score.unit,
+            "unit": outcome.score.said_unit,
             "chance": outcome.score.chance,
             "solved_at": solved_at,
-            "solved": None if solved_at is None else outcome.test_score >= solved_at,
+            "solved": None
+            if solved_at is None
+            else outcome.score.reaches(outcome.test_score, solved_at),
             "parameters": outcome.num_parameters,
             "receptive_field": outcome.receptive_field,
             "measured_field": outcome.probes.measured_field if outcome.probes else None,
@@ -99,8 +102,12 @@ def solved_after(outcome: Outcome, solved_at: float | None) -> int | None:
     """Updates before the first validation whose score reached `solved_at`; None: it never did."""
     if solved_at is None:
         return None
-    values = ((point.step, point.values[outcome.score.name]) for point in outcome.curve)
-    return next((step for step, value in values if value is not None and value >= solved_at), None)
+    score = outcome.score
+    values = ((point.step, point.values[score.name]) for point in outcome.curve)
+    return next(
+        (step for step, value in values if value is not None and score.reaches(value, solved_at)),
+        None,
+    )
 
 
 def counted(runs: pd.DataFrame) -> pd.DataFrame:
@@ -133,14 +140,14 @@ def scores(runs: pd.DataFrame) -> pd.DataFrame:
     """The score a task, length and model: mean, its interval and range over seeds, who solves."""
     rows = []
     for (task, model, length), group in _groups(counted(runs), ROW):
-        known = [*group["score"], *group["chance"]]
-        mean_low, mean_high = ends(mean_interval(group["score"]), known, 0.0)
+        unit = group["unit"].iloc[0]
+        mean_low, mean_high = ends(mean_interval(group["score"]), 0.0, unit)
         row = {
             "task": task,
             "T": length,
             "model": model,
             "score": group["score_name"].iloc[0],
-            "unit": group["unit"].iloc[0],
+            "unit": unit,
             "mean": group["score"].mean(),
             "min": group["score"].min(),
             "max": group["score"].max(),
@@ -157,11 +164,9 @@ def scores(runs: pd.DataFrame) -> pd.DataFrame:
     return by_length(pd.DataFrame(rows))
 
 
-def ends(
-    found: Interval, scores: Iterable[float], least: float
-) -> tuple[float | None, float | None]:
-    """Of an interval; where all scores are shares, neither below `least` nor above 1."""
-    if found.low is None or not all(0 <= score <= 1 for score in scores):
+def ends(found: Interval, least: float, unit: str) -> tuple[float | None, float | None]:
+    """Of an interval of this unit; one of shares is neither below `least` nor above 1."""
+    if found.low is None or not is_share(unit):
         return found.low, found.high
     return max(found.low, least), min(found.high, 1.0)
 
@@ -199,6 +204,23 @@ def over_seeds(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
         chance=("chance", "first"),
         seeds=("value", "size"),
     ).reset_index()
+
+
+def baselines(records: Sequence[Record], labels: Labels) -> pd.DataFrame:
+    """The score of predictors that need no network, a row a task and T that has any."""
+    rows: dict[tuple[str, int], dict[str, object]] = {}
+    for record in records:
+        outcome = record.outcome
+        if outcome is not None and outcome.baselines:
+            task, length = labels[record.spec.id][0], record.spec.length
+            rows[task, length] = {
+                "task": task,
+                "T": length,
+                "score": outcome.score.name,
+                "unit": outcome.score.said_unit,
+                **outcome.baselines,
+            }
+    return pd.DataFrame(list(rows.values()))
 
 
 def horizons(runs: pd.DataFrame) -> dict[tuple[str, str], Horizon]:
@@ -249,7 +271,7 @@ def paired_differences(runs: pd.DataFrame) -> pd.DataFrame:
     runs = counted(runs)
     if runs.empty:
         return pd.DataFrame()
-    known = runs[[*ROW, "seed", "score", "solved", "solved_at"]]
+    known = runs[[*ROW, "seed", "score", "unit", "solved", "solved_at"]]
     pairs = known[runs["family"] == "convolutional"].merge(
         known[runs["family"] == "recurrent"], on=["task", "T", "seed"], suffixes=("_a", "_b")
     )
@@ -258,7 +280,7 @@ def paired_differences(runs: pd.DataFrame) -> pd.DataFrame:
         rising = of_task.sort_values("T", kind="stable")
         for (length, a, b), seeds in rising.groupby(["T", "model_a", "model_b"], sort=False):
             found = paired_difference(seeds["score_a"], seeds["score_b"])
-            low, high = ends(found, [*seeds["score_a"], *seeds["score_b"]], -1.0)
+            low, high = ends(found, -1.0, seeds["unit_a"].iloc[0])
             row = {
                 "task": task,
                 "T": length,
@@ -358,7 +380,8 @@ def problems(
     for task, model, reason in unsupported:
         rows.append({"what": "not supported", "task": task, "model": model, "reason": reason})
     for file in damaged:
-        rows.append({"what": "no record", "task": file.path.name, "reason": file.reason})
+        name = one_line(file.path.name)
+        rows.append({"what": "no record", "task": name, "reason": file.reason})
     columns = ["what", "task", "model", "T", "runs", "reason"]
     return pd.DataFrame(rows, columns=columns).astype(object)
 

@@ -50,6 +50,7 @@ class Network(nn.Module):
         *,
         lengths: Tensor | None = None,
         last_only: bool = False,
+        condition: Tensor | None = None,
     ) -> tuple[Tensor, Any]:
         """Outputs and the state after the last step.
 
@@ -60,7 +61,10 @@ class Network(nn.Module):
         With `lengths`, (B,) from 1 to T, each sequence ends at its own length and what follows is
         padding, which changes nothing: outputs there are zero, `last_only` is each sequence's own
         last step, and the state is None, for the sequences end at different times.
+
+        `ValueError` where a condition is given: this network has none.
         """
+        _require_none(condition)
         if lengths is None:
             h_BTH, state = self.core(self.encode(x), state, last_only=last_only)
             return self.head(h_BTH), state
@@ -72,12 +76,15 @@ class Network(nn.Module):
         steps = torch.arange(h_BTH.shape[1], device=h_BTH.device)
         return self.head(h_BTH) * (steps < lengths[:, None]).unsqueeze(-1), None
 
-    def stepper(self, batch_size: int = 1, *, compiled: bool = True) -> Stepper:
+    def stepper(
+        self, batch_size: int = 1, *, condition: Tensor | None = None, compiled: bool = True
+    ) -> Stepper:
         """A snapshot that reads one step of `batch_size` streams at a time, equal to forward.
 
         On the CPU a compiled kernel, on a GPU a captured graph, where there is one; elsewhere, or
-        without `compiled`, forward itself.
+        without `compiled`, forward itself. `ValueError` where a condition is given.
         """
+        _require_none(condition)
         if compiled and can_compile(self):
             kernel = self.core.kernel(self.head, batch_size)
             if kernel is not None:
@@ -86,6 +93,11 @@ class Network(nn.Module):
             with contextlib.suppress(ValueError, RuntimeError):
                 return CapturedStepper(self, batch_size)
         return TorchStepper(self, batch_size)
+
+
+def _require_none(condition: Tensor | None) -> None:
+    if condition is not None:
+        raise ValueError("a condition; valid: None, as this network has no conditions")
 
 
 def build(model: Model, signature: Signature, width: int, extra_width: int = 0) -> Network:

@@ -7,17 +7,23 @@ from functools import cache
 from typing import Any
 
 from tasks._contract import IGNORE, Batch, Metric, Objective, Signature, Split, Task
-from tasks._files import DataUnavailable
+from tasks._files import DATA_VARIABLES, DataUnavailable
+from tasks._media import Media, Pictures, Sounds, Texts
 
 __all__ = [
+    "DATA_VARIABLES",
     "IGNORE",
     "Batch",
     "DataUnavailable",
+    "Media",
     "Metric",
     "Objective",
+    "Pictures",
     "Signature",
+    "Sounds",
     "Split",
     "Task",
+    "Texts",
     "load",
     "names",
     "register",

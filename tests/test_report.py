@@ -10,7 +10,7 @@ from bench import choices, report, tables
 from bench.report import Source, write_report
 from bench.spec import Spec
 from bench.store import Damaged, Record
-from tests.records import outcome, record, spec
+from tests.records import cost_outcome, outcome, record, spec
 
 SCORES = {
     ("tcn", 10): [1.0, 1.0, 1.0],
@@ -78,6 +78,35 @@ def test_horizons(written: tuple[Path, str]) -> None:
         "tcn": "≥ 100 (–; 2/3 seeds)",
         "gru": "< 10 (–; 1/3 seeds)",
     }
+
+
+def test_where_lower_is_better_low_costs_solve_and_the_page_says_so(tmp_path: Path) -> None:
+    specs = [spec(length=length, seed=seed) for length in (10, 100) for seed in range(3)]
+    baselines = {"uniform": 0.7, "unigram": 0.5}
+    records = [
+        record(each, outcome=cost_outcome(cost, baselines=baselines))
+        for each, cost in zip(specs, [0.1, 0.2, 0.3, 0.5, 0.2, 0.21], strict=True)
+    ]
+    labels = {s.id: ("copy_memory", "tcn") for s in specs}
+    runs = tables.runs_frame(specs, records, labels, dict.fromkeys(labels, 0.2))
+    assert list(runs["solved"]) == [True, True, False, False, True, False]
+    # The cost halfway, (0.5 + 0.1) / 2, has not reached 0.2 yet.
+    assert list(runs["solved_after"].fillna(-1)) == [100, 100, -1, -1, 100, -1]
+    assert tables.horizons(runs)["copy_memory", "tcn"].length == 10
+    scores = tables.scores(runs)
+    assert list(scores["solved"]) == [2, 1]
+    assert set(scores["unit"]) == {"nats, lower is better"}
+    low = scores["mean_low"].iloc[0]
+    assert low == pytest.approx(0.2 - 4.3027 * 0.1 / 3**0.5, abs=1e-4)  # below 0: it is no share
+    write_report(tmp_path, source(specs, records, threshold=0.2))
+    page = (tmp_path / "report.md").read_text()
+    assert "lower is better" in page
+    assert "Scores without a network" in page
+    assert list(table(tmp_path, "baselines")["unigram"]) == [0.5, 0.5]
+
+
+def test_there_is_no_table_of_baselines_where_there_are_none(written: tuple[Path, str]) -> None:
+    assert "Scores without a network" not in (written[0] / "report.md").read_text()
 
 
 def test_horizons_of_many_models_stand_in_rows() -> None:

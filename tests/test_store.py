@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.store import Damaged, Record, Store
-from tests.records import record, spec
+from tests.records import LOSS, SCORE, cost_outcome, record, spec
 
 
 @pytest.fixture
@@ -153,6 +153,18 @@ def test_the_best_of_a_record() -> None:
     assert lost.test_score == 0.125
     assert not lost.solved
     assert solved.model_copy(update={"solved_at": None}).solved is None
+
+
+def test_a_cost_is_solved_from_above() -> None:
+    assert cost_outcome(0.2).solved
+    assert not cost_outcome(0.21).solved
+    lost = cost_outcome(0.1, test={"recall": None, "cross_entropy": None})
+    assert lost.test_score == 0.5  # chance
+    assert not lost.solved
+    assert LOSS.reaches(-0.1, 0.2)
+    assert SCORE.reaches(0.95, 0.95)
+    assert not SCORE.reaches(0.94, 0.95)
+    assert (SCORE.said_unit, LOSS.said_unit) == ("share of symbols", "nats, lower is better")
 
 
 def test_reading_never_raises(store: Store) -> None:
