@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.errors import RequestError, StorageError, one_line
+from bench.errors import RequestError, StorageError, message_of, one_line
 
 if TYPE_CHECKING:
     from bench.execute import Job
@@ -505,7 +505,7 @@ def _fetch(options: argparse.Namespace) -> int:
             print(f"{task.task_name()}: ready")
     for sources, reason in reasons.items():
         names = [task.task_name() for task in every if task.sources == sources]
-        print(f"{', '.join(names)}: {reason}", file=sys.stderr)
+        print(f"{', '.join(names)}: {message_of(reason)}", file=sys.stderr)
     return EXIT_FAILED_RUNS if reasons else EXIT_OK
 
 
@@ -538,7 +538,7 @@ def _request(options: argparse.Namespace, *, whole: bool = True) -> "Request":
     )
     for plugin in request.plugins:
         if plugin.broken is not None:
-            said = f"{plugin.path} can't be imported: {plugin.broken}"
+            said = f"{plugin.path} {plugin.how}: {plugin.broken}"
             print(f"warning: {said}; its runs fail", file=sys.stderr)
     if whole:
         request.read()
@@ -645,7 +645,7 @@ def _write_report(request: "Request") -> None:
     from collections import Counter
 
     from bench import rates
-    from bench.plan import labels, task_of
+    from bench.plan import labels, thresholds
     from bench.report import Source, write_report
 
     specs = request.plan.specs
@@ -657,7 +657,7 @@ def _write_report(request: "Request") -> None:
         profile_description=request.profile.description,
         specs=specs,
         labels=labels(specs),
-        thresholds={spec.id: task_of(spec).solved for spec in specs},
+        thresholds=thresholds(specs),
         records=request.records_of(specs, backend),
         unsupported=[(m.task, m.model, m.reason) for m in request.plan.unsupported],
         damaged=request.damaged,

@@ -11,6 +11,14 @@ def one_line(text: str, most: int = 300) -> str:
     return shown if len(shown) <= most else f"{shown[: most - 1]}…"
 
 
+def message_of(error: BaseException) -> str:
+    """Its message, whatever a plug-in's own kind of error makes of that."""
+    try:
+        return str(error)
+    except Exception as another:
+        return f"(its message raises {type(another).__name__})"
+
+
 class RequestError(Exception):
     """Names the bad value, its place and the valid choices; ends the command with status 2."""
 

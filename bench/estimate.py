@@ -62,12 +62,16 @@ class Estimator:
             return
         spec = record.spec
         share = max(outcome.steps, 1) / spec.training.max_steps
-        speed = outcome.total_seconds / (self._rule(spec) * share)
+        try:
+            speed = outcome.total_seconds / (self._rule(spec) * share)
+            place = math.log(spec.length)
+        except Exception:  # of a plug-in that is not here now, or of values that no task has
+            return
         for key in _widening(spec):
             self._speed.setdefault(key, _Known()).add(self._size(spec), speed)
             if spec.training.stop_when_solved:
                 known = self._share.setdefault((spec.task.name, *key), _Known())
-                known.add(math.log(spec.length), share)
+                known.add(place, share)
         if outcome.peak_memory_bytes is not None:
             self._memory = max(self._memory, outcome.peak_memory_bytes / _activation_bytes(spec))
 

@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from bench.backend import Backend, release_memory
-from bench.errors import StorageError
+from bench.errors import StorageError, message_of
 from bench.machine import fingerprint
 from bench.plugins import Plugin, PluginError
 from bench.processes import context, end, end_with_parent, how_it_ended
@@ -82,7 +82,8 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, PluginError):
         return str(error)
     where = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
+    place = f"{Path(where.filename).name}:{where.lineno}"
+    return f"{type(error).__name__}: {message_of(error)} ({place})"
 
 
 def run_one(

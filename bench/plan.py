@@ -103,6 +103,11 @@ def _settings(spec: Spec) -> dict[str, object]:
     return {sized_by: getattr(spec, sized_by), **spec.training.model_dump()}
 
 
+def thresholds(specs: Sequence[Spec]) -> dict[str, float | None]:
+    """Spec id → the score that counts as solved; None: the task has no horizon."""
+    return {spec.id: task_of(spec).solved for spec in specs}
+
+
 def label(part: tasks.Task | models.Model, name: str) -> str:
     """The name, each field that differs from its default, and a task's note.
 
@@ -237,7 +242,9 @@ def _instances(
         lengths = [fields.pop("length")]
     else:
         lengths = list(cls.lengths if grid.lengths == "default" else grid.lengths)
-    fields = checked_fields(cls, fields, name, f"{place}.task_fields")
+    fields = _checked(cls, fields, name, f"{place}.task_fields")
+    if "length" in fields:
+        raise RequestError(f"{place}.task_fields: length is given by lengths")
     for length in selection.lengths or lengths:
         try:
             yield cls(length=length, **fields)
@@ -275,12 +282,17 @@ def _choices(profile: Profile, grid: Grid | SpeedGrid, selection: Selection) -> 
     return listed + [ModelChoice(name=name) for name in selection.models if name not in named]
 
 
+def _checked(cls: type, fields: dict[str, Any], kind: str, place: str) -> dict[str, Any]:
+    """Fields as a class declares them; any, where it stands in for one that is broken."""
+    return fields if plugins.stands_in(cls) else checked_fields(cls, fields, kind, place)
+
+
 def _model(choice: ModelChoice, place: str) -> models.Model:
     name = choice.name
     if name not in models.names():
         raise unknown("model", name, models.names(), f"{place}.models")
     cls = models.model_class(name)
-    fields = checked_fields(cls, choice.fields, name, f"{place}.models")
+    fields = _checked(cls, choice.fields, name, f"{place}.models")
     try:
         return cls(**fields)
     except ValueError as error:
@@ -329,8 +341,11 @@ def _subject(
         budget, width, extra_width = None, choice.width, 0
     else:
         budget = choice.param_budget or grid.param_budget or profile.param_budget
+        broken = plugins.stands_in(type(task)) or plugins.stands_in(type(model))
         try:
-            width, extra_width = models.fit_width(model, task.signature, budget)
+            width, extra_width = (
+                (1, 0) if broken else models.fit_width(model, task.signature, budget)
+            )
         except ValueError as error:
             raise RequestError(f"{place}: {error}") from None
     return {

@@ -25,17 +25,18 @@ HELD = 0.95
 
 
 def measured_field(
-    network: Network, num_steps: int, condition: Tensor | None = None
+    network: Network, num_steps: int, condition: Tensor | None = None, row: int = 1
 ) -> tuple[int, int]:
     """Receptive field by perturbation, and how many steps were there to be perturbed.
 
     Inputs of some distance and more become NaN, which no weight is too small to pass on; the
     largest distance at which that reaches the last output is found by bisection. Without end, the
     field is looked for within `num_steps`. `condition` is a batch's, where the network takes one:
-    its first class, or features of zero, stand beside every step.
+    its first class, or features of zero, stand beside every step. Of an image, `row` pixels a row,
+    whole rows are read: what stands at the end of one may look back furthest.
     """
     field = network.receptive_field
-    seen = num_steps if math.isinf(field) else int(field) + MARGIN
+    seen = num_steps if math.isinf(field) else -(-(int(field) + MARGIN) // row) * row
     x_BTI = torch.zeros(1, seen, network.num_inputs, device=network.head.weight.device)
     if condition is not None and condition.ndim == 3:
         condition = condition.new_zeros(1, seen, condition.shape[2])

@@ -1,5 +1,6 @@
 """TOML → validated Profile. Errors name the file, the key and the value."""
 
+import dataclasses
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -210,7 +211,7 @@ def _explained(error: Any, place: str) -> RequestError:
 def checked_fields(cls: type, fields: dict[str, Any], kind: str, place: str) -> dict[str, Any]:
     """The fields of a task's or model's dataclass, each of its declared type.
 
-    Raises `RequestError` for an unknown field or a value of another type.
+    Raises `RequestError` for an unknown field, a value of another type, or a field that is missing.
     """
     from typing import get_type_hints
 
@@ -226,5 +227,13 @@ def checked_fields(cls: type, fields: dict[str, Any], kind: str, place: str) -> 
             checked[name] = TypeAdapter(hints[name]).validate_python(value, strict=True)
         except ValidationError as error:
             message = error.errors(include_url=False)[0]["msg"]
-            raise RequestError(f"{place}: {name} = {value!r} of {kind}: {message}") from None
+            value = one_line(repr(value))
+            raise RequestError(f"{place}: {name} = {value} of {kind}: {message}") from None
+    for field in dataclasses.fields(cls):
+        if (
+            field.init
+            and field.name not in (*checked, "length")
+            and field.default is field.default_factory is dataclasses.MISSING
+        ):
+            raise RequestError(f"{place}: {field.name} of {kind} is missing")
     return checked

@@ -8,12 +8,12 @@ from pathlib import Path
 import tasks
 from bench import plugins, profile, weights
 from bench.backend import Backend, choose_devices
-from bench.errors import RequestError, StorageError
+from bench.errors import RequestError, StorageError, message_of
 from bench.estimate import Estimator
 from bench.execute import Job, Setup, make_record
 from bench.files import sweep, write_whole
 from bench.machine import fingerprint
-from bench.plan import Selection, make_plan, make_speed_plan, task_of
+from bench.plan import Plan, Selection, make_plan, make_speed_plan, task_of, thresholds
 from bench.shard import Shard, part
 from bench.spec import Spec, SpeedSpec
 from bench.store import Damaged, Record, SpeedRecord, Store, Summary, YardstickRecord
@@ -51,13 +51,10 @@ class Request:
         self.plugins = tuple(plugins.check(path.resolve()) for path in plugin_files)
         for plugin in self.plugins:
             plugins.load(plugin)
-        self.plan = make_plan(self.profile, selection, source=self.profile_name)
         self.shard = shard
+        self.plan, self.speed_specs = self._planned(selection)
         if shard is not None:
             self.plan = replace(self.plan, specs=part(self.plan.specs, shard))
-        self.speed_specs = make_speed_plan(
-            self.profile, selection, self.plan.specs, source=self.profile_name
-        )
         if results.exists() and not results.is_dir():
             raise RequestError(f"--results: {results} is not a folder")
         self.results = results
@@ -67,6 +64,30 @@ class Request:
         self.speed_records: Sequence[SpeedRecord] = ()
         self.yardsticks: Sequence[YardstickRecord] = ()
         self.damaged: Sequence[Damaged] = ()
+
+    def _planned(self, selection: Selection) -> tuple[Plan, tuple[SpeedSpec, ...]]:
+        """What to run and what to time. A plug-in that raises meanwhile is taken for a broken one.
+
+        A `ValueError` of its classes is another matter: it refuses what was asked for.
+        """
+        while True:
+            try:
+                plan = make_plan(self.profile, selection, source=self.profile_name)
+                timed = make_speed_plan(
+                    self.profile, selection, plan.specs, source=self.profile_name
+                )
+                thresholds(plan.specs)  # what else of a task's own is asked for in this process
+                return plan, timed
+            except RequestError:
+                raise
+            except (Exception, SystemExit) as error:
+                broken = plugins.blamed(error, self.plugins)
+                if broken is None:
+                    raise
+                plugins.load(broken)
+                self.plugins = tuple(
+                    broken if plugin.path == broken.path else plugin for plugin in self.plugins
+                )
 
     def make_results(self, num_runs: int = 0) -> None:
         """Make the results folder and try whether it holds what so many runs will write.
@@ -180,26 +201,34 @@ class Request:
         )
 
     def with_data(self, jobs: Sequence[Job]) -> list[Job]:
-        """The runs whose task has its data; the others are recorded as skipped, with the reason."""
+        """The runs whose task has its data; the others are recorded as skipped, with the reason.
+
+        Where a plug-in raises instead of looking for its data, they have failed.
+        """
         reasons = unavailable([task_of(job.spec) for job in jobs])
         ready = []
         for job in jobs:
-            reason = reasons.get(task_of(job.spec).sources)
-            if reason is None:
+            error = reasons.get(task_of(job.spec).sources)
+            if error is None:
                 ready.append(job)
-            else:
-                self.store.write(make_record(job.spec, self.backend, "skipped", error=reason))
+                continue
+            skipped = isinstance(error, tasks.DataUnavailable)
+            reason = (
+                message_of(error) if skipped else f"{type(error).__name__}: {message_of(error)}"
+            )
+            status = "skipped" if skipped else "failed"
+            self.store.write(make_record(job.spec, self.backend, status, error=reason))
         return ready
 
 
-def unavailable(wanted: Sequence[tasks.Task]) -> dict[str, str]:
+def unavailable(wanted: Sequence[tasks.Task]) -> dict[str, BaseException]:
     """What a task reads (`Task.sources`) → why it can't be had, where that is so."""
-    found: dict[str, str | None] = {}
+    found: dict[str, BaseException | None] = {}
     for task in wanted:
         if task.sources not in found:
             try:
                 task.prepare()
                 found[task.sources] = None
-            except tasks.DataUnavailable as error:
-                found[task.sources] = str(error)
-    return {sources: reason for sources, reason in found.items() if reason is not None}
+            except (Exception, SystemExit) as error:
+                found[task.sources] = error
+    return {sources: error for sources, error in found.items() if error is not None}

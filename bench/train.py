@@ -67,7 +67,9 @@ def train(
         torch.manual_seed(_weights_seed(spec))
         network = network_of(spec).to(device)
         probed = next(task.evaluation("validation", spec.seed, NUM_SEQUENCES)).to(device)
-        field, seen_steps = measured_field(network, task.signature.num_steps, probed.condition)
+        signature = task.signature
+        row = signature.grid[1] if signature.grid else 1
+        field, seen_steps = measured_field(network, signature.num_steps, probed.condition, row)
         initial = probe(network, task, probed, step=0)
         generator = task.generator("train", spec.seed, device)
         take_step = Updater(network, task, spec.training, generator, capture)

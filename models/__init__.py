@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 from models._contract import Core, Model, Signature
+from models._generate import generate
 from models._network import Network, build, count_parameters, fit_width, num_parameters
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "build",
     "count_parameters",
     "fit_width",
+    "generate",
     "load",
     "model_class",
     "names",

@@ -46,7 +46,7 @@ class MarkovSource(LikelihoodTask):
 
     version = 1
     smallest: ClassVar = {"length": 4}
-    lengths: ClassVar = (5, 20, 100)
+    lengths: ClassVar = (5, 20, 50)
 
     noise: float = 0.1
     """Probability of an id that is drawn uniformly, whatever came before."""

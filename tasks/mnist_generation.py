@@ -39,7 +39,7 @@ class MnistGeneration(LikelihoodTask):
 
     version = 1
     smallest: ClassVar = {"length": 49}
-    lengths: ClassVar = (49, 196, 784)
+    lengths: ClassVar = (49, 196)
 
     levels: Literal[2, 256] = 2
     """Values of a pixel: ink or none, or the grey of a byte."""

@@ -174,7 +174,7 @@ def test_other_files_are_another_task(tmp_path: Path) -> None:
     write_wav(folder / "part0" / "0.wav", np.full(30, 0.99))
     changed = Audio(length=9, folder=str(folder))
     assert changed.sources_sha256 != first.sources_sha256
-    (folder / "part0" / "0.wav").rename(folder / "part0" / "zero.wav")
+    (folder / "part0" / "0.wav").rename(folder / "part0" / "00.wav")  # still the first
     assert Audio(length=9, folder=str(folder)).sources_sha256 != changed.sources_sha256
     stale = dataclasses.replace(first, sources_sha256="0" * 64)
     with pytest.raises(DataUnavailable, match="not what it held when the run was planned"):

@@ -302,9 +302,9 @@ def test_windows_are_pieces_of_the_text_and_parts_do_not_overlap(tmp_path: Path)
     def said(y: Tensor) -> list[str]:
         return ["".join(task.characters[i] for i in row) for row in y.tolist()]
 
-    drawn = said(draw(task, 200).y)
-    assert all(piece in text[:1800] for piece in drawn)
-    assert len(set(drawn)) > 150
+    # 1,771 windows begin in the training part; one is missed once in some million runs.
+    drawn = set(said(draw(task, 40_000).y.unique(dim=0)))
+    assert drawn == {text[start : start + 30] for start in range(1771)}
     for split, start in {"validation": 1800, "test": 1900}.items():
         (batch,) = task.evaluation(split, 0, 100)  # pyright: ignore[reportArgumentType]
         assert said(batch.y) == [text[start + 30 * i : start + 30 * (i + 1)] for i in range(3)]

@@ -16,6 +16,7 @@ from bench.spec import Training
 from bench.train import Progress, train
 from bench.update import Updater
 from models._stepper import CapturedStepper
+from tests.test_models import skip_unless_supported
 from tests.test_speed import spec_of
 from tests.test_train import tiny
 
@@ -24,11 +25,15 @@ GRAPH = Backend(device="cuda", capture=True)
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "sgd"])
-@pytest.mark.parametrize("task_name", ["copy_memory", "adding", "variable_adding"])
+@pytest.mark.parametrize(
+    "task_name",
+    ["copy_memory", "adding", "variable_adding", "markov_source", "char_text", "audio"],
+)
 @pytest.mark.parametrize("model", models.names())
 def test_captured_steps_are_the_eager_ones(model: str, task_name: str, optimizer: str) -> None:
     prepare(GRAPH)
     task = tasks.load(task_name, length=30)
+    skip_unless_supported(model, task.signature)
     training = Training(
         learning_rate=1e-3,
         batch_size=8,
@@ -145,6 +150,7 @@ def test_what_can_not_be_captured_says_why() -> None:
 def test_a_captured_stepper_is_forward(model: str, dtype: torch.dtype) -> None:
     prepare(GRAPH)
     task = tasks.load("adding", length=60)
+    skip_unless_supported(model, task.signature)
     torch.manual_seed(0)
     network = models.network(model, task.signature, width=12).cuda().to(dtype).eval()
     x = task.sample(3, task.generator("train", 0, "cuda")).x.to(dtype)

@@ -22,6 +22,8 @@ class Signature:
     num_inputs: int = 3
     num_outputs: int = 2
     reach: int = 20
+    grid: tuple[int, int] | None = (6, 7)
+    num_conditions: int = 0
 
 
 TOKENS = Signature(input="token", num_inputs=5, num_outputs=4)
@@ -40,6 +42,13 @@ FORMS: dict[str, dict[str, Any]] = {
     "tcn gated plain": {"gated": True, "residual": False},
 }
 """Every model, and its variants: the first word is the model's name."""
+
+
+def skip_unless_supported(name: str, signature: Any) -> None:
+    """With the reason the report would give."""
+    reason = models.load(name).supports(signature)
+    if reason is not None:
+        pytest.skip(f"{name}: {reason}")
 
 
 def load(form: str) -> models.Model:
@@ -137,6 +146,8 @@ SIZED: dict[str, dict[str, Any]] = {
     **{f"{name} stacked": {"num_layers": 3} for name in ("lstm", "gru", "rnn")},
     "tcn narrow": {"kernel_size": 2},
     "tcn shallow": {"num_blocks": 1},
+    "wavenet cycles": {"dilation_cycle": 3, "kernel_size": 3},
+    "pixelcnn shallow": {"num_layers": 1, "kernel_size": 3},
 }
 """What a formula has to count."""
 
@@ -144,7 +155,8 @@ SIZED: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("reach", [1, 11, 784])
 @pytest.mark.parametrize("name", SIZED)
 def test_the_formula_counts_what_is_built(name: str, reach: int) -> None:
-    for like in (TOKENS, REALS, Signature(num_inputs=1, num_outputs=10)):
+    one, conditioned = Signature(num_inputs=1, num_outputs=10), Signature(num_conditions=4)
+    for like in (TOKENS, REALS, one, conditioned):
         signature = Signature(**{**vars(like), "reach": reach})
         model = models.load(name.partition(" ")[0], **SIZED[name])
         last = model.num_extra(signature) - 1
@@ -155,7 +167,7 @@ def test_the_formula_counts_what_is_built(name: str, reach: int) -> None:
             assert models.count_parameters(model, signature, width, extra) == built
 
 
-@pytest.mark.parametrize("name", ["lstm", "gru stacked", "tcn", "tcn gated"])
+@pytest.mark.parametrize("name", ["lstm", "gru stacked", "tcn", "wavenet", "pixelcnn"])
 def test_the_formula_finds_the_width_that_building_finds(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,8 +232,10 @@ def test_families() -> None:
     assert families == {
         "gru": "recurrent",
         "lstm": "recurrent",
+        "pixelcnn": "convolutional",
         "rnn": "recurrent",
         "tcn": "convolutional",
+        "wavenet": "convolutional",
     }
 
 

@@ -1,5 +1,6 @@
 """The loop: fair, reproducible, and honest about what went wrong."""
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -13,8 +14,10 @@ from bench.plan import network_of, task_of
 from bench.spec import Part, Spec, Training
 from bench.store import MetricInfo
 from bench.train import Progress, evaluate, train
-from bench.update import Updater, update
+from bench.update import Updater, of_steps, update
 from tasks import Batch
+from tests.test_models import Signature, skip_unless_supported
+from tests.test_probe import Conditioned, Echo
 
 
 def tiny(
@@ -48,6 +51,7 @@ def what_it_learned(spec: Spec) -> tuple:
 
 @pytest.mark.parametrize("model", models.names())
 def test_the_same_spec_gives_the_same_numbers_bit_for_bit(model: str) -> None:
+    skip_unless_supported(model, task_of(tiny()).signature)
     torch.manual_seed(1)
     first = what_it_learned(tiny(model=model))
     torch.manual_seed(2)
@@ -69,13 +73,14 @@ def test_probes_change_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = tiny("variable_adding")
     probed = what_it_learned(spec)
     monkeypatch.setattr(loop, "probe", lambda network, task, batch, step: None)
-    monkeypatch.setattr(loop, "measured_field", lambda network, num_steps, condition: (1, 1))
+    monkeypatch.setattr(loop, "measured_field", lambda *_: (1, 1))
     assert what_it_learned(spec) == probed
     assert train(spec, "cpu").probes is None
 
 
 @pytest.mark.parametrize("model", models.names())
 def test_other_lengths_are_tested_without_further_training(model: str) -> None:
+    skip_unless_supported(model, task_of(tiny("variable_adding")).signature)
     found = train(tiny("variable_adding", model), "cpu")
     assert [beyond.length for beyond in found.beyond] == [8, 16, 32]
     for beyond in found.beyond:
@@ -221,8 +226,12 @@ def test_a_run_stops_once_a_cost_is_clearly_below_its_threshold(
 
     def planted(network, task, batches, device):
         value = next(gaps, 1.0)
-        values = {"gap_bits": value, "bits": value}
-        return loop.Evaluation(values=values, loss=value, num_sequences=100, score_error=0.01)
+        return loop.Evaluation(
+            values={"gap_bits": value, "bits": value},
+            loss=value,
+            num_sequences=100,
+            score_error=0.01,
+        )
 
     monkeypatch.setattr(loop, "evaluate", planted)
     found = train(tiny("markov_source", max_steps=90), "cpu")
@@ -319,3 +328,20 @@ def test_evaluation_is_a_mean_over_sequences_whatever_the_batches() -> None:
     assert first.num_sequences == second.num_sequences == 2000
     for name, value in first.values.items():
         assert second.values[name] == pytest.approx(value, rel=1e-5)  # single precision
+
+
+@pytest.mark.parametrize("local", [False, True])
+def test_latency_is_that_of_a_sequence_and_a_step_with_their_condition(local: bool) -> None:
+    task = tasks.load("adding", length=9)
+    batch = task.sample(3, task.generator("test", 0))
+    condition = torch.rand(3, 9, 2) if local else torch.arange(3)
+    assert of_steps(None, slice(-1, None)) is None
+    beside = of_steps(condition, slice(-2, None))
+    assert beside is not None
+    assert torch.equal(beside, condition[:, 7:] if local else condition)
+    network = Conditioned(Echo([1.0]), Signature(num_inputs=2, num_outputs=1))
+    one = dataclasses.replace(batch, condition=condition).part(0, 1)
+    # The network refuses a condition of another number of steps, and none.
+    found = loop._latency(network, task, one, "cpu")
+    assert found.sequence_ms > 0
+    assert found.step_us > 0

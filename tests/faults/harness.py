@@ -154,15 +154,15 @@ def by_id(results: Path) -> dict[str, dict]:
     return {record.spec.id: without_times(record) for record in found}
 
 
-def errors(results: Path) -> dict[str, list[Record]]:
+def by_name(results: Path) -> dict[str, list[Record]]:
     """Task or model of a plug-in, by its name → the records of its runs."""
     found, damaged = Store(results).read_all()
     assert not damaged, damaged
-    by_name: dict[str, list[Record]] = {}
+    grouped: dict[str, list[Record]] = {}
     for record in found:
         for name in {record.spec.task.name, record.spec.model.name}:
-            by_name.setdefault(name, []).append(record)
-    return by_name
+            grouped.setdefault(name, []).append(record)
+    return grouped
 
 
 def tables(results: Path) -> dict[str, str]:

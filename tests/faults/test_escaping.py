@@ -106,7 +106,7 @@ def planted(evil: str) -> tuple[list[Spec], list[Record]]:
     curve = [point.model_copy(update={"values": values}) for point in outcome().curve]
     changes = {
         **{"metrics": metrics, "test": values, "curve": curve},
-        **{"label": evil, "task_label": evil, "eager_because": evil},
+        **{"label": evil, "task_label": evil, "eager_because": evil, "baselines": {evil: 0.5}},
     }
     machine = MACHINE.model_copy(update=dict.fromkeys(("cpu", "system", "torch", "commit"), evil))
     specs = [spec(model=model, seed=seed) for model in ("tcn", "gru") for seed in range(2)]

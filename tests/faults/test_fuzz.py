@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from bench import checkpoint, profile, report
 from bench.backend import Backend
 from bench.errors import RequestError
+from bench.plan import Selection, make_plan
 from bench.profile import Grid, ModelChoice, Profile, SpeedGrid, TrainingChoice
 from bench.report import _plain
 from bench.spec import Part, Spec, SpeedSpec, Yardstick
@@ -62,6 +63,8 @@ def refused_or_valid(load: Callable[[], object]) -> bool:
     except RequestError as error:
         found = str(error)
     if isinstance(found, Profile):
+        with contextlib.suppress(RequestError):
+            make_plan(found, Selection())
         return False
     assert isinstance(found, str)
     assert found.isprintable()
