@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from bench.errors import RequestError, StorageError, message_of, one_line
 
 if TYPE_CHECKING:
+    from bench.execute import Job
     from bench.request import Request
     from bench.shard import Shard
     from bench.spec import Spec
@@ -317,11 +318,12 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    request = _request(options)
+    request = _request(options, whole=False)
     rows: dict[tuple[str, str], list[Spec]] = {}
     for spec in request.plan.specs:
         rows.setdefault((spec.task.name, spec.model.name), []).append(spec)
-    waiting = {job.spec.id for job in request.jobs(request.plan.specs)}
+    jobs = request.jobs(request.plan.specs)
+    waiting = {job.spec.id for job in jobs}
     print(f"{'task':16} {'model':10} {'runs':>5} {'there':>6}  lengths")
     for (task, model), specs in rows.items():
         there = sum(spec.id not in waiting for spec in specs)
@@ -329,14 +331,15 @@ def _plan(options: argparse.Namespace) -> int:
         print(f"{task:16} {model:10} {len(specs):5} {there:6}  {lengths}")
     for missing in request.plan.unsupported:
         print(f"{missing.task:16} {missing.model:10} not supported: {missing.reason}")
-    print(_outlook(request, options))
+    print(_outlook(request, jobs, options))
     return EXIT_OK
 
 
 def _run(options: argparse.Namespace) -> int:
     with _cluster(options):
         request = _request(options)
-        print(_outlook(request, options), file=sys.stderr)
+        jobs = request.jobs(request.plan.specs)
+        print(_outlook(request, jobs, options), file=sys.stderr)
         ended = _execute(request, request.plan.specs, options)
     if request.shard is not None:
         how = f"python -m bench report --profile {request.profile_name} --results {request.results}"
@@ -471,7 +474,8 @@ def _tune(options: argparse.Namespace) -> int:
 
     with _cluster(options):
         request = _request(options)
-        print(_outlook(request, options), file=sys.stderr)
+        jobs = request.jobs(request.plan.specs)
+        print(_outlook(request, jobs, options), file=sys.stderr)
         specs = list(request.plan.specs)
         while True:
             ended = _execute(request, specs, options)
@@ -505,7 +509,8 @@ def _fetch(options: argparse.Namespace) -> int:
     return EXIT_FAILED_RUNS if reasons else EXIT_OK
 
 
-def _request(options: argparse.Namespace) -> "Request":
+def _request(options: argparse.Namespace, *, whole: bool = True) -> "Request":
+    """What is asked for, the records read; without `whole` only as far as a plan needs them."""
     from bench.plan import Selection
     from bench.request import Request
 
@@ -535,6 +540,10 @@ def _request(options: argparse.Namespace) -> "Request":
         if plugin.broken is not None:
             said = f"{plugin.path} {plugin.how}: {plugin.broken}"
             print(f"warning: {said}; its runs fail", file=sys.stderr)
+    if whole:
+        request.read()
+    else:
+        request.glance()
     _tell_damaged(request.damaged)
     return request
 
@@ -560,11 +569,10 @@ def _num_workers(request: "Request", options: argparse.Namespace) -> int:
     return len(request.devices) * getattr(options, "per_gpu", 1)
 
 
-def _outlook(request: "Request", options: argparse.Namespace) -> str:
-    """What is planned, what is there, and how long the rest takes."""
+def _outlook(request: "Request", jobs: "Sequence[Job]", options: argparse.Namespace) -> str:
+    """What is planned, what is there, and how long the rest, the `jobs`, takes."""
     from bench.progress import duration
 
-    jobs = request.jobs(request.plan.specs)
     num_workers = _num_workers(request, options)
     there = len(request.plan.specs) - len(jobs)
     shard = "" if request.shard is None else f", shard {request.shard}"

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import math
 import os
 import re
 import secrets
@@ -19,6 +18,9 @@ STALE_AFTER_S = 3600.0
 """A temporary file this old was left by a process that was killed."""
 FOLDERS = ("runs", "speed", "yardsticks", "tables", "figures", "comparison")
 """Below the results, where files are written."""
+LONG_NUMBER = 19
+"""Digits of the smallest whole number that may be beyond 64 bits."""
+_DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
 _TEMPORARY = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.tmp")
 
 
@@ -73,30 +75,25 @@ def json_below(folder: Path) -> Iterator[Path]:
         yield from (Path(parent, name) for name in (*named, *files) if name.endswith(".json"))
 
 
-def read_json(path: Path) -> object:
-    """What a file holds.
+def read_json(path: Path) -> bytes:
+    """What a file holds, which is to be JSON.
 
-    Raises `ValueError` where it is no regular file (reading a pipe would never end), too large, not
-    JSON in UTF-8, or has a number that no record has: NaN, Inf, a whole one beyond 64 bits. Raises
-    `OSError` where it can't be read and `RecursionError` where it is nested too deeply.
+    Raises `ValueError` where it is no regular file (reading a pipe would never end), too large, or
+    has a whole number beyond 64 bits, which no record has. Raises `OSError` where it can't be read
+    and `RecursionError` where it is nested too deeply.
     """
     found = path.lstat()
     if not stat.S_ISREG(found.st_mode):
         raise ValueError("not a regular file")
     if found.st_size > MOST_BYTES:
         raise ValueError(f"larger than {MOST_BYTES} bytes")
-    text = path.read_bytes().decode()
-    return json.loads(text, parse_int=_whole, parse_float=_finite, parse_constant=_finite)
+    content = path.read_bytes()
+    if b"0" * LONG_NUMBER in content.translate(_DIGITS):  # else there is no number to look at
+        json.loads(content.decode(), parse_int=_whole)
+    return content
 
 
 def _whole(digits: str) -> int:
     if len(digits) > 20 or not -(2**63) <= int(digits) < 2**63:
         raise ValueError(f"a number beyond 64 bits: {digits[:20]}…")
     return int(digits)
-
-
-def _finite(digits: str) -> float:
-    value = float(digits)
-    if not math.isfinite(value):
-        raise ValueError(f"a number that is not finite: {digits[:20]}")
-    return value

@@ -146,11 +146,9 @@ def make_plan(
     unsupported: list[Unsupported] = []
     refused: list[str] = []
     for place, grid, task_name in _grids(profile, selection, source):
+        chosen = _chosen(profile, grid, selection, place)
         for task in _instances(grid, task_name, selection, place, refused):
-            for choice in _choices(profile, grid, selection):
-                model = _model(choice, place)
-                if selection.models and model.model_name() not in selection.models:
-                    continue
+            for choice, model in chosen:
                 reason = model.supports(task.signature)
                 if reason is None:
                     for spec in _specs(profile, grid, choice, selection, task, model, tuned, place):
@@ -205,7 +203,13 @@ def make_speed_plan(
     """What to time: the step of every network that `specs` train, and the profile's own sweeps."""
     timed: dict[str, SpeedSpec] = {}
     fields = set(Subject.model_fields)
+    seen: set[tuple[int, ...]] = set()
     for spec in specs:
+        # Seeds of a network share its task and its model: most are passed over without an id.
+        network = id(spec.task), id(spec.model), spec.width, spec.extra_width
+        if network in seen:
+            continue
+        seen.add(network)
         subject = {field: getattr(spec, field) for field in fields}
         each = SpeedSpec(**subject, batch_size=1, measures=("step",))
         timed[each.id] = each
@@ -215,11 +219,9 @@ def make_speed_plan(
             raise unknown("task", grid.task, tasks.names(), f"{place}.task")
         if selection.tasks and grid.task not in selection.tasks:
             continue
+        chosen = _chosen(profile, grid, selection, place)
         for task in _instances(grid, grid.task, selection, place, []):
-            for choice in _choices(profile, grid, selection):
-                model = _model(choice, place)
-                if selection.models and model.model_name() not in selection.models:
-                    continue
+            for choice, model in chosen:
                 if model.supports(task.signature) is not None:
                     continue
                 subject = _subject(profile, grid, choice, task, model, place)
@@ -251,6 +253,18 @@ def _instances(
             if not selection.lengths:
                 raise RequestError(message) from None
             refused.append(message)
+
+
+def _chosen(
+    profile: Profile, grid: Grid | SpeedGrid, selection: Selection, place: str
+) -> list[tuple[ModelChoice, models.Model]]:
+    """The grid's models within the selection."""
+    every = [(choice, _model(choice, place)) for choice in _choices(profile, grid, selection)]
+    return [
+        (choice, model)
+        for choice, model in every
+        if not selection.models or model.model_name() in selection.models
+    ]
 
 
 def _choices(profile: Profile, grid: Grid | SpeedGrid, selection: Selection) -> list[ModelChoice]:

@@ -15,10 +15,10 @@ from pydantic import (
     model_validator,
 )
 
+from bench.catalogue import PROFILES
 from bench.errors import RequestError, one_line, unknown
 from bench.spec import Frozen, Measure, Positive, Training
 
-FOLDER = Path(__file__).parent / "profiles"
 TUNED = "tuned"
 """A learning rate taken from the committed tuning run."""
 
@@ -122,7 +122,7 @@ class Profile(Frozen):
 
 def names() -> list[str]:
     """The profiles that come with the project."""
-    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+    return sorted(path.stem for path in PROFILES.glob("*.toml"))
 
 
 def load(name: str, settings: Sequence[str] = ()) -> Profile:
@@ -130,7 +130,7 @@ def load(name: str, settings: Sequence[str] = ()) -> Profile:
 
     Raises `RequestError` where the profile does not exist, is malformed or holds a bad value.
     """
-    path = FOLDER / f"{name}.toml" if name in names() else Path(name)
+    path = PROFILES / f"{name}.toml" if name in names() else Path(name)
     if path.suffix != ".toml":
         raise unknown("profile", name, names(), "--profile")
     try:
@@ -146,15 +146,6 @@ def load(name: str, settings: Sequence[str] = ()) -> Profile:
     for setting in settings:
         profile = _validated(_with_setting(content, setting), f"--set {one_line(setting)}")
     return profile
-
-
-def description(path: Path) -> str:
-    """The first line that says what a profile is for; empty where it says nothing."""
-    try:
-        said = tomllib.loads(path.read_text(encoding="utf-8")).get("description", "")
-    except (OSError, ValueError, RecursionError):
-        return ""
-    return str(said).strip().partition("\n")[0]
 
 
 def _with_setting(content: dict[str, Any], setting: str) -> dict[str, Any]:
@@ -224,7 +215,10 @@ def checked_fields(cls: type, fields: dict[str, Any], kind: str, place: str) -> 
     """
     from typing import get_type_hints
 
-    hints = {name: get_type_hints(cls)[name] for name in cls.__dataclass_fields__}  # pyright: ignore
+    if not fields:
+        return {}
+    of_class = get_type_hints(cls)
+    hints = {name: of_class[name] for name in cls.__dataclass_fields__}  # pyright: ignore
     checked = {}
     for name, value in fields.items():
         if name not in hints:

@@ -16,7 +16,7 @@ from bench.machine import fingerprint
 from bench.plan import Plan, Selection, make_plan, make_speed_plan, task_of, thresholds
 from bench.shard import Shard, part
 from bench.spec import Spec, SpeedSpec
-from bench.store import Record, SpeedRecord, Store, YardstickRecord
+from bench.store import Damaged, Record, SpeedRecord, Store, Summary, YardstickRecord
 
 REPORT_BYTES, RUN_BYTES = 20_000_000, 30_000
 """Room on disk that a report, or the record of a run, may take."""
@@ -59,7 +59,11 @@ class Request:
             raise RequestError(f"--results: {results} is not a folder")
         self.results = results
         self.store = Store(results)
-        self.read()
+        self.records: Sequence[Record] = ()
+        self.summaries: Sequence[Summary] = ()
+        self.speed_records: Sequence[SpeedRecord] = ()
+        self.yardsticks: Sequence[YardstickRecord] = ()
+        self.damaged: Sequence[Damaged] = ()
 
     def _planned(self, selection: Selection) -> tuple[Plan, tuple[SpeedSpec, ...]]:
         """What to run and what to time. A plug-in that raises meanwhile is taken for a broken one.
@@ -108,11 +112,20 @@ class Request:
             )
 
     def read(self) -> None:
-        """Read the records again."""
+        """Read the records, or read them again."""
         self.records, damaged = self.store.read_all()
+        self.summaries = self.records
+        self._read_times(damaged)
+
+    def glance(self) -> None:
+        """Read of the training records what `jobs` asks for, and no more."""
+        self.summaries, damaged = self.store.read_summaries()
+        self._read_times(damaged)
+
+    def _read_times(self, damaged: Sequence[Damaged]) -> None:
         self.speed_records, damaged_speed = self.store.read_speed()
         self.yardsticks, damaged_yardsticks = self.store.read_yardsticks()
-        self.damaged = damaged + damaged_speed + damaged_yardsticks
+        self.damaged = [*damaged, *damaged_speed, *damaged_yardsticks]
 
     def records_of(self, specs: Sequence[Spec], backend: Backend | None = None) -> list[Record]:
         """The records of these specs on one backend, in their order."""
@@ -124,11 +137,11 @@ class Request:
         """The runs among these that have not ended yet."""
         ended = {
             record.spec.id
-            for record in self.records_of(specs)
-            if record.finished and self._has_weights(record)
+            for record in self.summaries
+            if record.backend == self.backend and record.finished and self._has_weights(record)
         }
-        estimator = Estimator(self.backend, self.records)
         waiting = [spec for spec in specs if spec.id not in ended]
+        estimator = Estimator(self.backend, self.summaries if waiting else ())
         scouts = estimator.scouts(waiting)
         return [
             Job(
@@ -141,7 +154,7 @@ class Request:
             for spec in waiting
         ]
 
-    def _has_weights(self, record: Record) -> bool:
+    def _has_weights(self, record: Summary) -> bool:
         """Whether the weights are there, where they are wanted and there are any."""
         if record.spec.id not in self.plan.kept or record.outcome is None:
             return True

@@ -3,9 +3,12 @@
 import hashlib
 import json
 import math
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -52,28 +55,17 @@ class Training(Frozen):
     it is a share, else by two standard errors."""
 
 
-class Part(Frozen):
-    """A task or a model: its name, every field and its version."""
-
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,64}$")]
-    fields: dict[str, Any]
-    version: Count
-
-    @field_validator("fields")
-    @classmethod
-    def _survive_json(cls, fields: dict[str, Any]) -> dict[str, Any]:
-        # What comes back otherwise, or in another order, would have another id each time.
-        for name, value in fields.items():
-            if not _is_plain(value):
-                raise ValueError(
-                    f"field {name} holds what JSON has not, or a number beyond 64 bits"
-                )
-        return fields
+def _survive_json(fields: dict[str, Any]) -> dict[str, Any]:
+    # What comes back otherwise, or in another order, would have another id each time.
+    for name, value in fields.items():
+        if not _is_plain(value):
+            raise ValueError(f"field {name} holds what JSON has not, or a number beyond 64 bits")
+    return fields
 
 
 def _is_plain(value: object) -> bool:
     if isinstance(value, str):
-        return not any("\ud800" <= letter <= "\udfff" for letter in value)
+        return value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value)
     if isinstance(value, bool) or value is None:
         return True
     if isinstance(value, int):
@@ -85,6 +77,18 @@ def _is_plain(value: object) -> bool:
             map(_is_plain, value.values())
         )
     return isinstance(value, list | tuple) and all(map(_is_plain, value))
+
+
+Fields = Annotated[dict[str, Any], AfterValidator(_survive_json)]
+"""Of a task or a model, by name."""
+
+
+class Part(Frozen):
+    """A task or a model: its name, every field and its version."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,64}$")]
+    fields: Fields
+    version: Count
 
 
 class Subject(Frozen):
@@ -110,16 +114,23 @@ class Subject(Frozen):
     def length(self) -> int:
         return self.task.fields["length"]
 
-    @property
+    @cached_property
     def network(self) -> str:
         """The same for whatever is done with the same network on the same task."""
         content = {field: getattr(self, field) for field in Subject.model_fields}
         return _digest(Subject.model_construct(**content))
 
-    @property
+    @cached_property
     def id(self) -> str:
         """The first 16 hexadecimal digits of the SHA-256 of the canonical JSON."""
         return _digest(self)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """As pydantic's; what has been computed of the original is computed anew."""
+        copied = super().model_copy(update=update, deep=deep)
+        for computed in ("network", "id"):
+            vars(copied).pop(computed, None)
+        return copied
 
 
 def _digest(content: Frozen) -> str:
@@ -170,7 +181,7 @@ class SpeedSpec(Subject):
 
 class Named(Frozen):
     name: str
-    fields: dict[str, Any] = {}
+    fields: Fields = {}
 
 
 class Sized(Named):

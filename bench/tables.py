@@ -191,15 +191,19 @@ def metrics(records: Sequence[Record], labels: Labels) -> pd.DataFrame:
     if not rows:
         return pd.DataFrame()
     keys = ["task", "T", "model", "metric", "unit", "better"]
-    grouped = pd.DataFrame(rows).groupby(keys, sort=False)
-    table = grouped.agg(
+    return by_length(over_seeds(pd.DataFrame(rows), keys))
+
+
+def over_seeds(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Mean and range of `value` a group of the same keys, its `chance` and how many there are."""
+    grouped = rows.groupby(keys, sort=False)
+    return grouped.agg(
         mean=("value", "mean"),
         min=("value", "min"),
         max=("value", "max"),
         chance=("chance", "first"),
         seeds=("value", "size"),
     ).reset_index()
-    return by_length(table)
 
 
 def baselines(records: Sequence[Record], labels: Labels) -> pd.DataFrame:
@@ -267,8 +271,9 @@ def paired_differences(runs: pd.DataFrame) -> pd.DataFrame:
     runs = counted(runs)
     if runs.empty:
         return pd.DataFrame()
-    pairs = runs[runs["family"] == "convolutional"].merge(
-        runs[runs["family"] == "recurrent"], on=["task", "T", "seed"], suffixes=("_a", "_b")
+    known = runs[[*ROW, "seed", "score", "unit", "solved", "solved_at"]]
+    pairs = known[runs["family"] == "convolutional"].merge(
+        known[runs["family"] == "recurrent"], on=["task", "T", "seed"], suffixes=("_a", "_b")
     )
     rows = []
     for task, of_task in pairs.groupby("task", sort=False):
@@ -291,63 +296,6 @@ def paired_differences(runs: pd.DataFrame) -> pd.DataFrame:
                 row |= {"only_a": int((by_a & ~by_b).sum()), "only_b": int((by_b & ~by_a).sum())}
             rows.append(row)
     return pd.DataFrame(rows)
-
-
-def cost(runs: pd.DataFrame) -> pd.DataFrame:
-    """Size and times, medians over seeds."""
-    made = runs[runs["status"].isin(("ok", "diverged"))]
-    if made.empty:
-        return pd.DataFrame()
-    columns = {
-        "budget": "budget",
-        "parameters": "parameters",
-        "receptive_field": "receptive_field",
-        "updates": "steps",
-        "update_ms": "step_ms",
-        "run_s": "total_s",
-        "answer_ms": "latency_ms",
-        "plain_step_us": "latency_us",
-    }
-    for column in columns.values():
-        made = made.assign(**{column: pd.to_numeric(made[column])})
-    table = made.groupby(["task", "T", "model"], sort=False)[list(columns.values())].median()
-    table.columns = list(columns)
-    return by_length(table.reset_index())
-
-
-def reached_at_cost(
-    runs: pd.DataFrame,
-    found: Mapping[tuple[str, str], Horizon],
-    step_us: Mapping[str, float],
-) -> pd.DataFrame:
-    """A row a task, model and cost: the horizon and what the network that reaches it costs.
-
-    Where nothing was solved, the cost is that of the shortest T tested.
-    """
-    rows = []
-    for (task, model), reached in found.items():
-        length = reached.shortest if reached.length is None else reached.length
-        mark = "<" if reached.length is None else "≥" if reached.at_least else "="
-        at = runs[(runs["task"] == task) & (runs["model"] == model) & (runs["T"] == length)]
-        costs = {
-            "one training run (s)": pd.to_numeric(at["total_s"]).median(),
-            "one step of a stream (µs)": at["id"].map(step_us).astype(float).median(),
-        }
-        rows += [
-            {
-                "task": task,
-                "model": model,
-                "horizon": length,
-                "mark": mark,
-                "cost": cost,
-                "value": value,
-            }
-            for cost, value in costs.items()
-            if value > 0
-        ]
-    return (
-        pd.DataFrame(rows).sort_values(["task", "cost"], kind="stable") if rows else pd.DataFrame()
-    )
 
 
 def settings(runs: pd.DataFrame, rates: Rates) -> pd.DataFrame:
@@ -405,63 +353,6 @@ def listed(column: pd.Series) -> str:
         f"{value:g}" if isinstance(value, float) else str(value)
         for value in sorted(column.dropna().unique())
     )
-
-
-def choice(
-    runs: pd.DataFrame, step_us: Mapping[str, float], budgets_us: Sequence[float]
-) -> pd.DataFrame:
-    """Given T and a latency budget a step: the model to pick. `step_us`: spec id → one step.
-
-    Of the models that at least half of the seeds solve the task with, and whose step fits the
-    budget, the one that most seeds solve it with; between equals the fastest. Lengths in a row with
-    the same picks are drawn together. Without any times there are no budgets.
-    """
-    made = counted(runs)
-    made = made[made["solved_at"].notna()]
-    made = made.assign(step_us=made["id"].map(step_us).astype(float))
-    if not step_us:
-        budgets_us = [budget for budget in budgets_us if budget == float("inf")]
-    rows: list[dict[str, object]] = []
-    for task, group in made.groupby("task", sort=False):
-        previous: tuple | None = None
-        for length, at_length in group.groupby("T"):
-            picks = tuple(_pick(at_length, budget) for budget in budgets_us)
-            if picks == previous:
-                rows[-1]["to"] = length
-            else:
-                rows.append({"task": task, "from": length, "to": length, "picks": picks})
-            previous = picks
-    return pd.DataFrame(
-        [
-            {
-                "task": row["task"],
-                "T": f"{row['from']}" if row["from"] == row["to"] else f"{row['from']}–{row['to']}",
-            }
-            | {
-                _budget_name(budget): pick
-                for budget, pick in zip(budgets_us, row["picks"], strict=True)
-            }
-            for row in rows
-        ]
-    )
-
-
-def _budget_name(budget_us: float) -> str:
-    if budget_us == float("inf"):
-        return "any latency"
-    return f"≤ {budget_us:g} µs a step"
-
-
-def _pick(runs: pd.DataFrame, budget_us: float) -> str:
-    candidates = []
-    for model, group in runs.groupby("model", sort=False):
-        share = (group["solved"] == True).mean()  # noqa: E712
-        latency = group["step_us"].median()
-        fits = budget_us == float("inf") or latency <= budget_us
-        latency = float("inf") if pd.isna(latency) else latency
-        if share >= 0.5 and fits:
-            candidates.append((-share, latency, str(model)))
-    return min(candidates)[2] if candidates else "none of these"
 
 
 def problems(

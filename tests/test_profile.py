@@ -7,7 +7,7 @@ import pytest
 
 import models
 import tasks
-from bench import profile, rates
+from bench import catalogue, profile, rates
 from bench.errors import RequestError
 from bench.plan import (
     Plan,
@@ -69,7 +69,7 @@ def test_every_profile_of_the_project_plans(name: str) -> None:
     plan = plan_of(name)
     assert plan.specs
     assert len({spec.id for spec in plan.specs}) == len(plan.specs)
-    assert profile.description(profile.FOLDER / f"{name}.toml")
+    assert catalogue.profiles()[name]
     for spec in plan.specs[:: max(1, len(plan.specs) // 5)]:
         count = num_parameters(network_of(spec))
         if spec.param_budget is None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench import report, tables
+from bench import choices, report, tables
 from bench.report import Source, write_report
 from bench.spec import Spec
 from bench.store import Damaged, Record
@@ -170,14 +170,14 @@ def test_the_choice_fits_the_latency_budget() -> None:
     labels = {s.id: (s.task.name, s.model.name) for s in specs}
     runs = tables.runs_frame(specs, records, labels, dict.fromkeys(labels, 0.95))
     step_us = {s.id: 500.0 if s.model.name == "tcn" else 100.0 for s in specs}
-    (row,) = tables.choice(runs, step_us, (200.0, float("inf"))).to_dict("records")
+    (row,) = choices.choice(runs, step_us, (200.0, float("inf"))).to_dict("records")
     assert row == {
         "task": "copy_memory",
         "T": "10–100",
         "≤ 200 µs a step": "none of these",
         "any latency": "tcn",
     }
-    (untimed,) = tables.choice(runs, {}, (200.0, float("inf"))).to_dict("records")
+    (untimed,) = choices.choice(runs, {}, (200.0, float("inf"))).to_dict("records")
     assert untimed == {"task": "copy_memory", "T": "10–100", "any latency": "tcn"}
 
 
@@ -281,6 +281,16 @@ def test_one_machine_or_several(tmp_path: Path) -> None:
     page = (tmp_path / "report.md").read_text()
     assert "come from 2 machines" in page
     assert "Slide rule" in page
+
+
+def test_a_long_table_is_shortened_on_the_page_and_whole_as_csv(tmp_path: Path) -> None:
+    num_seeds = report.MOST_ROWS + 1
+    specs = [spec(seed=seed) for seed in range(num_seeds)]
+    write_report(tmp_path, source(specs, []))
+    assert len(table(tmp_path, "runs")) == num_seeds
+    lines = (tmp_path / "tables" / "runs.md").read_text().splitlines()
+    assert len(lines) == 2 + report.MOST_ROWS + 2
+    assert lines[-1] == "*The first 1,000 of 1,001 rows; tables/runs.csv has all.*"
 
 
 @pytest.mark.parametrize(

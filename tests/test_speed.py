@@ -258,12 +258,14 @@ def test_one_thing_changed_is_another_question() -> None:
 
 def request(results: Path, **changes: Any) -> Request:
     selection = Selection(tasks=("copy_memory",), models=("rnn", "tcn"), seeds=(0,))
-    return Request(
+    made = Request(
         results=results,
         device="cpu",
         profile_name="smoke",
         **{"selection": selection, **changes},
     )
+    made.read()
+    return made
 
 
 def test_the_plan_times_every_network_and_the_sweeps() -> None:
