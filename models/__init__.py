@@ -6,6 +6,7 @@ import pkgutil
 from typing import Any
 
 from models._contract import Core, Model, Signature
+from models._generate import generate
 from models._network import Network, build, fit_width, num_parameters
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Signature",
     "build",
     "fit_width",
+    "generate",
     "load",
     "model_class",
     "names",

@@ -116,6 +116,24 @@ def _tcn_step(t, k, gated, residual, x_BI, y_BO, rings_BS, blocks, weights, bias
         _linear(h, head[0], weights, head[1], biases, head[2], y_BO[stream], y_BO.shape[1])
 
 
+@njit(nogil=True, cache=True)
+def draw(logits_BK, temperature, uniform_B, ids_B):
+    """Ids from the softmax of logits / temperature: the inverse of its cumulative distribution."""
+    for b in range(logits_BK.shape[0]):
+        logits = logits_BK[b]
+        largest = np.float64(logits.max())  # and so are the differences
+        total = 0.0
+        for k in range(len(logits)):
+            total += math.exp((logits[k] - largest) / temperature)
+        rest = uniform_B[b] * total
+        ids_B[b] = len(logits) - 1  # rounding may leave something
+        for k in range(len(logits)):
+            rest -= math.exp((logits[k] - largest) / temperature)
+            if rest < 0:
+                ids_B[b] = k
+                break
+
+
 class TcnKernel(Kernel):
     """Weights laid out in a row, and the rings."""
 

@@ -33,6 +33,10 @@ class Signature:
     num_steps: int
     reach: int
     """How many of the last inputs an answer may need; what a receptive field must cover."""
+    grid: tuple[int, int] | None = None
+    """Height and width of the image whose pixels the steps are, row by row; None: no image."""
+    num_conditions: int = 0
+    """Classes, or features a step, that a sequence is conditioned on; 0: none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,15 +52,22 @@ class Batch:
     x: Tensor
     y: Tensor
     lengths: Tensor | None = None
+    condition: Tensor | None = None
+    """(B,) int64 class ids below `num_conditions`, or (B, T, num_conditions) floats, a row a step
+    (local conditioning)."""
 
     def to(self, device: torch.device | str) -> "Batch":
         lengths = None if self.lengths is None else self.lengths.to(device)
-        return Batch(x=self.x.to(device), y=self.y.to(device), lengths=lengths)
+        condition = None if self.condition is None else self.condition.to(device)
+        return Batch(x=self.x.to(device), y=self.y.to(device), lengths=lengths, condition=condition)
 
     def part(self, start: int, stop: int) -> "Batch":
         """Sequences `start` up to but not including `stop`."""
         lengths = None if self.lengths is None else self.lengths[start:stop]
-        return Batch(x=self.x[start:stop], y=self.y[start:stop], lengths=lengths)
+        condition = None if self.condition is None else self.condition[start:stop]
+        return Batch(
+            x=self.x[start:stop], y=self.y[start:stop], lengths=lengths, condition=condition
+        )
 
     def __len__(self) -> int:
         return len(self.x)

@@ -22,6 +22,8 @@ class Signature:
     num_inputs: int = 3
     num_outputs: int = 2
     reach: int = 20
+    grid: tuple[int, int] | None = (6, 7)
+    num_conditions: int = 0
 
 
 TOKENS = Signature(input="token", num_inputs=5, num_outputs=4)
