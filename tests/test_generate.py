@@ -19,6 +19,7 @@ CONDITIONED = dataclasses.replace(PLAIN, num_conditions=C)
 FORMS: dict[str, dict[str, Any]] = {
     **{name: {} for name in models.names()},
     "tcn short": {"kernel_size": 3, "num_blocks": 1},
+    "wavenet short": {"dilation_cycle": 2, "num_cycles": 2},
 }
 """Every model, and those of a receptive field that is shorter than what is generated."""
 CONDITIONS: dict[str, Tensor | None] = {

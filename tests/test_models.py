@@ -44,6 +44,13 @@ FORMS: dict[str, dict[str, Any]] = {
 """Every model, and its variants: the first word is the model's name."""
 
 
+def skip_unless_supported(name: str, signature: Any) -> None:
+    """With the reason the report would give."""
+    reason = models.load(name).supports(signature)
+    if reason is not None:
+        pytest.skip(f"{name}: {reason}")
+
+
 def load(form: str) -> models.Model:
     return models.load(form.partition(" ")[0], **FORMS[form])
 
@@ -180,6 +187,7 @@ def test_families() -> None:
         "lstm": "recurrent",
         "rnn": "recurrent",
         "tcn": "convolutional",
+        "wavenet": "convolutional",
     }
 
 

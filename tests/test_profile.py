@@ -164,7 +164,7 @@ def test_profiles_hold_what_they_promise() -> None:
     for name, num_seeds in (("quick", 3), ("reference", 5)):
         plan = plan_of(name)
         assert {spec.task.name for spec in plan.specs} == set(tasks.names())
-        assert {spec.model.name for spec in plan.specs} == set(models.names())
+        assert {spec.model.name for spec in plan.specs} == {"gru", "lstm", "rnn", "tcn"}
         assert {spec.seed for spec in plan.specs} == set(range(num_seeds))
         assert set[str]().union(*plan.studies.values()) == set(get_args(profile.Study))
     lengths: dict[str, set[int]] = {}
@@ -374,5 +374,7 @@ def test_the_profile_of_the_documents_plans(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(page.partition("```toml\n")[2].partition("```")[0])
     specs = plan_of(str(path)).specs
-    assert len(specs) == 5 * (3 * 3 + 4)
+    signature = tasks.load("adding", length=400).signature
+    every = [name for name in models.names() if models.load(name).supports(signature) is None]
+    assert len(specs) == 5 * (3 * 3 + len(every))
     assert {s.model.fields["kernel_size"] for s in specs if s.model.name == "tcn"} == {3, 8, 16}

@@ -13,7 +13,7 @@ from models import Network
 from models._stepper import CapturedStepper, CompiledStepper, TorchStepper, tensors
 from tests.test_models import REALS, TOKENS, Signature, sequences
 
-NAMES = ("gru", "lstm", "rnn", "tcn")
+NAMES = ("gru", "lstm", "rnn", "tcn", "wavenet")
 
 
 def network(name: str, signature: Signature, dtype: torch.dtype, seed: int, **how: Any) -> Network:
@@ -35,6 +35,11 @@ def configurations(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
         how |= {"kernel_size": draw(st.integers(1, 5)), "num_blocks": draw(st.integers(1, 4))}
         how["extra_width"] = draw(st.integers(0, 2 * how["num_blocks"] - 1))
         how |= {"gated": draw(st.booleans()), "residual": draw(st.booleans())}
+    elif name == "wavenet":
+        how |= {"kernel_size": draw(st.integers(2, 4)), "dilation_cycle": draw(st.integers(1, 3))}
+        how["num_cycles"] = draw(st.integers(1, 3))
+        num_layers = how["dilation_cycle"] * how["num_cycles"]
+        how["extra_width"] = draw(st.integers(0, 2 * num_layers - 1))
     else:
         if name == "rnn":
             how["nonlinearity"] = draw(st.sampled_from(["tanh", "relu"]))
