@@ -1,7 +1,7 @@
 """Steps of whole networks on the CPU, compiled by Numba.
 
 All compiled functions are in one file, since a change of any must make the others' code stale;
-the kernel of wavenet that calls them is in `_kernels_generation`.
+the kernels of wavenet and pixelcnn that call them are in `_kernels_generation`.
 
 TCN and WaveNet: each convolution keeps its inputs in a ring a phase. Steps that share t mod d
 follow each other, and each is written twice, k places apart, so that the last k are always
@@ -170,6 +170,68 @@ def wavenet_step(t, k, num_x, x_BI, y_BO, rings_BS, ends, layers, weights, biase
         _linear(skips, width, weights, w_output, biases, b_output, h, width)
         _rectify(h, width)
         _linear(h, width, weights, w_head, biases, b_head, y_BO[stream], y_BO.shape[1])
+
+
+@njit(fastmath=FAST, nogil=True, cache=True)
+def _pixelcnn_row(r, k, row, c, cache, layers, width, weights, biases, u):
+    """The vertical stack of row r, and what it says to each pixel of the horizontal stack."""
+    m, across = k // 2, row + k // 2 * 2
+    for n in range(layers.shape[0]):
+        inputs, gated, taps, v_in, v_out, _, above, w, b, w_c, w_to, b_to, _, _, _, _ = layers[n]
+        for j in range(row):
+            u[: 2 * width] = biases[b : b + 2 * width]
+            for i in range(taps):  # of row r − m + i
+                at = v_in + ((r + 1 + i) % (m + 1) * across + j) * inputs
+                w_i = w + i * k * inputs * 2 * width
+                _add_columns(cache[at:], k * inputs, weights, w_i, u, 2 * width)
+            at = above + j * 2 * gated
+            _linear(u, 2 * width, weights, w_to, biases, b_to, cache[at:], 2 * gated)
+            if n < layers.shape[0] - 1:
+                _add_columns(c, len(c), weights, w_c, u, 2 * width)
+                _gate(u, width)
+                at = v_out + (r % (m + 1) * across + m + j) * width
+                cache[at : at + width] = u[:width]
+
+
+@njit(fastmath=FAST, nogil=True, cache=True)
+def pixelcnn_step(t, k, row, num_x, x_BI, y_BO, cache_BS, ends, layers, weights, biases, h, u, v):
+    """At a row's first pixel the vertical stack of all the row; then the horizontal stack.
+
+    For each layer the cache has the last m + 1 rows of what the vertical stack reads, with m zeros
+    on either side; what it says to the row; and m zeros before the row that the horizontal stack
+    reads. The image itself is read by both.
+    """
+    w_output, b_output, w_head, b_head, width = ends
+    m, across = k // 2, row + k // 2 * 2
+    r, column = t // row, t % row
+    for stream in range(x_BI.shape[0]):
+        x, c, cache = x_BI[stream], x_BI[stream, num_x:], cache_BS[stream]
+        if t > 0:  # x is the pixel before this one
+            at = ((t - 1) // row % (m + 1) * across + m + (t - 1) % row) * num_x
+            cache[at : at + num_x] = x[:num_x]
+        if column == 0:
+            _pixelcnn_row(r, k, row, c, cache, layers, width, weights, biases, u)
+        h[:width] = 0
+        for n in range(layers.shape[0]):
+            inputs, gated, taps, v_in, _, h_in, above, _, _, _, _, _, w, w_c, w_r, b_r = layers[n]
+            at = above + column * 2 * gated
+            u[: 2 * gated] = cache[at : at + 2 * gated]
+            at = h_in + (m + column) * width
+            if n > 0:
+                cache[at : at + width] = h[:width]
+                at -= m * width
+            else:
+                at = v_in + (r % (m + 1) * across + column) * inputs
+            _add_columns(cache[at:], taps * inputs, weights, w, u, 2 * gated)
+            _add_columns(c, len(c), weights, w_c, u, 2 * gated)
+            _gate(u, gated)
+            _linear(u, gated, weights, w_r, biases, b_r, v, width)
+            for i in range(width):
+                h[i] += v[i]
+        _rectify(h, width)
+        _linear(h, width, weights, w_output, biases, b_output, v, width)
+        _rectify(v, width)
+        _linear(v, width, weights, w_head, biases, b_head, y_BO[stream], y_BO.shape[1])
 
 
 @njit(nogil=True, cache=True)

@@ -18,6 +18,7 @@ CONDITIONED = dataclasses.replace(PLAIN, num_conditions=C)
 
 FORMS: dict[str, dict[str, Any]] = {
     **{name: {} for name in models.names()},
+    "pixelcnn short": {"kernel_size": 3, "num_layers": 1},
     "tcn short": {"kernel_size": 3, "num_blocks": 1},
     "wavenet short": {"dilation_cycle": 2, "num_cycles": 2},
 }
@@ -243,8 +244,9 @@ def test_stepping_and_cutting_with_conditions_is_forward(form: str) -> None:
         held = classes if condition is classes else None
         steppers = [net.stepper(B, condition=held, compiled=how) for how in (True, False)]
         assert isinstance(steppers[0], CompiledStepper)
-        encoded = None if held is None else torch.eye(C).double()[held]
-        steppers.append(CapturedStepper(net, B, encoded))
+        if not form.startswith("pixelcnn"):
+            encoded = None if held is None else torch.eye(C).double()[held]
+            steppers.append(CapturedStepper(net, B, encoded))
         for stepper in steppers:
             for start in (0, 20):
                 stepper.load(state if start else None)

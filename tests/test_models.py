@@ -185,6 +185,7 @@ def test_families() -> None:
     assert families == {
         "gru": "recurrent",
         "lstm": "recurrent",
+        "pixelcnn": "convolutional",
         "rnn": "recurrent",
         "tcn": "convolutional",
         "wavenet": "convolutional",

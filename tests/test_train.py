@@ -14,6 +14,7 @@ from bench.spec import Part, Spec, Training
 from bench.train import Progress, evaluate, train
 from bench.update import Updater, update
 from tasks import Batch
+from tests.test_models import skip_unless_supported
 
 
 def tiny(
@@ -40,6 +41,7 @@ def what_it_learned(spec: Spec) -> tuple:
 
 @pytest.mark.parametrize("model", models.names())
 def test_the_same_spec_gives_the_same_numbers_bit_for_bit(model: str) -> None:
+    skip_unless_supported(model, task_of(tiny()).signature)
     torch.manual_seed(1)
     first = what_it_learned(tiny(model=model))
     torch.manual_seed(2)
@@ -68,6 +70,7 @@ def test_probes_change_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("model", models.names())
 def test_other_lengths_are_tested_without_further_training(model: str) -> None:
+    skip_unless_supported(model, task_of(tiny("variable_adding")).signature)
     found = train(tiny("variable_adding", model), "cpu")
     assert [beyond.length for beyond in found.beyond] == [8, 16, 32]
     for beyond in found.beyond:
