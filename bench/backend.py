@@ -1,10 +1,14 @@
 """How a spec executes: which device, in which precision, on how many threads."""
 
 import os
+from collections.abc import Sequence
 from typing import Literal
 
 from bench.errors import unknown
 from bench.spec import Frozen
+
+USED_SHARE = 0.9
+"""Of a GPU's free memory, by the runs that share it."""
 
 
 class Backend(Frozen):
@@ -25,19 +29,24 @@ class Backend(Frozen):
         return f"cuda-{self.dtype}-{'graph' if self.capture else 'eager'}"
 
 
-def choose_device(wanted: str) -> str:
-    """A torch device for `auto`, `cpu`, `cuda` or `cuda:N`; `RequestError` where there is none."""
+def choose_devices(wanted: str, gpus: Sequence[str] | None = None) -> tuple[str, ...]:
+    """Torch devices for `auto`, `cpu`, `cuda` (every GPU) or `cuda:N`.
+
+    `gpus` are those there are, by default this machine's. Raises `RequestError` for any other.
+    """
     import torch
 
-    gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    if gpus is None:
+        gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    gpus = tuple(gpus)
     if wanted == "auto":
-        return gpus[0] if gpus else "cpu"
+        return gpus or ("cpu",)
     if wanted == "cuda" and gpus:
-        return gpus[0]
+        return gpus
     valid = ["auto", "cpu", *(["cuda"] if gpus else []), *gpus]
     if wanted not in valid:
         raise unknown("or absent device", wanted, valid, "--device")
-    return wanted
+    return (wanted,)
 
 
 def prepare(backend: Backend) -> None:
@@ -69,6 +78,24 @@ def peak_memory_bytes(device: str) -> int | None:
     import torch
 
     return None if device == "cpu" else torch.cuda.max_memory_allocated(device)
+
+
+def room_bytes(device: str) -> int | None:
+    """What runs may take of a GPU's memory together; None on the CPU: no limit is kept there."""
+    import torch
+
+    if device == "cpu":
+        return None
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(USED_SHARE * free)
+
+
+def release_memory(device: str) -> None:
+    """Give back to the GPU what this process holds of its memory and does not use."""
+    import torch
+
+    if device != "cpu":
+        torch.cuda.empty_cache()
 
 
 def num_cores() -> int:

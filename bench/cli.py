@@ -1,41 +1,63 @@
 """The command line: `python -m bench VERB`.
 
-Exit status: 0 all well, 1 some run failed (the rest are there) or a comparison found the regression
-it was asked for, 2 the request makes no sense, 130 interrupted.
+Exit status: 0 all well, 1 some run failed (the rest are there), a file could not be written or a
+comparison found the regression it was asked for, 2 the request makes no sense, 130 interrupted,
+143 terminated.
 """
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.errors import RequestError
+from bench.errors import RequestError, StorageError, message_of, one_line
 
 if TYPE_CHECKING:
+    from bench.execute import Job
     from bench.request import Request
+    from bench.shard import Shard
     from bench.spec import Spec
     from bench.store import Damaged
 
 EXIT_OK, EXIT_FAILED_RUNS, EXIT_REGRESSION = 0, 1, 1
-EXIT_BAD_REQUEST, EXIT_INTERRUPTED = 2, 130
+EXIT_BAD_REQUEST, EXIT_INTERRUPTED, EXIT_TERMINATED = 2, 130, 143
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     options = _parser().parse_args(arguments)
+    before = signal.signal(signal.SIGTERM, _terminated)
     try:
         return options.verb(options)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where it stopped", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except _Terminated:
+        print("terminated; the same command goes on where it stopped", file=sys.stderr)
+        return EXIT_TERMINATED
+    except StorageError as error:
+        print(f"error: {error}; with room, the same command goes on", file=sys.stderr)
+        return EXIT_FAILED_RUNS
     except RequestError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_BAD_REQUEST
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone: nothing is left to say
         return EXIT_OK
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class _Terminated(BaseException):
+    """SIGTERM: what is under way is ended in order."""
+
+
+def _terminated(number: int, frame: object) -> None:
+    raise _Terminated
 
 
 class _Parser(argparse.ArgumentParser):
@@ -63,9 +85,11 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     verb("list", _list, "the tasks, models and profiles there are, a line each", runs=False)
-    verb("plan", _plan, "what would run, what is already there, how long the rest takes")
+    plan = verb("plan", _plan, "what would run, what is already there, how long the rest takes")
+    _add_shard(plan)
     run = verb("run", _run, "make the runs that are not there yet, time them, then the report")
     _add_running(run)
+    _add_shard(run)
     run.add_argument("--no-speed", action="store_true", help="train, and time nothing afterwards")
     speed = verb("speed", _speed, "time training, inference and streaming, then the report")
     speed.add_argument(
@@ -77,6 +101,9 @@ def _parser() -> argparse.ArgumentParser:
     show = verb("show", _show, "one record, by the beginning of its id", runs=False)
     show.add_argument("id", metavar="ID")
     _add_results(show)
+    sample = verb("sample", _sample, "sequences drawn from a trained network", runs=False)
+    _add_results(sample)
+    _add_sampling(sample)
     compare = verb("compare", _compare, "two results folders side by side", runs=False)
     _add_comparing(compare)
     tune = verb("tune", _tune, "sweep learning rates and choose one a task and model")
@@ -146,13 +173,74 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
         "--workers",
         type=_whole_number(1),
         metavar="N",
-        help="runs at once; by default one a core, or one on a GPU",
+        help="runs at once; by default one a core, or as many as --per-gpu says on each GPU",
+    )
+    parser.add_argument(
+        "--per-gpu",
+        type=_whole_number(1),
+        default=1,
+        metavar="N",
+        help="runs at once on each GPU, as far as its memory goes; 1 by default",
+    )
+    parser.add_argument(
+        "--run-timeout",
+        type=_minutes,
+        metavar="MINUTES",
+        help="end a run that takes longer; it has failed",
     )
     parser.add_argument(
         "--time-limit",
-        type=float,
+        type=_minutes,
         metavar="MINUTES",
         help="start no further run after so many minutes; start again to go on",
+    )
+    parser.add_argument(
+        "--ray",
+        metavar="auto|HOST:PORT",
+        help="make the runs on a Ray cluster that is up; auto: this machine's",
+    )
+
+
+def _add_shard(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--shard",
+        type=_shard,
+        metavar="I/N",
+        help="this machine's part of N of the plan, 1/N to N/N; no times are taken, no report made",
+    )
+
+
+def _add_sampling(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="by label or name")
+    parser.add_argument("--task", help="by label or name; needed where weights of several are kept")
+    parser.add_argument("--length", type=_whole_number(1), help="T; by default the longest")
+    parser.add_argument(
+        "--number", type=_whole_number(1), default=16, metavar="N", help="samples; 16 by default"
+    )
+    parser.add_argument(
+        "--condition",
+        metavar="NAME|all",
+        help="what to draw, where the network was told; by default each in turn",
+    )
+    parser.add_argument(
+        "--prompt",
+        metavar="TEXT|FILE.wav|IMAGE/ROWS",
+        help="how the samples begin: a text, a sound, rows of an image of the test set",
+    )
+    parser.add_argument(
+        "--temperature",
+        type=_number,
+        default=1.0,
+        help="below 1 the likely becomes likelier; 1 by default",
+    )
+    parser.add_argument("--seed", type=_whole_number(0), default=0, help="0 by default")
+    parser.add_argument(
+        "--naive", action="store_true", help="read the whole past again for every step: slow"
+    )
+    parser.add_argument(
+        "--judge",
+        action="store_true",
+        help="train a classifier on real sequences and say how often it agrees",
     )
 
 
@@ -182,7 +270,7 @@ def _add_comparing(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _percent(text: str) -> float:
+def _number(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
@@ -190,6 +278,18 @@ def _percent(text: str) -> float:
     if not 0 <= value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r}; valid: numbers from 0")
     return value
+
+
+_percent = _minutes = _number
+
+
+def _shard(text: str) -> "Shard":
+    from bench.shard import parse
+
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _whole_number(least: int) -> Callable[[str], int]:
@@ -218,11 +318,12 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    request = _request(options)
+    request = _request(options, whole=False)
     rows: dict[tuple[str, str], list[Spec]] = {}
     for spec in request.plan.specs:
         rows.setdefault((spec.task.name, spec.model.name), []).append(spec)
-    waiting = {job.spec.id for job in request.jobs(request.plan.specs)}
+    jobs = request.jobs(request.plan.specs)
+    waiting = {job.spec.id for job in jobs}
     print(f"{'task':16} {'model':10} {'runs':>5} {'there':>6}  lengths")
     for (task, model), specs in rows.items():
         there = sum(spec.id not in waiting for spec in specs)
@@ -230,18 +331,35 @@ def _plan(options: argparse.Namespace) -> int:
         print(f"{task:16} {model:10} {len(specs):5} {there:6}  {lengths}")
     for missing in request.plan.unsupported:
         print(f"{missing.task:16} {missing.model:10} not supported: {missing.reason}")
-    print(_outlook(request, options))
+    print(_outlook(request, jobs, options))
     return EXIT_OK
 
 
 def _run(options: argparse.Namespace) -> int:
-    request = _request(options)
-    print(_outlook(request, options), file=sys.stderr)
-    ended = _execute(request, request.plan.specs, options)
-    if not options.no_speed:
+    with _cluster(options):
+        request = _request(options)
+        jobs = request.jobs(request.plan.specs)
+        print(_outlook(request, jobs, options), file=sys.stderr)
+        ended = _execute(request, request.plan.specs, options)
+    if request.shard is not None:
+        how = f"python -m bench report --profile {request.profile_name} --results {request.results}"
+        said = f"shard {request.shard} has ended; once all have, {how} makes the report"
+        print(f"{said}, with this command's selectors", file=sys.stderr)
+        return ended
+    # Times count for the machine that they are taken on, which a cluster does not say.
+    if not options.no_speed and options.ray is None:
         ended = max(ended, _time(request))
     _write_report(request)
     return ended
+
+
+def _cluster(options: argparse.Namespace) -> AbstractContextManager[None]:
+    """The connection to a cluster, where one is asked for."""
+    if options.ray is None:
+        return nullcontext()
+    from bench import cluster
+
+    return cluster.connected(options.ray)
 
 
 def _speed(options: argparse.Namespace) -> int:
@@ -304,6 +422,38 @@ def _show(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def _sample(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from bench import samples
+    from bench.plan import task_of
+    from bench.store import Store
+
+    records, damaged = Store(options.results).read_all()
+    _tell_damaged(damaged)
+    record = samples.choose(options.results, records, options.model, options.task, options.length)
+    wanted = samples.Wanted(
+        number=options.number,
+        condition=options.condition,
+        prompt=options.prompt,
+        temperature=options.temperature,
+        seed=options.seed,
+        cached=not options.naive,
+        judged=options.judge,
+    )
+    num_steps = task_of(record.spec).signature.num_steps
+    hidden = not sys.stderr.isatty()
+    with tqdm(total=num_steps, unit="step", disable=hidden, dynamic_ncols=True) as bar:
+        made, y, condition = samples.draw(
+            options.results, record, wanted, lambda done: bar.update(done - bar.n)
+        )
+    for path in samples.save(options.results, made, y, condition):
+        print(path)
+    if made.agreement is not None:
+        print(samples.agreement_line(made.agreement))
+    return EXIT_OK
+
+
 def _compare(options: argparse.Namespace) -> int:
     from bench.compare import compare, read, write_comparison
 
@@ -322,20 +472,22 @@ def _compare(options: argparse.Namespace) -> int:
 def _tune(options: argparse.Namespace) -> int:
     from bench import rates, tune
 
-    request = _request(options)
-    print(_outlook(request, options), file=sys.stderr)
-    specs = list(request.plan.specs)
-    while True:
-        ended = _execute(request, specs, options)
-        if ended == EXIT_OK and request.jobs(specs):
-            print("the sweep is not complete: no rates are chosen yet", file=sys.stderr)
-            return ended
-        choices = tune.choose(request.records_of(specs))
-        further = tune.beyond_the_edge(specs, choices)
-        if ended != EXIT_OK or not further:
-            break
-        print(f"{len(further)} runs more: a choice at the edge of its grid", file=sys.stderr)
-        specs += further
+    with _cluster(options):
+        request = _request(options)
+        jobs = request.jobs(request.plan.specs)
+        print(_outlook(request, jobs, options), file=sys.stderr)
+        specs = list(request.plan.specs)
+        while True:
+            ended = _execute(request, specs, options)
+            if ended == EXIT_OK and request.jobs(specs):
+                print("the sweep is not complete: no rates are chosen yet", file=sys.stderr)
+                return ended
+            choices = tune.choose(request.records_of(specs))
+            further = tune.beyond_the_edge(specs, choices)
+            if ended != EXIT_OK or not further:
+                break
+            print(f"{len(further)} runs more: a choice at the edge of its grid", file=sys.stderr)
+            specs += further
     sweep = rates.Sweep(records=str(request.results), rates=choices)
     path = rates.write(request.results / "rates.toml", sweep)
     print(f"\n{path.read_text()}\nwritten to {path}")
@@ -346,28 +498,35 @@ def _fetch(options: argparse.Namespace) -> int:
     import tasks
     from bench.request import unavailable
 
-    every = [tasks.task_class(name) for name in tasks.names()]
-    reasons = unavailable([cls(**cls.smallest) for cls in every])
-    for name in tasks.names():
-        if name not in reasons:
-            print(f"{name}: ready")
-    for reason in dict.fromkeys(reasons.values()):
-        names = [name for name in reasons if reasons[name] == reason]
-        print(f"{', '.join(names)}: {reason}", file=sys.stderr)
+    every = [cls(**cls.smallest) for cls in map(tasks.task_class, tasks.names())]
+    reasons = unavailable(every)
+    for task in every:
+        if task.sources not in reasons:
+            print(f"{task.task_name()}: ready")
+    for sources, reason in reasons.items():
+        names = [task.task_name() for task in every if task.sources == sources]
+        print(f"{', '.join(names)}: {message_of(reason)}", file=sys.stderr)
     return EXIT_FAILED_RUNS if reasons else EXIT_OK
 
 
-def _request(options: argparse.Namespace) -> "Request":
+def _request(options: argparse.Namespace, *, whole: bool = True) -> "Request":
+    """What is asked for, the records read; without `whole` only as far as a plan needs them."""
     from bench.plan import Selection
     from bench.request import Request
 
+    gpus = None
+    if getattr(options, "ray", None) is not None:
+        from bench import cluster
+
+        gpus = cluster.gpus()
     request = Request(
         device=options.device,
+        gpus=gpus,
         threads=options.threads,
         capture=not options.eager,
         profile_name=options.profile,
         settings=options.set,
-        plugins=options.plugin,
+        plugin_files=options.plugin,
         results=options.results,
         selection=Selection(
             tasks=tuple(options.task),
@@ -375,32 +534,50 @@ def _request(options: argparse.Namespace) -> "Request":
             lengths=tuple(options.length),
             seeds=tuple(options.seed),
         ),
+        shard=getattr(options, "shard", None),
     )
+    for plugin in request.plugins:
+        if plugin.broken is not None:
+            said = f"{plugin.path} {plugin.how}: {plugin.broken}"
+            print(f"warning: {said}; its runs fail", file=sys.stderr)
+    if whole:
+        request.read()
+    else:
+        request.glance()
     _tell_damaged(request.damaged)
     return request
 
 
 def _tell_damaged(damaged: "Sequence[Damaged]") -> None:
     for file in damaged:
-        print(f"warning: {file.path} is no record: {file.reason}", file=sys.stderr)
+        path = one_line(str(file.path))
+        print(f"warning: {path} is no record: {file.reason}", file=sys.stderr)
 
 
 def _num_workers(request: "Request", options: argparse.Namespace) -> int:
+    """As asked for; else one a core, on GPUs `--per-gpu` each."""
     from bench.backend import num_cores
 
     if getattr(options, "workers", None):
         return options.workers
-    return 1 if request.device != "cpu" else num_cores()
+    if getattr(options, "ray", None) is not None:
+        from bench import cluster
+
+        return cluster.num_slots(request.backend, getattr(options, "per_gpu", None) or 1)
+    if request.device == "cpu":
+        return max(num_cores() // request.backend.threads, 1)
+    return len(request.devices) * getattr(options, "per_gpu", 1)
 
 
-def _outlook(request: "Request", options: argparse.Namespace) -> str:
-    """What is planned, what is there, and how long the rest takes."""
+def _outlook(request: "Request", jobs: "Sequence[Job]", options: argparse.Namespace) -> str:
+    """What is planned, what is there, and how long the rest, the `jobs`, takes."""
     from bench.progress import duration
 
-    jobs = request.jobs(request.plan.specs)
     num_workers = _num_workers(request, options)
     there = len(request.plan.specs) - len(jobs)
-    line = f"profile {request.profile_name}: {len(request.plan.specs)} runs, {there} already there"
+    shard = "" if request.shard is None else f", shard {request.shard}"
+    line = f"profile {request.profile_name}{shard}: {len(request.plan.specs)} runs"
+    line += f", {there} already there"
     if not jobs:
         return f"{line}; nothing to do"
     seconds = sum(job.estimate_s for job in jobs) / min(num_workers, len(jobs))
@@ -411,35 +588,49 @@ def _outlook(request: "Request", options: argparse.Namespace) -> str:
     )
 
 
-def _make_ready(request: "Request") -> None:
+def _make_ready(request: "Request", num_runs: int = 0) -> None:
     """Make the results folder and move what is no record out of the way."""
-    request.make_results()
+    request.make_results(num_runs)
     for file in request.damaged:
         aside = request.store.set_aside(file)
-        print(f"set aside as {aside}; it is made again", file=sys.stderr)
+        if aside is not None:
+            print(f"set aside as {one_line(str(aside))}; it is made again", file=sys.stderr)
 
 
 def _execute(request: "Request", specs: "Sequence[Spec]", options: argparse.Namespace) -> int:
     """Make the runs that are not there; what fails is in its record and in the status."""
+    from bench.backend import room_bytes
     from bench.checkpoint import remove_leftovers
     from bench.estimate import Estimator
-    from bench.execute import execute
     from bench.progress import ProgressBar, duration
+    from bench.workers import Limits, execute
 
-    _make_ready(request)
-    remove_leftovers(request.results, request.records)
     jobs = request.jobs(specs)
-    jobs = request.with_data(jobs)
-    num_workers = _num_workers(request, options)
-    bar = ProgressBar(jobs, num_workers, Estimator(request.backend, request.records))
-    limit_s = None if options.time_limit is None else 60 * options.time_limit
+    _make_ready(request, len(jobs))
+    remove_leftovers(request.results, request.records)
+    here = options.ray is None
+    if here:
+        jobs = request.with_data(jobs)  # the nodes of a cluster look for it themselves
+    limits = Limits(
+        num_workers=_num_workers(request, options),
+        room={device: room_bytes(device) for device in request.devices} if jobs and here else None,
+        time_limit_s=None if options.time_limit is None else 60 * options.time_limit,
+        run_timeout_s=None if options.run_timeout is None else 60 * options.run_timeout,
+    )
+    bar = ProgressBar(jobs, limits.num_workers, Estimator(request.backend, request.records))
     begin = time.monotonic()
     try:
-        execute(jobs, request.setup, num_workers=num_workers, time_limit_s=limit_s, on_event=bar)
+        if here:
+            execute(jobs, request.setup, limits, bar)
+        else:
+            from bench import cluster
+
+            fixed = options.workers is not None
+            cluster.execute(jobs, request.setup, limits, bar, per_gpu=options.per_gpu, fixed=fixed)
     finally:
         bar.close()
     request.read()
-    left = len(bar.waiting)
+    left = bar.forecast.num_left
     print(
         f"{len(jobs) - left} runs in {duration(time.monotonic() - begin)}"
         + (f"; {left} left, the same command goes on" if left else ""),
@@ -454,7 +645,7 @@ def _write_report(request: "Request") -> None:
     from collections import Counter
 
     from bench import rates
-    from bench.plan import labels, task_of
+    from bench.plan import labels, thresholds
     from bench.report import Source, write_report
 
     specs = request.plan.specs
@@ -466,7 +657,7 @@ def _write_report(request: "Request") -> None:
         profile_description=request.profile.description,
         specs=specs,
         labels=labels(specs),
-        thresholds={spec.id: task_of(spec).solved for spec in specs},
+        thresholds=thresholds(specs),
         records=request.records_of(specs, backend),
         unsupported=[(m.task, m.model, m.reason) for m in request.plan.unsupported],
         damaged=request.damaged,

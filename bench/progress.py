@@ -2,14 +2,19 @@
 
 import sys
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 
 from tqdm import tqdm
 
-from bench.estimate import Estimator
+from bench.estimate import Estimator, kind
 from bench.execute import Event, Job
 from bench.spec import Spec
 from bench.store import Record, SpeedRecord
+
+KNOWN_SHARE = 0.1
+"""Of its budget, from where a run's own pace tells how long it takes."""
 
 
 def duration(seconds: float) -> str:
@@ -48,14 +53,90 @@ def speed_line(record: SpeedRecord) -> str:
     return f"{record.spec.name}: {', '.join(said)}"
 
 
+class Forecast:
+    """The time that is left, from what was known before and what the runs show.
+
+    What runs took beside what is expected of their like corrects what is expected of the others:
+    those that share a machine are slower than one alone.
+    """
+
+    def __init__(self, jobs: Sequence[Job], num_workers: int, estimator: Estimator) -> None:
+        self.waiting = {job.spec.id: job.spec for job in jobs}
+        self._num_workers = num_workers
+        self._estimator = estimator
+        self._running: dict[str, _Running] = {}
+        self._to_come = Counter(kind(job.spec) for job in jobs)
+        self._examples = {kind(job.spec): job.spec for job in jobs}
+        self._took: dict[Hashable, tuple[float, float]] = {}
+        """Kind of run → seconds that those of it took, and shares of a budget, summed."""
+
+    @property
+    def num_left(self) -> int:
+        return len(self.waiting)
+
+    def learn(self, event: Event, now: float) -> None:
+        """Take an event into account, `now` being a time in seconds."""
+        spec = event.spec
+        if spec.id not in self._running:
+            self._running[spec.id] = _Running(spec=spec, since=now)
+            self._to_come[kind(spec)] -= 1
+        running = self._running[spec.id]
+        if event.record is None:
+            running.share = event.step / max(event.max_steps, 1)
+            return
+        del self._running[spec.id]
+        self.waiting.pop(spec.id, None)
+        outcome = event.record.outcome
+        if outcome is not None and now > running.since:
+            seconds, shares = self._took.get(kind(spec), (0.0, 0.0))
+            share = outcome.steps / spec.training.max_steps
+            self._took[kind(spec)] = seconds + now - running.since, shares + share
+        self._estimator.learn(event.record)
+
+    def seconds_left(self, now: float) -> float:
+        """Of all that waits and the rest of what runs, spread over the workers."""
+        pace = self._pace()
+        rests = [self._rest(running, pace, now) for running in self._running.values()]
+        waiting = sum(
+            number * pace * self._estimator.seconds(self._examples[each])
+            for each, number in self._to_come.items()
+            if number
+        )
+        num_workers = min(self._num_workers, max(len(self.waiting), 1))
+        return max(sum(rests, waiting) / num_workers, max(rests, default=0.0))
+
+    def _pace(self) -> float:
+        """What the runs so far took over what is expected, by now, of runs like them."""
+        took = sum(seconds for seconds, _ in self._took.values())
+        expected = sum(
+            shares * self._estimator.full_seconds(self._examples[each])
+            for each, (_, shares) in self._took.items()
+        )
+        return took / expected if expected > 0 else 1.0
+
+    def _rest(self, running: "_Running", pace: float, now: float) -> float:
+        passed = now - running.since
+        whole = pace * self._estimator.full_seconds(running.spec)
+        if running.share > KNOWN_SHARE:
+            whole = passed / running.share
+        share = max(self._estimator.share(running.spec), running.share)
+        return max(whole * share - passed, 0.0)
+
+
+@dataclass(kw_only=True)
+class _Running:
+    spec: Spec
+    since: float
+    """Seconds, when it was first heard of."""
+    share: float = 0.0
+    """Of its budget that is done."""
+
+
 class ProgressBar:
     """A bar on a terminal, plain lines elsewhere; call it with every event."""
 
     def __init__(self, jobs: Sequence[Job], num_workers: int, estimator: Estimator) -> None:
-        self.num_workers = num_workers
-        self.estimator = estimator
-        self.waiting = {job.spec.id: job.spec for job in jobs}
-        self.running: dict[str, tuple[Spec, float]] = {}
+        self.forecast = Forecast(jobs, num_workers, estimator)
         self.total = len(jobs)
         self.bar = tqdm(
             total=self.total,
@@ -64,41 +145,38 @@ class ProgressBar:
             dynamic_ncols=True,
             bar_format="{n_fmt}/{total_fmt} runs |{bar:24}| {elapsed} passed{postfix}",
         )
+        self._left = ""
+        self._next = 0.0
+        """When the forecast is next made anew: it must not take the time that it tells of."""
 
     def __call__(self, event: Event) -> None:
-        spec = event.spec
-        if event.record is None:
-            self.running.setdefault(spec.id, (spec, time.monotonic()))
+        spec, record = event.spec, event.record
+        self.forecast.learn(event, time.monotonic())
+        if record is None:
             now = f"{spec.name}: step {event.step}/{event.max_steps}"
             if event.loss is not None:
                 now += f", loss {event.loss:.3g}"
             if event.score is not None:
                 now += f", score {event.score:.3f}"
-            self.bar.set_postfix_str(f"about {duration(self.seconds_left())} left · {now}")
+            self.bar.set_postfix_str(f"{self._time_left()} · {now}")
             return
-        self.waiting.pop(spec.id, None)
-        self.running.pop(spec.id, None)
-        self.estimator.learn(event.record)
-        self.bar.set_postfix_str(f"about {duration(self.seconds_left())} left", refresh=False)
+        left = self._time_left() if self.forecast.num_left else ""
+        self.bar.set_postfix_str(left, refresh=False)
         self.bar.update()
-        line = outcome_line(event.record)
+        line = outcome_line(record)
         if self.bar.disable:
-            done = self.total - len(self.waiting)
-            left = f", about {duration(self.seconds_left())} left" if self.waiting else ""
-            print(f"[{done}/{self.total}{left}] {line}", file=sys.stderr, flush=True)
-        elif event.record.status != "ok":
+            done = self.total - self.forecast.num_left
+            said = ", ".join(filter(None, (f"{done}/{self.total}", left)))
+            print(f"[{said}] {line}", file=sys.stderr, flush=True)
+        elif record.status != "ok":
             self.bar.write(line, file=sys.stderr)
 
-    def seconds_left(self) -> float:
-        """What the runs to come and the rest of those that run would take, over the workers."""
-        now = time.monotonic()
-        left = 0.0
-        for spec in self.waiting.values():
-            cost = self.estimator.seconds(spec)
-            if spec.id in self.running:
-                cost = max(cost - (now - self.running[spec.id][1]), 0.0)
-            left += cost
-        return left / max(min(self.num_workers, len(self.waiting)), 1)
+    def _time_left(self) -> str:
+        begin = time.monotonic()
+        if begin >= self._next:
+            self._left = f"about {duration(self.forecast.seconds_left(begin))} left"
+            self._next = begin + 50 * (time.monotonic() - begin)
+        return self._left
 
     def close(self) -> None:
         self.bar.close()

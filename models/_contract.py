@@ -83,6 +83,15 @@ class Model(ABC):
         """How many values of `extra_width`, from 0, lie between one width and the next."""
         return 1
 
+    def core_size(
+        self, signature: Signature, width: int, extra_width: int
+    ) -> tuple[int, int] | None:
+        """Parameters and features of the core that `build_core` gives for the same arguments.
+
+        By arithmetic, so that finding a width builds no networks; None where there is no formula.
+        """
+        return None
+
     @abstractmethod
     def build_core(self, signature: Signature, width: int, extra_width: int) -> Core:
         """A core of `width` units a layer and `extra_width` < `num_extra` units more in all.

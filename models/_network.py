@@ -134,18 +134,37 @@ class Network(nn.Module):
 
 def build(model: Model, signature: Signature, width: int, extra_width: int = 0) -> Network:
     """A network of this width; `ValueError` where the model does not support the signature."""
+    _check_supported(model, signature)
+    return Network(model.build_core(_encoded(signature), width, extra_width), signature)
+
+
+def _check_supported(model: Model, signature: Signature) -> None:
     reason = model.supports(signature)
     if reason is not None:
         raise ValueError(f"{model.model_name()} does not support this task: {reason}")
-    encoded = signature
-    if signature.num_conditions:  # what a core reads at a step: the input, then the condition
-        num_inputs = signature.num_inputs + signature.num_conditions
-        encoded = dataclasses.replace(signature, num_inputs=num_inputs)
-    return Network(model.build_core(encoded, width, extra_width), signature)
+
+
+def _encoded(signature: Signature) -> Signature:
+    """What a core reads at a step: the input, then the condition."""
+    if not signature.num_conditions:
+        return signature
+    num_inputs = signature.num_inputs + signature.num_conditions
+    return dataclasses.replace(signature, num_inputs=num_inputs)
 
 
 def num_parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
+
+
+def count_parameters(model: Model, signature: Signature, width: int, extra_width: int = 0) -> int:
+    """Of the network that `build` gives: by the model's formula, else of one without storage."""
+    _check_supported(model, signature)
+    core = model.core_size(_encoded(signature), width, extra_width)
+    if core is None:
+        with torch.device("meta"):
+            return num_parameters(build(model, signature, width, extra_width))
+    core_parameters, num_features = core
+    return core_parameters + (num_features + 1) * signature.num_outputs
 
 
 @lru_cache(maxsize=4096)
@@ -158,9 +177,7 @@ def fit_width(model: Model, signature: Signature, param_budget: int) -> tuple[in
 
     @lru_cache
     def count(size: int) -> int:
-        width, extra_width = divmod(size, steps_per_width)
-        with torch.device("meta"):
-            return num_parameters(build(model, signature, width, extra_width))
+        return count_parameters(model, signature, *divmod(size, steps_per_width))
 
     # The count grows with size = width · steps + extra: double, then bisect.
     low = high = steps_per_width

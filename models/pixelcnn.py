@@ -210,9 +210,25 @@ class PixelCnn(Model):
         gated_unit = 2 * num_taps + 5
         return self.depth(signature) * (step // gated_unit)
 
-    def build_core(self, signature: Signature, width: int, extra_width: int) -> PixelCnnCore:
-        assert signature.grid is not None
+    def gated_widths(self, signature: Signature, width: int, extra_width: int) -> list[int]:
+        """Gated units of each layer's horizontal stack."""
         depth = self.depth(signature)
         each, rest = divmod(extra_width, depth)
-        gated = [width + each + (i < rest) for i in range(depth)]
+        return [width + each + (i < rest) for i in range(depth)]
+
+    def core_size(self, signature: Signature, width: int, extra_width: int) -> tuple[int, int]:
+        num_conditions = signature.num_conditions
+        channels, num_taps = signature.num_inputs - num_conditions, self.kernel_size // 2
+        gated = self.gated_widths(signature, width, extra_width)
+        size = 2 * width * num_conditions * (len(gated) - 1) + width * (width + 1)
+        for units in gated:
+            size += 2 * width * (channels * num_taps * self.kernel_size + 1)  # vertical
+            size += 2 * units * (channels * num_taps + 2 * width + 1 + num_conditions)
+            size += width * (units + 1)  # residual
+            channels, num_taps = width, self.kernel_size // 2 + 1
+        return size, width
+
+    def build_core(self, signature: Signature, width: int, extra_width: int) -> PixelCnnCore:
+        assert signature.grid is not None
+        gated = self.gated_widths(signature, width, extra_width)
         return PixelCnnCore(signature, signature.grid[1], width, gated, self.kernel_size)

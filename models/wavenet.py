@@ -216,8 +216,21 @@ class WaveNet(Model):
         cycle, num_cycles = self.depth(signature.reach)
         return 2 * cycle * num_cycles
 
-    def build_core(self, signature: Signature, width: int, extra_width: int) -> WaveNetCore:
+    def gated_widths(self, signature: Signature, width: int, extra_width: int) -> list[int]:
+        """Gated units of each layer."""
         cycle, num_cycles = self.depth(signature.reach)
         each, rest = divmod(extra_width, cycle * num_cycles)
-        gated = [width + each + (i < rest) for i in range(cycle * num_cycles)]
+        return [width + each + (i < rest) for i in range(cycle * num_cycles)]
+
+    def core_size(self, signature: Signature, width: int, extra_width: int) -> tuple[int, int]:
+        num_conditions = signature.num_conditions
+        gated = self.gated_widths(signature, width, extra_width)
+        size = width * ((signature.num_inputs - num_conditions) * self.kernel_size + 1)
+        size += sum(2 * units * (width * self.kernel_size + 1 + num_conditions) for units in gated)
+        size += sum(width * (units + 1) for units in (*gated, *gated[:-1]))  # skip and residual
+        return size + width * (width + 1), width
+
+    def build_core(self, signature: Signature, width: int, extra_width: int) -> WaveNetCore:
+        cycle, _ = self.depth(signature.reach)
+        gated = self.gated_widths(signature, width, extra_width)
         return WaveNetCore(signature, width, gated, cycle, self.kernel_size)

@@ -25,7 +25,10 @@ GRAPH = Backend(device="cuda", capture=True)
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "sgd"])
-@pytest.mark.parametrize("task_name", ["copy_memory", "adding", "variable_adding"])
+@pytest.mark.parametrize(
+    "task_name",
+    ["copy_memory", "adding", "variable_adding", "markov_source", "char_text", "audio"],
+)
 @pytest.mark.parametrize("model", models.names())
 def test_captured_steps_are_the_eager_ones(model: str, task_name: str, optimizer: str) -> None:
     prepare(GRAPH)

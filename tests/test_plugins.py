@@ -5,8 +5,12 @@ from pathlib import Path
 
 import pytest
 
+import models
+import tasks
+from bench import plugins, profile
 from bench.cli import main
-from bench.plan import load_plugin
+from bench.plan import Selection, make_plan
+from bench.plugins import Plugin
 from bench.store import Store
 from tests.test_cli import selectors
 
@@ -96,13 +100,21 @@ def test_a_profile_with_a_star_finds_them_by_itself(files: dict[str, Path], tmp_
     }
 
 
+def test_a_task_that_is_brought_along_is_run(files: dict[str, Path]) -> None:
+    plugins.load(Plugin(path=files["first_token.py"]))
+    selection = Selection(models=("gru",), seeds=(0,))
+    named = {spec.task.name for spec in make_plan(profile.load("quick"), selection).specs}
+    assert "first_token" in named
+    assert named > {"adding", "copy_memory"}
+    assert "markov_source" not in named
+
+
 def test_the_models_of_the_page_keep_the_contract(files: dict[str, Path]) -> None:
     import torch
 
-    import models
     from tests.test_models import REALS
 
-    load_plugin(files["leaky.py"])
+    plugins.load(Plugin(path=files["leaky.py"]))
     net = models.network("leaky", REALS, width=5).double()
     x = torch.randn(2, 9, 3, dtype=torch.double)
     y, state = net(x[:, :4])
@@ -114,11 +126,8 @@ def test_another_source_is_another_question(files: dict[str, Path], tmp_path: Pa
     arguments = ["--plugin", str(plugin), "--task", "adding", "--length", "8", "--model", "leaky"]
     first = run(tmp_path, *arguments)
     plugin.write_text(plugin.read_text().replace("6.0", "5.0"))
-    import models
-    from bench import plan
-
     models._plugins.clear()
-    plan._plugin_files.clear()
+    plugins._files.clear()
     import sys
 
     del sys.modules["leaky"]
@@ -133,9 +142,6 @@ def test_another_source_is_another_question(files: dict[str, Path], tmp_path: Pa
         ("empty_file.py", "", "defines neither a Task nor a Model"),
         ("lstm.py", "", "the name 'lstm' is taken"),
         ("json.py", "", "the name 'json' is taken"),
-        ("bad_syntax.py", "def", "can't be imported: SyntaxError"),
-        ("bad_import.py", "import nothing_of_that_name", "ModuleNotFoundError"),
-        ("leaves.py", "raise SystemExit(0)", "SystemExit"),
         ("not a name.py", "", "not a Python file with a plain name"),
     ],
 )
@@ -147,3 +153,53 @@ def test_a_file_that_is_no_plugin_is_refused(
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("import tasks\ndef", "SyntaxError: invalid syntax (broken_0.py:2)"),
+        ("import tasks\nimport nothing_so_named", "No module named 'nothing_so_named'"),
+        ("import sys\nimport tasks\nsys.exit(0)", "SystemExit: 0 (broken_0.py:3)"),
+        ("import ctypes\nimport tasks\nctypes.string_at(0)", "signal 11 (SIGSEGV)"),
+        ("import tasks\nwhile True:\n    pass", "did not end within 1 s"),
+    ],
+)
+def test_runs_of_a_plugin_that_can_not_be_imported_fail_and_no_other(
+    code: str,
+    reason: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(plugins, "IMPORT_LIMIT_S", 1.0)
+    plugin, results = tmp_path / "broken_0.py", tmp_path / "results"
+    plugin.write_text(code)
+    arguments = [
+        *("run", "--no-speed", *selectors("quick", results), "--plugin", str(plugin)),
+        *("--task", "broken_0", "--task", "copy_memory", "--length", "3", "--model", "rnn"),
+        *("--set", "max_steps=2", "--set", "seeds=[0]", "--set", "num_validation=5"),
+    ]
+    assert main(arguments) == 1
+    said = capsys.readouterr()
+    assert "broken_0.py can't be imported" in said.err
+    assert reason in said.err
+    found = {r.spec.task.name: r for r in Store(results).read_all()[0]}
+    assert found["copy_memory"].status == "ok"
+    assert found["broken_0"].status == "failed"
+    assert reason in (found["broken_0"].error or "")
+    assert reason in (results / "tables" / "problems.csv").read_text()
+
+
+def test_a_stand_in_is_what_the_file_would_have_been(tmp_path: Path) -> None:
+    plugin = tmp_path / "broken_1.py"
+    plugin.write_text("from models import Model\n1 / 0")
+    found = plugins.check(plugin)
+    assert found.broken == "ZeroDivisionError: division by zero (broken_1.py:2)"
+    plugins.load(found)
+    assert "broken_1" in models.names()
+    assert "broken_1" not in tasks.names()
+    copy_memory = tasks.load("copy_memory", length=3)
+    width, _ = models.fit_width(models.load("broken_1"), copy_memory.signature, 12_500)
+    with pytest.raises(plugins.PluginError, match="ZeroDivisionError"):
+        models.network("broken_1", copy_memory.signature, width=width)

@@ -9,11 +9,12 @@ import torch
 
 import models
 import tasks
-from bench import profile, speed
+from bench import plugins, profile, speed
 from bench.backend import Backend
 from bench.execute import Setup, measure
 from bench.machine import fingerprint
-from bench.plan import Selection, load_plugin, make_plan, make_speed_plan
+from bench.plan import Selection, make_plan, make_speed_plan
+from bench.plugins import Plugin
 from bench.request import Request
 from bench.spec import Measure, Part, SpeedSpec
 from bench.store import Damaged, SpeedRecord, Store
@@ -189,7 +190,8 @@ class Trouble(Rnn):
 def test_each_in_a_process_of_its_own(tmp_path: Path) -> None:
     plugin, results = tmp_path / "trouble_1.py", tmp_path / "results"
     plugin.write_text(TROUBLE)
-    load_plugin(plugin)
+    trouble = Plugin(path=plugin)
+    plugins.load(trouble)
     whole: tuple[Measure, ...] = ("train",)
     specs = [
         spec_of("trouble_1", how="raises"),
@@ -198,7 +200,7 @@ def test_each_in_a_process_of_its_own(tmp_path: Path) -> None:
         spec_of("tcn", batch_size=16, num_blocks=3, measures=whole),
         spec_of("tcn", batch_size=16, num_blocks=3, length=1000, measures=whole),
     ]
-    setup = Setup(results=results, backend=BACKEND, device="cpu", plugins=(plugin,))
+    setup = Setup(results=results, backend=BACKEND, device="cpu", plugins=(trouble,))
     made = list(measure(specs, setup))
     assert [record.status for record in made] == ["failed", "failed", "ok", "ok", "ok"]
     assert made[0].error is not None
@@ -256,12 +258,14 @@ def test_one_thing_changed_is_another_question() -> None:
 
 def request(results: Path, **changes: Any) -> Request:
     selection = Selection(tasks=("copy_memory",), models=("rnn", "tcn"), seeds=(0,))
-    return Request(
+    made = Request(
         results=results,
         device="cpu",
         profile_name="smoke",
         **{"selection": selection, **changes},
     )
+    made.read()
+    return made
 
 
 def test_the_plan_times_every_network_and_the_sweeps() -> None:
