@@ -109,17 +109,20 @@ def draw(
     task, network = task_of(record.spec), weights.trained(results, record.spec, record.backend)
     condition_B = _conditions(task, wanted)
     prompt_BP = _prompt(task, wanted)
-    y_BT = models.generate(
-        network,
-        task.signature.num_steps,
-        batch_size=wanted.number,
-        condition=condition_B,
-        prompt=prompt_BP,
-        temperature=wanted.temperature,
-        generator=torch.Generator().manual_seed(wanted.seed),
-        cached=wanted.cached,
-        on_step=on_step,
-    )
+    try:
+        y_BT = models.generate(
+            network,
+            task.signature.num_steps,
+            batch_size=wanted.number,
+            condition=condition_B,
+            prompt=prompt_BP,
+            temperature=wanted.temperature,
+            generator=torch.Generator().manual_seed(wanted.seed),
+            cached=wanted.cached,
+            on_step=on_step,
+        )
+    except ValueError as error:
+        raise RequestError(f"{record.spec.name}: {error}") from None
     found = None
     if wanted.judged:
         if condition_B is None:

@@ -148,7 +148,7 @@ def test_the_report_shows_what_was_drawn(results: Path) -> None:
     [
         ("gru --task markov_source", "unknown task with weights 'markov_source'"),
         ("lstm --task char_text", "unknown model with weights 'lstm'; valid: gru"),
-        ("gru --task char_text --length 17", "unknown length with weights '17'; did you mean '16'"),
+        ("gru --task char_text --length 17", "unknown length with weights '17'; valid: 16"),
         ("gru --task char_text --condition 3", "--condition: char_text has none"),
         ("gru --task audio --condition oboe", "unknown condition 'oboe'"),
         ("gru --task char_text --prompt " + "x" * 17, "17 characters; valid: 16 at most"),
