@@ -472,7 +472,7 @@ class Store:
     ) -> tuple[list[AnyRecord], list[Damaged]]:
         records, damaged = [], []
         with _uncollected():
-            for path in sorted(json_below(self.root / folder)):
+            for path in json_below(self.root / folder):
                 found = self.read(path, kind)
                 if not isinstance(found, Damaged):
                     records.append(found)
