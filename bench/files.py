@@ -16,7 +16,10 @@ MOST_BYTES = 32 * 2**20
 """A larger file is no record."""
 STALE_AFTER_S = 3600.0
 """A temporary file this old was left by a process that was killed."""
-FOLDERS = ("runs", "speed", "yardsticks", "tables", "figures", "comparison")
+FOLDERS = (
+    *("runs", "speed", "yardsticks", "weights", "samples"),
+    *("tables", "figures", "comparison"),
+)
 """Below the results, where files are written."""
 LONG_NUMBER = 19
 """Digits of the smallest whole number that may be beyond 64 bits."""
