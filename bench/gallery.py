@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench import choices, cost, figures, findings, findings_figures
+from bench import choices, cost, figures, findings, findings_figures, generation_figures
 from bench.facets import Style
 from bench.pictures import Drawing
 from bench.store import Record
@@ -21,7 +21,10 @@ from bench.tables import Labels
 
 MOST_NAME_BYTES = 100
 """Of what a figure is of, in its file name."""
-FINDINGS = ("variants", "gradients", "influence", "fields", "cliff", "beyond", "rate_sensitivity")
+FINDINGS = (
+    *("variants", "gradients", "influence", "fields", "cliff", "beyond", "rate_sensitivity"),
+    "likelihood",
+)
 """Names of figures that have no pattern."""
 
 
@@ -149,6 +152,18 @@ def of_run_costs(runs: pd.DataFrame, style: Style) -> dict[str, Drawing]:
         )
         if found[column].notna().any()
     }
+
+
+def of_generation(
+    likelihood: pd.DataFrame, sampling: pd.DataFrame, style: Style
+) -> dict[str, Drawing]:
+    """Likelihoods beside predictors without a network, and what a sample costs."""
+    drawn: dict[str, Drawing] = {}
+    if len(likelihood):
+        drawn["likelihood"] = partial(generation_figures.likelihood_figure, likelihood, style)
+    if len(sampling):
+        drawn["sampling_vs_length"] = partial(generation_figures.sampling_figure, sampling, style)
+    return drawn
 
 
 def _thresholds(runs: pd.DataFrame, by: str = "task") -> dict[str, float]:

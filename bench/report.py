@@ -18,7 +18,7 @@ import pandas as pd
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from bench import choices, claims, cost, figures, findings, gallery, published, tables
+from bench import choices, claims, cost, figures, findings, gallery, generation, published, tables
 from bench.backend import num_cores
 from bench.claims import Verdict
 from bench.errors import one_line
@@ -27,6 +27,7 @@ from bench.gallery import file_name
 from bench.markup import template, text
 from bench.pictures import draw
 from bench.rates import Sweep
+from bench.samples import SampleRecord
 from bench.spec import Spec
 from bench.stats import Horizon, wilson
 from bench.store import Damaged, Record, SpeedRecord, YardstickRecord
@@ -62,6 +63,8 @@ class Source:
     """Spec id → the studies it belongs to; a spec that is not in it belongs to the main one."""
     sweep: Sweep | None = None
     """What the tuned learning rates were chosen from."""
+    samples: Sequence[SampleRecord] = ()
+    """What was drawn from the networks of these runs."""
 
 
 def write_report(folder: Path, source: Source) -> str:
@@ -82,6 +85,8 @@ def write_report(folder: Path, source: Source) -> str:
     cliff = findings.cliff(runs[_in(source, runs, "receptive_field")])
     fields = findings.fields(source.records, source.labels)
     beyond = findings.beyond(source.records, source.labels)
+    likelihood = generation.likelihood(source.records, source.labels)
+    sampling = generation.sampling(source.speed)
     sensitivity = findings.rate_sensitivity(rates)
     style = figures.styles(
         list(
@@ -93,7 +98,8 @@ def write_report(folder: Path, source: Source) -> str:
             }
         )
     )
-    main_ids, short_ids = set(main["id"]), set(runs["id"]) - set(whole["id"])
+    main_ids = set(main["id"])
+    aside = set(runs["id"]) - set(whole["id"]) | set(runs["id"][_in(source, runs, "generation")])
     drawn = {
         **gallery.of_runs(
             main,
@@ -107,7 +113,7 @@ def write_report(folder: Path, source: Source) -> str:
             variants,
             cliff,
             beyond,
-            [record for record in source.records if record.spec.id not in short_ids],
+            [record for record in source.records if record.spec.id not in aside],
             source.labels,
             style,
         ),
@@ -116,6 +122,7 @@ def write_report(folder: Path, source: Source) -> str:
             cost.plain(timed), choices.reached_at_cost(main, horizons, step_us), style
         ),
         **gallery.of_run_costs(main, style),
+        **gallery.of_generation(likelihood, sampling, style),
     }
     pictures = draw(drawn, num_cores())
     written = {
@@ -132,6 +139,9 @@ def write_report(folder: Path, source: Source) -> str:
         "published": published.comparison(source.records),
         "published_later": published.context(),
         "metrics": tables.metrics(source.records, source.labels),
+        "likelihood": likelihood,
+        "sampling": sampling,
+        "judged": generation.judged(source.samples),
         "baselines": tables.baselines(source.records, source.labels),
         "cost": run_cost,
         "training_speed": cost.whole_sequences(timed, "train"),
@@ -339,8 +349,10 @@ def html(markdown: str, title: str, folder: Path) -> str:
 def _embed(token: Token, folder: Path) -> None:
     """Put a figure's own data where its address was."""
     if token.type == "image":
-        name = unquote(str(token.attrs["src"])).removeprefix("figures/")
-        data = (folder / "figures" / Path(name).name).read_bytes()
+        path = Path(unquote(str(token.attrs["src"])))
+        if path.parts[0] != "samples" or ".." in path.parts:
+            path = Path("figures", path.name)
+        data = (folder / path).read_bytes()
         token.attrs["src"] = "data:image/png;base64," + base64.b64encode(data).decode()
 
 

@@ -1,5 +1,6 @@
 """Samples of a trained network: as ids, as files that a person looks at, hears or reads."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,10 @@ from bench import judge, media, weights
 from bench.backend import Backend
 from bench.errors import RequestError, unknown
 from bench.execute import now
+from bench.files import json_below, read_json, write_whole
 from bench.plan import label, model_of, task_of
 from bench.spec import Frozen, Spec
-from bench.store import UTC, Record, Store, write_whole
+from bench.store import UTC, Record, Store
 from tasks import Task
 
 EVERY = "all"
@@ -49,6 +51,8 @@ class SampleRecord(Frozen):
     temperature: float
     seed: int
     agreement: judge.Agreement | None = None
+    picture: str | None = None
+    """Of some of the samples, below the results."""
     created: UTC
 
     @property
@@ -105,17 +109,20 @@ def draw(
     task, network = task_of(record.spec), weights.trained(results, record.spec, record.backend)
     condition_B = _conditions(task, wanted)
     prompt_BP = _prompt(task, wanted)
-    y_BT = models.generate(
-        network,
-        task.signature.num_steps,
-        batch_size=wanted.number,
-        condition=condition_B,
-        prompt=prompt_BP,
-        temperature=wanted.temperature,
-        generator=torch.Generator().manual_seed(wanted.seed),
-        cached=wanted.cached,
-        on_step=on_step,
-    )
+    try:
+        y_BT = models.generate(
+            network,
+            task.signature.num_steps,
+            batch_size=wanted.number,
+            condition=condition_B,
+            prompt=prompt_BP,
+            temperature=wanted.temperature,
+            generator=torch.Generator().manual_seed(wanted.seed),
+            cached=wanted.cached,
+            on_step=on_step,
+        )
+    except ValueError as error:
+        raise RequestError(f"{record.spec.name}: {error}") from None
     found = None
     if wanted.judged:
         if condition_B is None:
@@ -175,7 +182,22 @@ def save(
         path = base.with_name(f"{base.stem}{ending}")
         write_whole(path, content)
         written.append(path)
+        if ending == ".png":
+            record = record.model_copy(update={"picture": path.relative_to(results).as_posix()})
     return [*written, Store(results).write(record)]
+
+
+def read_all(results: Path) -> list[SampleRecord]:
+    """What was sampled, by its path; a file that is no such record is passed over."""
+    found = []
+    for path in sorted(json_below(results / "samples")):
+        with contextlib.suppress(OSError, ValueError):
+            record = SampleRecord.model_validate_json(read_json(path))
+            picture = record.path.with_suffix(".png")
+            there = picture.as_posix() if (results / picture).is_file() else None
+            if path == results / record.path and record.picture == there:
+                found.append(record)
+    return found
 
 
 def agreement_line(found: judge.Agreement) -> str:

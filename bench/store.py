@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Annotated, Literal, Protocol, TypeVar
+from typing import Annotated, Literal, Protocol, Self, TypeVar
 
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -225,7 +225,7 @@ class Summary(Frozen):
     created: UTC
 
     @model_validator(mode="after")
-    def _with_outcome(self) -> "Record":
+    def _with_outcome(self) -> Self:
         if self.finished and self.outcome is None:
             raise ValueError(f"{self.status} and no outcome")
         return self
@@ -472,7 +472,7 @@ class Store:
     ) -> tuple[list[AnyRecord], list[Damaged]]:
         records, damaged = [], []
         with _uncollected():
-            for path in sorted(json_below(self.root / folder)):
+            for path in json_below(self.root / folder):
                 found = self.read(path, kind)
                 if not isinstance(found, Damaged):
                     records.append(found)

@@ -16,7 +16,7 @@ from bench.spec import Training
 from bench.train import Progress, train
 from bench.update import Updater
 from models._stepper import CapturedStepper
-from tests.test_models import skip_unless_supported
+from tests.test_models import Signature, skip_unless_supported
 from tests.test_speed import spec_of
 from tests.test_train import tiny
 
@@ -163,6 +163,31 @@ def test_a_captured_stepper_is_forward(model: str, dtype: torch.dtype) -> None:
     ys = torch.stack([stepper(x_t) for x_t in x[:, 7:].unbind(1)], 1)
     within = {torch.float32: 1e-5, torch.float64: 1e-10}.get(dtype, 2e-2)
     assert (ys - expected[:, 7:]).abs().max() <= within * expected.abs().max()
+
+
+@pytest.mark.parametrize("model", models.names())
+def test_cached_sampling_is_naive_sampling(model: str) -> None:
+    prepare(GRAPH)
+    signature = Signature(
+        input="token", num_inputs=6, num_outputs=5, reach=42, grid=(6, 7), num_conditions=3
+    )
+    torch.manual_seed(0)
+    network = models.network(model, signature, width=12).double().cuda()
+    features = torch.randn(3, 42, 3, generator=torch.Generator().manual_seed(1))
+    for condition in (torch.tensor([2, 0, 1]), features):
+        made = [
+            models.generate(
+                network,
+                42,
+                batch_size=3,
+                condition=condition,
+                generator=torch.Generator().manual_seed(0),
+                cached=cached,
+            )
+            for cached in (True, False)
+        ]
+        assert made[0].is_cuda
+        assert torch.equal(*made)
 
 
 def test_memory_and_times_are_the_devices() -> None:
