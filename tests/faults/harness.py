@@ -2,13 +2,15 @@
 
 import csv
 import os
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from bench import report
 from bench.store import Record, Store
 from tests.test_cli import start, without_times
 
@@ -60,6 +62,11 @@ TIMES = {
     *("update_ms", "run_s", "answer_ms", "plain_step_us"),
 }
 """Columns of tables that are never twice the same."""
+
+
+Note = Callable[[str, object], None]
+"""pytest's `record_property`: what is noted as `figure` is printed at the end."""
+Begin = Callable[..., subprocess.Popen[str]]
 
 
 def repeated(few: int, many: int) -> pytest.MarkDecorator:
@@ -121,6 +128,15 @@ def wait_until(what: Callable[[], object], seconds: float = 120.0) -> None:
     while not what():
         assert time.monotonic() < deadline
         time.sleep(0.005)
+
+
+def not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few bytes in the place of every figure: for tests of what else a report is."""
+
+    def drawn(drawings: Mapping[str, object], num_cores: int) -> Iterator[tuple[str, bytes, bytes]]:
+        return ((name, b"a figure" * 1000, b"a figure" * 1000) for name in drawings)
+
+    monkeypatch.setattr(report, "draw", drawn)
 
 
 def run(*arguments: str, status: int = 0) -> str:

@@ -5,12 +5,13 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from bench import files
 from bench.store import Store
 from tests.faults.harness import (
+    Begin,
+    Note,
     Stubs,
     by_id,
     files_below,
@@ -22,9 +23,6 @@ from tests.faults.harness import (
     tables,
     wait_until,
 )
-from tests.test_cli import start
-
-Note = Callable[[str, object], None]
 
 
 def kill(bench: subprocess.Popen[str]) -> None:
@@ -40,13 +38,13 @@ def num_records(results: Path) -> int:
 
 @repeated(few=1, many=50)
 def test_a_bench_killed_at_any_moment_goes_on_and_loses_nothing(
-    times: int, tmp_path: Path, record_property: Note
+    times: int, begin: Begin, tmp_path: Path, record_property: Note
 ) -> None:
     stubs = Stubs(folder=tmp_path / "stubs", num_seeds=2 + 2 * times)
     results, undisturbed = tmp_path / "results", tmp_path / "undisturbed"
     moments, kept, half, early = random.Random(0), {}, 0, 0
     for i in range(times):
-        bench = start(*stubs.arguments(results))
+        bench = begin(*stubs.arguments(results))
         if i % 5 == 4:  # at whatever it is doing
             time.sleep(moments.uniform(0, 6))
         else:
@@ -84,11 +82,11 @@ def test_a_bench_killed_at_any_moment_goes_on_and_loses_nothing(
 
 @repeated(few=1, many=50)
 def test_killed_workers_fail_their_runs_and_touch_no_other(
-    times: int, tmp_path: Path, record_property: Note
+    times: int, begin: Begin, tmp_path: Path, record_property: Note
 ) -> None:
     stubs = Stubs(folder=tmp_path / "stubs", num_seeds=2 + 2 * times, pause_s=0.05)
     results, moments = tmp_path / "results", random.Random(0)
-    bench = start(*stubs.arguments(results))
+    bench = begin(*stubs.arguments(results))
     kept, killed = {}, set()
     while len(killed) < times:
         wait_until(lambda: set(stubs.workers(bench.pid)) - killed)

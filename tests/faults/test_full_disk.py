@@ -4,7 +4,7 @@ import errno
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,14 +13,11 @@ import pytest
 import models
 import tasks
 from bench import plugins as loaded
-from bench import report
 from bench.cli import main
 from bench.store import Store
 from tests.faults.full_disk import install, operations
-from tests.faults.harness import files_below
+from tests.faults.harness import Note, files_below, not_drawn
 from tests.test_cli import ROOT
-
-Note = Callable[[str, object], None]
 
 STUB = '''
 """Copy memory on eight sequences; in a worker the disk may be full."""
@@ -129,22 +126,8 @@ def chosen(number: int, few: bool) -> list[int]:
 
 @pytest.fixture(autouse=True)
 def quick_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their files are at stake, not what is in them: they are drawn once."""
-    monkeypatch.setattr(report, "_image", lambda figure, kind: b"a figure" * 1000)
-    drawn: dict[str, object] = {}
-
-    def once(name: str) -> None:
-        draw = getattr(report, name)
-
-        def drawing(*arguments: object) -> object:
-            if name not in drawn:
-                drawn[name] = draw(*arguments)
-            return drawn[name]
-
-        monkeypatch.setattr(report, name, drawing)
-
-    for name in ("_figures", "_findings", "_sensitivity", "_cost_figures", "_run_cost_figures"):
-        once(name)
+    """Their files are at stake, not what is in them."""
+    not_drawn(monkeypatch)
 
 
 @pytest.mark.parametrize("few", [True, pytest.param(False, marks=pytest.mark.faults)])

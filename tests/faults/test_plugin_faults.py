@@ -1,15 +1,11 @@
 """Whatever a plug-in does, its own runs fail or diverge with the reason, and no others."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from bench.store import Record, Store
-from tests.faults.harness import by_name, processes, run, wait_until
-from tests.test_cli import start
-
-Note = Callable[[str, object], None]
+from tests.faults.harness import Begin, Note, by_name, processes, run, wait_until
 
 TASK = '''
 """Copy memory that brings the trouble its field says."""
@@ -368,8 +364,10 @@ if multiprocessing.parent_process() is not None:
 )
 
 
-def test_a_worker_that_dies_after_its_run_has_ended_leaves_the_record(tmp_path: Path) -> None:
-    bench = start(*arguments(tmp_path, {"trouble_4": DYING}, PROFILE))
+def test_a_worker_that_dies_after_its_run_has_ended_leaves_the_record(
+    begin: Begin, tmp_path: Path
+) -> None:
+    bench = begin(*arguments(tmp_path, {"trouble_4": DYING}, PROFILE))
     _, said = bench.communicate(timeout=300)
     wait_until(lambda: not processes(bench.pid), 10)
     assert bench.returncode == 0, said
