@@ -9,11 +9,11 @@ PY := $(VENV)/bin/python
 SELECTED := $(if $(PROFILE),--profile "$(PROFILE)") --results "$(RESULTS)" $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench plan speed report smoke tune fetch test check format clean
+.PHONY: help setup bench plan speed report smoke tune fetch test test-faults check format clean
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1|/' \
-	  | awk -F'|' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1|/' \
+	  | awk -F'|' '{ printf "  make %-11s %s\n", $$1, $$2 }'
 
 setup: $(VENV)/installed  ## make .venv with the pinned requirements (every target does it by itself)
 
@@ -47,7 +47,12 @@ fetch: setup  ## download MNIST ahead of time, for a machine that will have no n
 	$(PY) -m bench fetch $(ARGS)
 
 test: setup  ## the tests
-	$(PY) -m pytest --numprocesses auto $(ARGS)
+	$(PY) -m pytest --numprocesses auto -m "not faults" $(ARGS)
+
+FAULTS := tests/faults $(addprefix tests/test_,checkpoint.py files.py plugins.py store.py workers.py)
+
+test-faults: setup  ## kills, full disks, broken plug-ins, arbitrary files: docs/reliability.md
+	$(PY) -m pytest --numprocesses auto $(FAULTS) $(ARGS)
 
 check: setup  ## ruff, pyright and the tests
 	$(PY) -m ruff check

@@ -1,10 +1,11 @@
 """Names and first lines of the tasks, models and profiles there are, without importing them."""
 
 import ast
+import tomllib
 from importlib.util import find_spec
 from pathlib import Path
 
-from bench import profile
+PROFILES = Path(__file__).parent / "profiles"
 
 
 def first_lines(package: str) -> dict[str, str]:
@@ -20,4 +21,13 @@ def first_lines(package: str) -> dict[str, str]:
 
 
 def profiles() -> dict[str, str]:
-    return {name: profile.description(profile.FOLDER / f"{name}.toml") for name in profile.names()}
+    return {path.stem: _description(path) for path in sorted(PROFILES.glob("*.toml"))}
+
+
+def _description(path: Path) -> str:
+    """The first line that says what a profile is for; empty where it says nothing."""
+    try:
+        said = tomllib.loads(path.read_text(encoding="utf-8")).get("description", "")
+    except (OSError, ValueError, RecursionError):
+        return ""
+    return str(said).strip().partition("\n")[0]

@@ -19,8 +19,9 @@ from pydantic import ConfigDict
 from torch import Tensor
 
 from bench.backend import Backend
+from bench.files import write_whole
 from bench.spec import Frozen, Spec
-from bench.store import CurvePoint, Record, write_whole
+from bench.store import CurvePoint, Record
 from bench.update import UpdaterState
 
 INTERVAL_S = 60.0

@@ -9,26 +9,26 @@ import argparse
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
-from bench.errors import RequestError, StorageError
+from bench.errors import RequestError, StorageError, message_of, one_line
+from bench.options import EXIT_BAD_REQUEST, Verb, parser_of
 
 if TYPE_CHECKING:
+    from bench.execute import Job
     from bench.request import Request
-    from bench.shard import Shard
     from bench.spec import Spec
     from bench.store import Damaged
 
 EXIT_OK, EXIT_FAILED_RUNS, EXIT_REGRESSION = 0, 1, 1
-EXIT_BAD_REQUEST, EXIT_INTERRUPTED, EXIT_TERMINATED = 2, 130, 143
+EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    options = _parser().parse_args(arguments)
+    options = parser_of(VERBS).parse_args(arguments)
     before = signal.signal(signal.SIGTERM, _terminated)
     try:
         return options.verb(options)
@@ -59,210 +59,6 @@ def _terminated(number: int, frame: object) -> None:
     raise _Terminated
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse with its complaint on one line."""
-
-    def error(self, message: str) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        self.exit(EXIT_BAD_REQUEST, f"error: {message}; see {self.prog} --help\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="python -m bench",
-        description="How far back do convolutional and recurrent networks remember, at what cost?",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    verbs = parser.add_subparsers(metavar="VERB", required=True, parser_class=_Parser)
-
-    def verb(
-        name: str, does: Callable[[argparse.Namespace], int], what: str, *, runs: bool = True
-    ) -> argparse.ArgumentParser:
-        added = verbs.add_parser(name, help=what, description=what)
-        added.set_defaults(verb=does)
-        if runs:
-            _add_selectors(added)
-        return added
-
-    verb("list", _list, "the tasks, models and profiles there are, a line each", runs=False)
-    plan = verb("plan", _plan, "what would run, what is already there, how long the rest takes")
-    _add_shard(plan)
-    run = verb("run", _run, "make the runs that are not there yet, time them, then the report")
-    _add_running(run)
-    _add_shard(run)
-    run.add_argument("--no-speed", action="store_true", help="train, and time nothing afterwards")
-    speed = verb("speed", _speed, "time training, inference and streaming, then the report")
-    speed.add_argument(
-        "--yardsticks",
-        action="store_true",
-        help="beside what others do: the textbook's network, torch's cells, other libraries",
-    )
-    verb("report", _report, "tables, figures and a page from the records that are there")
-    show = verb("show", _show, "one record, by the beginning of its id", runs=False)
-    show.add_argument("id", metavar="ID")
-    _add_results(show)
-    compare = verb("compare", _compare, "two results folders side by side", runs=False)
-    _add_comparing(compare)
-    tune = verb("tune", _tune, "sweep learning rates and choose one a task and model")
-    _add_running(tune)
-    tune.set_defaults(profile="tuning")
-    verb("fetch", _fetch, "download what tasks read from disk, ahead of time", runs=False)
-    return parser
-
-
-def _add_results(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--results", type=Path, default=Path("results"), metavar="DIR", help="default: results/"
-    )
-
-
-def _add_selectors(parser: argparse.ArgumentParser) -> None:
-    _add_results(parser)
-    parser.add_argument(
-        "--profile",
-        metavar="NAME|FILE.toml",
-        help="how much to run; by default paper on a GPU, quick without one",
-    )
-    for name, kind in (
-        ("task", str),
-        ("model", str),
-        ("length", _whole_number(1)),
-        ("seed", _whole_number(0)),
-    ):
-        parser.add_argument(
-            f"--{name}",
-            type=kind,
-            action="append",
-            default=[],
-            metavar=name.upper(),
-            help=f"only this {name}; may be repeated",
-        )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="override a value of the profile, as in --set max_steps=500",
-    )
-    parser.add_argument(
-        "--plugin",
-        action="append",
-        type=Path,
-        default=[],
-        metavar="FILE.py",
-        help="a file that defines a task or a model of yours",
-    )
-    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
-    parser.add_argument(
-        "--threads",
-        type=_whole_number(1),
-        default=1,
-        metavar="N",
-        help="threads of one run on the CPU; 1 by default",
-    )
-    parser.add_argument(
-        "--eager", action="store_true", help="on a GPU, don't replay training steps as a graph"
-    )
-
-
-def _add_running(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--workers",
-        type=_whole_number(1),
-        metavar="N",
-        help="runs at once; by default one a core, or as many as --per-gpu says on each GPU",
-    )
-    parser.add_argument(
-        "--per-gpu",
-        type=_whole_number(1),
-        default=1,
-        metavar="N",
-        help="runs at once on each GPU, as far as its memory goes; 1 by default",
-    )
-    parser.add_argument(
-        "--run-timeout",
-        type=_minutes,
-        metavar="MINUTES",
-        help="end a run that takes longer; it has failed",
-    )
-    parser.add_argument(
-        "--time-limit",
-        type=_minutes,
-        metavar="MINUTES",
-        help="start no further run after so many minutes; start again to go on",
-    )
-    parser.add_argument(
-        "--ray",
-        metavar="auto|HOST:PORT",
-        help="make the runs on a Ray cluster that is up; auto: this machine's",
-    )
-
-
-def _add_shard(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--shard",
-        type=_shard,
-        metavar="I/N",
-        help="this machine's part of N of the plan, 1/N to N/N; no times are taken, no report made",
-    )
-
-
-def _add_comparing(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("a", type=Path, metavar="A", help="results as they were")
-    parser.add_argument("b", type=Path, metavar="B", help="results as they are; may be the same")
-    parser.add_argument(
-        "--models",
-        nargs=2,
-        metavar=("X", "Y"),
-        help="model X of A beside model Y of B, by label or name; by default each beside itself",
-    )
-    parser.add_argument(
-        "--tolerance",
-        type=_percent,
-        default=10.0,
-        metavar="PERCENT",
-        help="how much slower is no regression; 10 by default",
-    )
-    parser.add_argument(
-        "--fail-on-regression",
-        action="store_true",
-        help="exit status 1 where a score is worse, fewer seeds solve or a time is slower",
-    )
-    parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="where the page goes; default: B/comparison"
-    )
-
-
-def _number(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r}; valid: numbers from 0")
-    return value
-
-
-_percent = _minutes = _number
-
-
-def _shard(text: str) -> "Shard":
-    from bench.shard import parse
-
-    try:
-        return parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _whole_number(least: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r}; valid: whole numbers from {least}")
-        return int(text)
-
-    return parse
-
-
 def _list(options: argparse.Namespace) -> int:
     from bench import catalogue
 
@@ -280,11 +76,12 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    request = _request(options)
+    request = _request(options, whole=False)
     rows: dict[tuple[str, str], list[Spec]] = {}
     for spec in request.plan.specs:
         rows.setdefault((spec.task.name, spec.model.name), []).append(spec)
-    waiting = {job.spec.id for job in request.jobs(request.plan.specs)}
+    jobs = request.jobs(request.plan.specs)
+    waiting = {job.spec.id for job in jobs}
     print(f"{'task':16} {'model':10} {'runs':>5} {'there':>6}  lengths")
     for (task, model), specs in rows.items():
         there = sum(spec.id not in waiting for spec in specs)
@@ -292,14 +89,15 @@ def _plan(options: argparse.Namespace) -> int:
         print(f"{task:16} {model:10} {len(specs):5} {there:6}  {lengths}")
     for missing in request.plan.unsupported:
         print(f"{missing.task:16} {missing.model:10} not supported: {missing.reason}")
-    print(_outlook(request, options))
+    print(_outlook(request, jobs, options))
     return EXIT_OK
 
 
 def _run(options: argparse.Namespace) -> int:
     with _cluster(options):
         request = _request(options)
-        print(_outlook(request, options), file=sys.stderr)
+        jobs = request.jobs(request.plan.specs)
+        print(_outlook(request, jobs, options), file=sys.stderr)
         ended = _execute(request, request.plan.specs, options)
     if request.shard is not None:
         how = f"python -m bench report --profile {request.profile_name} --results {request.results}"
@@ -382,6 +180,38 @@ def _show(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def _sample(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from bench import samples
+    from bench.plan import task_of
+    from bench.store import Store
+
+    records, damaged = Store(options.results).read_all()
+    _tell_damaged(damaged)
+    record = samples.choose(options.results, records, options.model, options.task, options.length)
+    wanted = samples.Wanted(
+        number=options.number,
+        condition=options.condition,
+        prompt=options.prompt,
+        temperature=options.temperature,
+        seed=options.seed,
+        cached=not options.naive,
+        judged=options.judge,
+    )
+    num_steps = task_of(record.spec).signature.num_steps
+    hidden = not sys.stderr.isatty()
+    with tqdm(total=num_steps, unit="step", disable=hidden, dynamic_ncols=True) as bar:
+        made, y, condition = samples.draw(
+            options.results, record, wanted, lambda done: bar.update(done - bar.n)
+        )
+    for path in samples.save(options.results, made, y, condition):
+        print(path)
+    if made.agreement is not None:
+        print(samples.agreement_line(made.agreement))
+    return EXIT_OK
+
+
 def _compare(options: argparse.Namespace) -> int:
     from bench.compare import compare, read, write_comparison
 
@@ -402,7 +232,8 @@ def _tune(options: argparse.Namespace) -> int:
 
     with _cluster(options):
         request = _request(options)
-        print(_outlook(request, options), file=sys.stderr)
+        jobs = request.jobs(request.plan.specs)
+        print(_outlook(request, jobs, options), file=sys.stderr)
         specs = list(request.plan.specs)
         while True:
             ended = _execute(request, specs, options)
@@ -425,18 +256,19 @@ def _fetch(options: argparse.Namespace) -> int:
     import tasks
     from bench.request import unavailable
 
-    every = [tasks.task_class(name) for name in tasks.names()]
-    reasons = unavailable([cls(**cls.smallest) for cls in every])
-    for name in tasks.names():
-        if name not in reasons:
-            print(f"{name}: ready")
-    for reason in dict.fromkeys(reasons.values()):
-        names = [name for name in reasons if reasons[name] == reason]
-        print(f"{', '.join(names)}: {reason}", file=sys.stderr)
+    every = [cls(**cls.smallest) for cls in map(tasks.task_class, tasks.names())]
+    reasons = unavailable(every)
+    for task in every:
+        if task.sources not in reasons:
+            print(f"{task.task_name()}: ready")
+    for sources, reason in reasons.items():
+        names = [task.task_name() for task in every if task.sources == sources]
+        print(f"{', '.join(names)}: {message_of(reason)}", file=sys.stderr)
     return EXIT_FAILED_RUNS if reasons else EXIT_OK
 
 
-def _request(options: argparse.Namespace) -> "Request":
+def _request(options: argparse.Namespace, *, whole: bool = True) -> "Request":
+    """What is asked for, the records read; without `whole` only as far as a plan needs them."""
     from bench.plan import Selection
     from bench.request import Request
 
@@ -464,15 +296,20 @@ def _request(options: argparse.Namespace) -> "Request":
     )
     for plugin in request.plugins:
         if plugin.broken is not None:
-            said = f"{plugin.path} can't be imported: {plugin.broken}"
+            said = f"{plugin.path} {plugin.how}: {plugin.broken}"
             print(f"warning: {said}; its runs fail", file=sys.stderr)
+    if whole:
+        request.read()
+    else:
+        request.glance()
     _tell_damaged(request.damaged)
     return request
 
 
 def _tell_damaged(damaged: "Sequence[Damaged]") -> None:
     for file in damaged:
-        print(f"warning: {file.path} is no record: {file.reason}", file=sys.stderr)
+        path = one_line(str(file.path))
+        print(f"warning: {path} is no record: {file.reason}", file=sys.stderr)
 
 
 def _num_workers(request: "Request", options: argparse.Namespace) -> int:
@@ -490,11 +327,10 @@ def _num_workers(request: "Request", options: argparse.Namespace) -> int:
     return len(request.devices) * getattr(options, "per_gpu", 1)
 
 
-def _outlook(request: "Request", options: argparse.Namespace) -> str:
-    """What is planned, what is there, and how long the rest takes."""
+def _outlook(request: "Request", jobs: "Sequence[Job]", options: argparse.Namespace) -> str:
+    """What is planned, what is there, and how long the rest, the `jobs`, takes."""
     from bench.progress import duration
 
-    jobs = request.jobs(request.plan.specs)
     num_workers = _num_workers(request, options)
     there = len(request.plan.specs) - len(jobs)
     shard = "" if request.shard is None else f", shard {request.shard}"
@@ -514,10 +350,9 @@ def _make_ready(request: "Request", num_runs: int = 0) -> None:
     """Make the results folder and move what is no record out of the way."""
     request.make_results(num_runs)
     for file in request.damaged:
-        # Another bench at work on the same folder may have moved it.
-        with suppress(FileNotFoundError):
-            aside = request.store.set_aside(file)
-            print(f"set aside as {aside}; it is made again", file=sys.stderr)
+        aside = request.store.set_aside(file)
+        if aside is not None:
+            print(f"set aside as {one_line(str(aside))}; it is made again", file=sys.stderr)
 
 
 def _execute(request: "Request", specs: "Sequence[Spec]", options: argparse.Namespace) -> int:
@@ -567,8 +402,8 @@ def _write_report(request: "Request") -> None:
     """For the backend that has most of the plan's records; the others are named."""
     from collections import Counter
 
-    from bench import rates
-    from bench.plan import labels, task_of
+    from bench import rates, samples
+    from bench.plan import labels, thresholds
     from bench.report import Source, write_report
 
     specs = request.plan.specs
@@ -580,7 +415,7 @@ def _write_report(request: "Request") -> None:
         profile_description=request.profile.description,
         specs=specs,
         labels=labels(specs),
-        thresholds={spec.id: task_of(spec).solved for spec in specs},
+        thresholds=thresholds(specs),
         records=request.records_of(specs, backend),
         unsupported=[(m.task, m.model, m.reason) for m in request.plan.unsupported],
         damaged=request.damaged,
@@ -589,5 +424,20 @@ def _write_report(request: "Request") -> None:
         other_backends=[other.name for other in counts if other != backend],
         studies=request.plan.studies,
         sweep=rates.load(),
+        samples=[each for each in samples.read_all(request.results) if each.spec.id in planned],
     )
     print(write_report(request.results, source))
+
+
+VERBS: Mapping[str, Verb] = {
+    "list": _list,
+    "plan": _plan,
+    "run": _run,
+    "speed": _speed,
+    "report": _report,
+    "show": _show,
+    "sample": _sample,
+    "compare": _compare,
+    "tune": _tune,
+    "fetch": _fetch,
+}

@@ -26,10 +26,11 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from bench import workers
+from bench import weights, workers
 from bench.backend import Backend
 from bench.errors import RequestError
 from bench.execute import Event, Job, Setup, make_record
+from bench.files import write_whole
 from bench.machine import fingerprint
 from bench.plugins import Plugin
 from bench.store import Record, Store
@@ -196,8 +197,11 @@ class Reports:
         return taken
 
 
-def make_run(order: Order, reports: Any) -> str:
-    """Make a run on this node, in a process of its own; returns its record as JSON."""
+def make_run(order: Order, reports: Any) -> tuple[str, bytes | None]:
+    """Make a run on this node, in a process of its own.
+
+    Returns its record as JSON and, where they are to be kept, its weights as safetensors.
+    """
     spec = order.job.spec
     reports.put.remote(spec.id, (0, spec.training.max_steps, None, None))
     reported, ended = time.monotonic(), []
@@ -222,8 +226,10 @@ def make_run(order: Order, reports: Any) -> str:
             plugins=tuple(plugins),
         )
         workers.execute([order.job], setup, Limits(run_timeout_s=order.run_timeout_s), on_event)
+        kept = weights.path(setup.results, spec, order.backend)
+        content = kept.read_bytes() if kept.is_file() else None
     (record,) = ended
-    return record.model_dump_json()
+    return record.model_dump_json(), content
 
 
 def execute(
@@ -321,10 +327,14 @@ class _Pool:
         events = self._listen() if time.monotonic() - self.listened >= POLL_S else []
         for ref in ready:
             job = self.flights.pop(ref).job
-            record = self._record(ref, job)
+            record, content = self._record(ref, job)
             if record is None:
                 self.waiting.appendleft(job)
             else:
+                if content is not None:
+                    write_whole(
+                        weights.path(self.setup.results, job.spec, self.setup.backend), content
+                    )
                 Store(self.setup.results).write(record)
                 events.append(Event(spec=job.spec, record=record))
         return events
@@ -378,13 +388,14 @@ class _Pool:
                 )
         return events
 
-    def _record(self, ref: "ray.ObjectRef", job: Job) -> Record | None:
-        """What came of a run; None where it is to be given out again."""
+    def _record(self, ref: "ray.ObjectRef", job: Job) -> tuple[Record | None, bytes | None]:
+        """What came of a run, and its weights; no record where it is to be given out again."""
         import ray
         from ray import exceptions
 
         try:
-            record = Record.model_validate_json(ray.get(ref))
+            said, content = ray.get(ref)
+            record = Record.model_validate_json(said)
             if (record.spec, record.backend) != (job.spec, self.setup.backend):
                 raise ValueError("a record of another run")
         except (
@@ -398,7 +409,7 @@ class _Pool:
             if losses < MOST_LOSSES:
                 said = f"{job.spec.name} was lost and is given out again: {_first_sentence(error)}"
                 tqdm.write(said, file=sys.stderr)
-                return None
+                return None, None
             reason = f"the worker process died, {losses} times; the last: {_first_sentence(error)}"
         except exceptions.RayTaskError as error:
             reason = f"{type(error.cause).__name__}: {error.cause}"
@@ -407,8 +418,8 @@ class _Pool:
         else:
             # A node has the files, and not their history.
             machine = record.machine.model_copy(update={"commit": fingerprint().commit})
-            return record.model_copy(update={"machine": machine})
-        return make_record(job.spec, self.setup.backend, "failed", error=reason)
+            return record.model_copy(update={"machine": machine}), content
+        return make_record(job.spec, self.setup.backend, "failed", error=reason), None
 
 
 def _wait(refs: "list[ray.ObjectRef]") -> "list[ray.ObjectRef]":

@@ -3,13 +3,11 @@
 import math
 from collections.abc import Hashable, Iterable, Iterator
 
-import torch
-
 from bench.backend import Backend
-from bench.plan import network_of, task_of
+from bench.plan import model_of, task_of
 from bench.spec import Spec
-from bench.store import Record
-from models import num_parameters
+from bench.store import Summary
+from models import count_parameters
 
 OVERHEAD_S = 2e-3
 """Of a training step, whatever its size."""
@@ -35,8 +33,8 @@ def _parameters(spec: Spec) -> int:
     """As asked for; those of a given width are counted."""
     if spec.param_budget is not None:
         return spec.param_budget
-    with torch.device("meta"):
-        return num_parameters(network_of(spec))
+    signature = task_of(spec).signature
+    return count_parameters(model_of(spec), signature, spec.width, spec.extra_width)
 
 
 class Estimator:
@@ -46,7 +44,7 @@ class Estimator:
     variant is first looked for by itself, then among all that bear the model's name.
     """
 
-    def __init__(self, backend: Backend, records: Iterable[Record] = ()) -> None:
+    def __init__(self, backend: Backend, records: Iterable[Summary] = ()) -> None:
         self.backend = backend
         self._speed: dict[tuple[str, ...], _Known] = {}
         """Model, or variant → how far the rule is off, by the logarithm of its step in seconds."""
@@ -58,18 +56,22 @@ class Estimator:
         for record in records:
             self.learn(record)
 
-    def learn(self, record: Record) -> None:
+    def learn(self, record: Summary) -> None:
         outcome = record.outcome
         if outcome is None or record.backend != self.backend:
             return
         spec = record.spec
         share = max(outcome.steps, 1) / spec.training.max_steps
-        speed = outcome.total_seconds / (self._rule(spec) * share)
+        try:
+            speed = outcome.total_seconds / (self._rule(spec) * share)
+            place = math.log(spec.length)
+        except Exception:  # of a plug-in that is not here now, or of values that no task has
+            return
         for key in _widening(spec):
             self._speed.setdefault(key, _Known()).add(self._size(spec), speed)
             if spec.training.stop_when_solved:
                 known = self._share.setdefault((spec.task.name, *key), _Known())
-                known.add(math.log(spec.length), share)
+                known.add(place, share)
         if outcome.peak_memory_bytes is not None:
             self._memory = max(self._memory, outcome.peak_memory_bytes / _activation_bytes(spec))
 

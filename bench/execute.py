@@ -5,10 +5,12 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from bench.backend import Backend, release_memory
+from bench.errors import StorageError, message_of
 from bench.machine import fingerprint
 from bench.plugins import Plugin, PluginError
 from bench.processes import context, end, end_with_parent, how_it_ended
@@ -26,6 +28,8 @@ class Job:
     """On the GPU, by estimate."""
     scout: bool = False
     """Run before longer ones, since it tells how long others take."""
+    keep_weights: bool = False
+    """Whether the weights that were tested are kept beside the record."""
 
     @property
     def rank(self) -> tuple[bool, float]:
@@ -78,11 +82,15 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, PluginError):
         return str(error)
     where = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
+    place = f"{Path(where.filename).name}:{where.lineno}"
+    return f"{type(error).__name__}: {message_of(error)} ({place})"
 
 
-def run_one(spec: Spec, setup: Setup, on_event: Callable[[Event], None]) -> Record:
+def run_one(
+    spec: Spec, setup: Setup, on_event: Callable[[Event], None], *, keep_weights: bool = False
+) -> Record:
     """Train one spec in this process and write its record; what goes wrong is in the record."""
+    from bench import weights
     from bench.checkpoint import Place, remove
     from bench.train import Progress, train
     from tasks import DataUnavailable
@@ -101,7 +109,16 @@ def run_one(spec: Spec, setup: Setup, on_event: Callable[[Event], None]) -> Reco
         )
 
     try:
-        outcome = train(spec, setup.device, on_progress, capture=setup.backend.capture, place=place)
+        outcome = train(
+            spec,
+            setup.device,
+            on_progress,
+            capture=setup.backend.capture,
+            place=place,
+            keep=partial(weights.write, setup.results, spec, setup.backend)
+            if keep_weights
+            else None,
+        )
         if outcome.stopped == "diverged":
             error = f"loss not finite after {outcome.steps} updates"
             record = make_record(spec, setup.backend, "diverged", error=error, outcome=outcome)
@@ -109,8 +126,8 @@ def run_one(spec: Spec, setup: Setup, on_event: Callable[[Event], None]) -> Reco
             record = make_record(spec, setup.backend, "ok", outcome=outcome)
     except DataUnavailable as error:
         record = make_record(spec, setup.backend, "skipped", error=str(error))
-    except (BrokenPipeError, KeyboardInterrupt):
-        raise  # the parent is gone, or wants an end: no fault of the run's
+    except (BrokenPipeError, KeyboardInterrupt, StorageError):
+        raise  # the parent is gone, or wants an end, or the disk is full: no fault of the run's
     except BaseException as error:  # a plug-in may even leave by sys.exit
         record = make_record(spec, setup.backend, "failed", error=_reason(error))
     if record.status == "failed":

@@ -13,10 +13,12 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
-from bench.store import Record
-from bench.tables import Labels
+from bench import facets
+from bench.facets import Style
+from bench.store import is_share
 
 PANEL = (3.4, 2.8)
 """Width and height of a panel, in inches."""
@@ -28,11 +30,11 @@ MOST_DODGE = 0.25
 """From the first model of a panel to its last, and never more than half the way to the next T."""
 LEAST_GAP = 0.04
 """Between two labels of an axis, as a share of its length."""
+MOST_LENGTHS, MOST_SEEDS = 9, 5
+"""Panels of learning curves, and curves of a model in one of them."""
 LEGEND_COLUMNS = 6
 LEGEND_ROWS, LEGEND_ROW = 2, 0.2
 """Rows of a legend that a figure has room for; the height of a further one, in inches."""
-
-Style = Mapping[str, Mapping[str, object]]
 
 mpl.rcParams["svg.hashsalt"] = "bench"  # the same identifiers in every run
 mpl.rcParams["svg.fonttype"] = "none"
@@ -55,7 +57,8 @@ def styles(models: Sequence[str]) -> Style:
 
 
 def titled_panels(titles: Sequence[str], num_columns: int = 3) -> tuple[Figure, list[Axes]]:
-    """A figure with one titled panel each."""
+    """A figure with one titled panel each; of more than it holds the first ones."""
+    num_titles, titles = len(titles), titles[: facets.MOST_PANELS]
     num_columns = 2 if len(titles) == 4 else min(num_columns, len(titles))
     num_rows = -(-len(titles) // num_columns)
     with sns.axes_style("whitegrid"):
@@ -67,6 +70,7 @@ def titled_panels(titles: Sequence[str], num_columns: int = 3) -> tuple[Figure, 
         panel.set_title(title, fontsize=10)
     for panel in axes[len(titles) :]:
         panel.remove()
+    facets.say_what_is_shown(figure, {"panels": (len(titles), num_titles)})
     return figure, axes[: len(titles)]
 
 
@@ -120,9 +124,18 @@ def shared_legend(figure: Figure, panels: Sequence[Axes], style: Style) -> None:
         )
 
 
-def show_all_of_a_share(panel: Axes, values: Sequence[float]) -> None:
-    """From 0 to 1, where that is what the values lie between."""
-    if all(0 <= value <= 1 for value in values):
+def show_dollars(figure: Figure) -> None:
+    """Names are no formulas, whatever they hold; the labels of an axis's ticks may be."""
+    axes = [axis for panel in figure.axes for axis in (panel.xaxis, panel.yaxis)]
+    ticks = {label for axis in axes for label in axis.get_ticklabels(which="both")}
+    for label in figure.findobj(Text):
+        if label not in ticks:
+            label.set_parse_math(False)
+
+
+def show_all_of_a_share(panel: Axes, values: Sequence[float], unit: str = "share of") -> None:
+    """From 0 to 1, where that is what the values lie between and the unit is no other."""
+    if is_share(unit) and all(0 <= value <= 1 for value in values):
         panel.set_ylim(-0.03, 1.04)
 
 
@@ -139,17 +152,23 @@ def curves(
     draw: Callable[[Axes, pd.DataFrame, pd.Series, dict], None],
     num_columns: int = 3,
 ) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
-    """A panel a task, a line a model; `draw` is given panel, rows, x and keywords of a line."""
-    tasks = list(dict.fromkeys(frame["task"]))
-    figure, axes = titled_panels(tasks, num_columns)
+    """A panel a task, a line a model; `draw` is given panel, rows, x and keywords of a line.
+
+    A frame that knows the `family` of its models has several panels of a task with many; one with
+    a column `panel` is split already.
+    """
+    if "panel" not in frame:
+        by_task = [rows for _, rows in frame.groupby("task", sort=False)]
+        frame = pd.concat(facets.split(rows, facets.parts(rows)) for rows in by_task)
+    titles = list(dict.fromkeys(frame["panel"]))
+    figure, axes = titled_panels(titles, num_columns)
     panels = []
-    for panel, task in zip(axes, tasks, strict=True):
-        rows = frame[frame["task"] == task]
-        drawn = [model for model in style if model in set(rows["model"])]
-        for i, model in enumerate(drawn):
+    for panel, title in zip(axes, titles, strict=False):
+        rows = frame[frame["panel"] == title]
+        for model, look, i, num_models in facets.lines(rows, style):
             line = rows[rows["model"] == model].sort_values("T")
-            look = {"label": model, "markersize": 5, "linewidth": 1.5, **style[model]}
-            draw(panel, line, dodged(line["T"], i, len(drawn)), look)
+            look = {"label": model, "markersize": 5, "linewidth": 1.5, **look}
+            draw(panel, line, dodged(line["T"], i, num_models), look)
         log_lengths(panel, sorted(rows["T"].unique()))
         panels.append((panel, rows))
     return figure, panels
@@ -173,8 +192,8 @@ def score_against_length(
         panel.axhline(rows["chance"].iloc[0], color="0.35", ls=(0, (6, 3)), lw=1, label="chance")
         if task in solved_at:
             panel.axhline(solved_at[task], color="0.35", ls=":", lw=1.2, label="solved")
-        show_all_of_a_share(panel, [*rows["min"], *rows["max"]])
         name, unit = rows["score"].iloc[0].replace("_", " "), rows["unit"].iloc[0]
+        show_all_of_a_share(panel, [*rows["min"], *rows["max"]], unit)
         panel.set_ylabel(f"test {name}\n({unit})", fontsize=9)
     shared_legend(figure, [panel for panel, _ in panels], style)
     return figure
@@ -224,7 +243,7 @@ def horizon_against_cost(reached: pd.DataFrame, style: Style) -> Figure:
     """
     panels = list(dict.fromkeys(zip(reached["task"], reached["cost"], strict=True)))
     figure, axes = titled_panels([task for task, _ in panels], num_columns=4)
-    for panel, (task, cost) in zip(axes, panels, strict=True):
+    for panel, (task, cost) in zip(axes, panels, strict=False):
         rows = reached[(reached["task"] == task) & (reached["cost"] == cost)]
         for row in rows.to_dict("records"):
             look = style[row["model"]]
@@ -266,40 +285,53 @@ def horizon_against_cost(reached: pd.DataFrame, style: Style) -> Figure:
     return figure
 
 
-def learning_curves(records: Sequence[Record], labels: Labels, style: Style) -> dict[str, Figure]:
-    """Task → validation score against updates, a panel a length, a thin line a seed."""
-    by_task: dict[str, dict[int, list[Record]]] = {}
-    for record in records:
-        if record.outcome is not None:
-            task = labels[record.spec.id][0]
-            by_task.setdefault(task, {}).setdefault(record.spec.length, []).append(record)
-    figures = {}
-    for task, by_length in by_task.items():
-        lengths = sorted(by_length)
-        figure, axes = titled_panels([f"{task}, T = {length}" for length in lengths])
-        for panel, length in zip(axes, lengths, strict=True):
-            for record in by_length[length]:
-                _learning_curve(panel, record, labels[record.spec.id][1], style)
-            outcome = by_length[length][0].outcome
-            assert outcome is not None
-            panel.axhline(outcome.score.chance, color="0.35", ls=(0, (6, 3)), lw=1, label="chance")
-            show_all_of_a_share(panel, [y for line in panel.get_lines() for y in line.get_ydata()])
-            panel.set_xlabel("updates", fontsize=9)
-            panel.set_ylabel(f"validation {outcome.score.name.replace('_', ' ')}", fontsize=9)
-            panel.tick_params(labelsize=8)
-        shared_legend(figure, axes, style)
-        figures[task] = figure
-    return figures
+def learning_figure(curves: pd.DataFrame, style: Style) -> Figure:
+    """Validation score against updates, a panel a length, a thin line a seed; of one task.
 
-
-def _learning_curve(panel: Axes, record: Record, model: str, style: Style) -> None:
-    outcome = record.outcome
-    assert outcome is not None
-    points = [(point.step, point.values[outcome.score.name]) for point in outcome.curve]
-    steps, values = zip(*points, strict=True)
-    look = {key: style[model][key] for key in ("color", "linestyle")}
-    panel.plot(steps, values, label=model, lw=0.9, alpha=0.8, **look)
-    # Where the line ends, since a run that solves the task stops early.
-    panel.plot(
-        steps[-1], values[-1], marker=style[model]["marker"], ms=4, color=look["color"], ls="none"
+    At most nine lengths, evenly spread; eight models, as the style has them; five seeds of each.
+    """
+    all_lengths, there = sorted(curves["T"].unique()), set(curves["model"])
+    lengths = facets.spread(all_lengths, MOST_LENGTHS)
+    models = [model for model in style if model in there][: facets.MOST_LINES]
+    all_seeds = curves["seed"].unique()
+    shown = curves[curves["model"].isin(models) & curves["seed"].isin(all_seeds[:MOST_SEEDS])]
+    task = curves["task"].iloc[0]
+    figure, axes = titled_panels([f"{task}, T = {length}" for length in lengths])
+    for panel, length in zip(axes, lengths, strict=True):
+        rows = shown[shown["T"] == length]
+        for (model, _), line in rows.groupby(["model", "seed"], sort=False):
+            _learning_curve(panel, line, style[model])
+        of_length = curves[curves["T"] == length]
+        chance, score, unit = of_length[["chance", "score", "unit"]].iloc[0]
+        panel.axhline(chance, color="0.35", ls=(0, (6, 3)), lw=1, label="chance")
+        drawn = [y for line in panel.get_lines() for y in line.get_ydata()]
+        show_all_of_a_share(panel, drawn, unit)
+        panel.set_xlabel("updates", fontsize=9)
+        panel.set_ylabel(f"validation {score.replace('_', ' ')}", fontsize=9)
+        panel.tick_params(labelsize=8)
+    facets.say_what_is_shown(
+        figure,
+        {
+            "lengths": (len(lengths), len(all_lengths)),
+            "models": (len(models), len(there)),
+            "seeds": (min(MOST_SEEDS, len(all_seeds)), len(all_seeds)),
+        },
     )
+    shared_legend(figure, axes, style)
+    return figure
+
+
+def _learning_curve(panel: Axes, line: pd.DataFrame, look: Mapping[str, object]) -> None:
+    steps, values = line["step"].to_numpy(), line["value"].to_numpy()
+    colour = {"color": look["color"]}
+    panel.plot(
+        steps,
+        values,
+        label=line["model"].iloc[0],
+        lw=0.9,
+        alpha=0.8,
+        ls=look["linestyle"],
+        **colour,
+    )
+    # Where the line ends, since a run that solves the task stops early.
+    panel.plot(steps[-1], values[-1], marker=look["marker"], ms=4, ls="none", **colour)

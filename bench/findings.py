@@ -9,20 +9,19 @@ learning rate. A frame is empty where no record has anything to say.
 # pyright: reportCallIssue=false
 # (The annotations of pandas are too wide for pyright to follow.)
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 
 from bench.claims import KERNEL_SIZES, dilated_field
+from bench.facets import AT_THE_START, TRAINED
 from bench.plan import task_of
 from bench.rates import Rates
 from bench.stats import wilson
-from bench.store import Outcome, Probes, Record
-from bench.tables import Labels, counted
+from bench.store import ByDistance, CurvePoint, Outcome, Probes, Record
+from bench.tables import Labels, counted, over_seeds
 from models import model_class, names
 
-AT_THE_START = "at the start"
-TRAINED = "trained"
 ROW = ["task", "T", "model"]
 CONVOLUTIONS_PER_LAYER = (1, 2)
 DEPTHS = range(1, 11)
@@ -39,24 +38,57 @@ def influence(records: Sequence[Record], labels: Labels) -> pd.DataFrame:
 
 
 def _by_distance(records: Sequence[Record], labels: Labels, of: str) -> pd.DataFrame:
-    rows = []
+    rows: list[dict[str, object]] = []
+    found: list[ByDistance] = []
     for record, outcome in _made(records):
         if outcome.probes is None:
             continue
         start, trained = outcome.probes.initial, outcome.probes.trained
         for moment, probe in ((AT_THE_START, start), (TRAINED, trained)):
-            found = getattr(probe, of)
-            rows += [
-                {
-                    **_key(record, labels),
-                    "seed": record.spec.seed,
-                    "moment": moment,
-                    "distance": distance,
-                    "value": value,
-                }
-                for distance, value in zip(found.distances, found.values, strict=True)
-            ]
-    return pd.DataFrame(rows)
+            rows.append({**_key(record, labels), "seed": record.spec.seed, "moment": moment})
+            found.append(getattr(probe, of))
+    return _a_row_each(
+        rows,
+        distance=[each.distances for each in found],
+        value=[each.values for each in found],
+    )
+
+
+def learning(records: Sequence[Record], labels: Labels) -> pd.DataFrame:
+    """The validation score a task, T, model, seed and update; missing where it is not finite."""
+    rows: list[dict[str, object]] = []
+    curves: list[Sequence[CurvePoint]] = []
+    for record, outcome in _made(records):
+        score = outcome.score
+        about = {"seed": record.spec.seed, "score": score.name, "unit": score.unit}
+        about |= {"chance": score.chance}
+        rows.append({**_key(record, labels), **about})
+        curves.append(outcome.curve)
+    return _a_row_each(
+        rows,
+        step=[[point.step for point in curve] for curve in curves],
+        value=[
+            [point.values[row["score"]] for point in curve]
+            for row, curve in zip(rows, curves, strict=True)
+        ],
+    )
+
+
+def _a_row_each(
+    rows: Sequence[Mapping[str, object]], **values: Sequence[Sequence[float | None]]
+) -> pd.DataFrame:
+    """Each row as often as it has values, with a column of them for each keyword.
+
+    Of many runs that is millions of rows, too many to be made one by one.
+    """
+    if not rows:
+        return pd.DataFrame()
+    lengths = [len(each) for each in next(iter(values.values()))]
+    frame = pd.DataFrame(rows)
+    frame = frame.loc[frame.index.repeat(lengths)].reset_index(drop=True)
+    return frame.assign(
+        **{name: [value for each in column for value in each] for name, column in values.items()}
+    )
 
 
 def _made(records: Sequence[Record]) -> Iterator[tuple[Record, Outcome]]:
@@ -131,24 +163,6 @@ def fields_table(found: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def at_the_longest(frame: pd.DataFrame) -> pd.DataFrame:
-    """One T a task: the longest that more than half of the task's plain models have.
-
-    A plain model's label has no fields; variants alone would have nothing to stand beside. Where
-    there is no such T, the one that most models have, the longest of equals.
-    """
-    longest = {}
-    for task, rows in frame.groupby("task", sort=False):
-        plain = rows[~rows["model"].str.contains(" ")]
-        judged = plain if len(plain) else rows
-        models = judged.groupby("T")["model"].nunique()
-        common = models[models > judged["model"].nunique() / 2]
-        if common.empty:
-            common = models[models == models.max()]
-        longest[task] = common.index.max()
-    return frame[frame["T"] == frame["task"].map(longest)]
-
-
 def cliff(runs: pd.DataFrame) -> pd.DataFrame:
     """Score and share solved against T for the models whose receptive field is finite and fixed.
 
@@ -216,7 +230,7 @@ def beyond(records: Sequence[Record], labels: Labels) -> pd.DataFrame:
                     "length": length,
                     "factor": length / record.spec.length,
                     "score": outcome.score.name,
-                    "unit": outcome.score.unit,
+                    "unit": outcome.score.said_unit,
                     "value": outcome.score.chance if value is None else value,
                     "chance": outcome.score.chance,
                 }
@@ -224,14 +238,7 @@ def beyond(records: Sequence[Record], labels: Labels) -> pd.DataFrame:
     if not rows:
         return pd.DataFrame()
     keys = [*ROW, "family", "length", "factor", "score", "unit"]
-    grouped = pd.DataFrame(rows).groupby(keys, sort=False)
-    return grouped.agg(
-        mean=("value", "mean"),
-        min=("value", "min"),
-        max=("value", "max"),
-        chance=("chance", "first"),
-        seeds=("value", "size"),
-    ).reset_index()
+    return over_seeds(pd.DataFrame(rows), keys)
 
 
 def rate_sensitivity(rates: Rates) -> pd.DataFrame:

@@ -9,8 +9,7 @@ figure. Where a panel would have more than `MOST_LINES` models, each family has 
 # pyright: reportCallIssue=false
 # (The annotations of pandas and matplotlib are too wide for pyright to follow.)
 
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -26,12 +25,9 @@ from matplotlib.ticker import (
     NullLocator,
 )
 
-from bench import figures
-from bench.figures import Style
-from bench.findings import AT_THE_START, TRAINED, at_the_longest
+from bench import facets, figures
+from bench.facets import AT_THE_START, TRAINED, Style, at_the_longest
 
-MOST_LINES = 8
-"""Models of a panel; more are split by family."""
 MOST_LENGTHS = 3
 """Trained lengths a task in the figure of other lengths."""
 SMALLEST_GRADIENT = 1e-10
@@ -51,7 +47,7 @@ def gradients_figure(gradients: pd.DataFrame, style: Style) -> Figure:
     but "no more". Dotted: distance T. The panels of a row share their axis.
     """
     gradients = at_the_longest(gradients)
-    parts = _parts(gradients)
+    parts = facets.parts(gradients)
     moments = (AT_THE_START, TRAINED)
     num_columns = len(moments) * min(len(parts), 2)
     cells: list[tuple[str, pd.DataFrame] | None] = []
@@ -65,7 +61,7 @@ def gradients_figure(gradients: pd.DataFrame, style: Style) -> Figure:
                 cells.append((name, at) if len(at) else None)
         cells += [None] * (-len(cells) % num_columns)
     figure, axes = _grid([cell and cell[0] for cell in cells], num_columns)
-    for i, (panel, cell) in enumerate(zip(axes, cells, strict=True)):
+    for i, (panel, cell) in enumerate(zip(axes, cells, strict=False)):
         if cell is None or panel is None:
             continue
         _, rows = cell
@@ -87,20 +83,20 @@ def influence_figure(influence: pd.DataFrame, fields: pd.DataFrame, style: Style
     trained = at_the_longest(influence[influence["moment"] == TRAINED])
     seeds = trained.groupby(["task", "T", "model", "seed"], sort=False)["value"]
     trained = trained.assign(value=(trained["value"] / seeds.transform("max")).fillna(0))
-    parts = _parts(trained)
+    parts = facets.parts(trained)
     cells = [
         (f"{task}, T = {rows['T'].iloc[0]}", part, of_part)
         for task, rows in trained.groupby("task", sort=False)
-        for part, of_part in _in_parts(rows, parts)
+        for part, of_part in facets.in_parts(rows, parts)
     ]
     titles = [f"{task}\n{part}" if part else task for task, part, _ in cells]
-    figure, axes = figures.titled_panels(titles, _num_columns(parts))
-    for panel, (_, _, rows) in zip(axes, cells, strict=True):
+    figure, axes = figures.titled_panels(titles, facets.num_columns(parts))
+    for panel, (_, _, rows) in zip(axes, cells, strict=False):
         _by_distance(panel, rows, style, SMALLEST_INFLUENCE)
         task, length = rows["task"].iloc[0], rows["T"].iloc[0]
         found = fields[(fields["task"] == task) & (fields["T"] == length)].set_index("model")
         height = 1.0
-        for model, look, _, _ in _lines(rows, style):
+        for model, look, _, _ in facets.lines(rows, style):
             height *= 2.5
             if model in found.index:
                 _mark_fields(panel, found.loc[model], height, rows["distance"].max(), look)
@@ -141,14 +137,15 @@ def fields_figure(fields: pd.DataFrame, style: Style) -> Figure:
     """
     fields = at_the_longest(fields)
     tasks = list(dict.fromkeys(fields["task"]))
-    models = [model for model in style if model in set(fields["model"])]
+    there = set(fields["model"])
+    models = [model for model in style if model in there][: facets.MOST_MODELS]
     by_task = {task: fields[fields["task"] == task].set_index("model") for task in tasks}
     titles = [f"{task}\nT = {rows['T'].iloc[0]}" for task, rows in by_task.items()]
     num_columns = 2 if len(tasks) == 4 else min(len(tasks), 3)
     num_rows = -(-len(tasks) // num_columns)
     figure, axes = figures.titled_panels(titles, num_columns)
     figure.set_size_inches(2.8 * num_columns + 1.6, num_rows * (0.9 + 0.3 * len(models)) + 0.8)
-    for i, (panel, rows) in enumerate(zip(axes, by_task.values(), strict=True)):
+    for i, (panel, rows) in enumerate(zip(axes, by_task.values(), strict=False)):
         finite = pd.to_numeric(rows["formula"]).dropna()
         largest = max([rows["measured"].max(), rows["reach"].max(), *finite])
         for y, model in enumerate(models):
@@ -168,6 +165,8 @@ def fields_figure(fields: pd.DataFrame, style: Style) -> Figure:
         _explain(panel, "perturbation: at least", {"marker": ">", "ms": 7, "mfc": "none"})
         _explain(panel, "effective at the start", {"marker": "D", "ms": 5, "mfc": "white"})
         _explain(panel, "effective, trained", {"marker": "D", "ms": 5})
+    if len(models) < len(there):
+        facets.say_what_is_shown(figure, {"models": (len(models), len(there))})
     figures.shared_legend(figure, axes, {})
     return figure
 
@@ -263,7 +262,7 @@ def beyond_figure(beyond: pd.DataFrame, solved_at: Mapping[str, float], style: S
     At most three T a task: the shortest, the middle and the longest. Line: mean; band: range over
     seeds. Dashed: chance; dotted: `solved`.
     """
-    parts = _parts(beyond)
+    parts = facets.parts(beyond)
     cells = []
     for task, rows in beyond.groupby("task", sort=False):
         lengths = sorted(rows["T"].unique())
@@ -277,9 +276,9 @@ def beyond_figure(beyond: pd.DataFrame, solved_at: Mapping[str, float], style: S
         ]
     titles = [f"{name}, {part}" if part else name for name, part, _ in cells]
     most = min(beyond.groupby("task")["T"].nunique().max(), MOST_LENGTHS)
-    figure, axes = figures.titled_panels(titles, most if most > 1 else _num_columns(parts))
-    for panel, (_, _, rows) in zip(axes, cells, strict=True):
-        for model, look, i, num_models in _lines(rows, style):
+    figure, axes = figures.titled_panels(titles, most if most > 1 else facets.num_columns(parts))
+    for panel, (_, _, rows) in zip(axes, cells, strict=False):
+        for model, look, i, num_models in facets.lines(rows, style):
             line = rows[rows["model"] == model].sort_values("factor")
             x = figures.dodged(line["factor"], i, num_models)
             panel.plot(x, line["mean"], label=model, ms=5, lw=1.5, **look)
@@ -305,16 +304,16 @@ def rate_sensitivity_figure(
     frame's task names, where they are known.
     """
     sensitivity = sensitivity[sensitivity["score"].notna()]
-    parts = _parts(sensitivity)
+    parts = facets.parts(sensitivity)
     cells = [
         (task, part, of_part)
         for task, rows in sensitivity.groupby("task", sort=False)
-        for part, of_part in _in_parts(rows, parts)
+        for part, of_part in facets.in_parts(rows, parts)
     ]
     titles = [f"{task}\n{part}" if part else task for task, part, _ in cells]
-    figure, axes = figures.titled_panels(titles, _num_columns(parts))
-    for panel, (task, _, rows) in zip(axes, cells, strict=True):
-        for model, look, i, num_models in _lines(rows, style):
+    figure, axes = figures.titled_panels(titles, facets.num_columns(parts))
+    for panel, (task, _, rows) in zip(axes, cells, strict=False):
+        for model, look, i, num_models in facets.lines(rows, style):
             line = rows[rows["model"] == model].sort_values("rate")
             x = figures.dodged(line["rate"], i, num_models)
             panel.plot(x, line["score"], label=model, mfc="white", ms=5, lw=1.5, **look)
@@ -346,84 +345,22 @@ def variants_figure(scores: pd.DataFrame, solved_at: Mapping[str, float], style:
     `scores` as of `bench.tables.scores`, with a column `family`. A family of more models than fit
     a panel has several, each with the plain model of the variants in it.
     """
-    panels, levels = [], {}
-    families = _families(scores)
-    for task, rows in scores.groupby("task", sort=False):
-        for family, of_family in _in_parts(rows, families):
-            panels.append(of_family.assign(task=f"{task}\n{family}"))
-            if task in solved_at:
-                levels[f"{task}\n{family}"] = solved_at[task]
+    families = facets.families(scores)
     weighted = {
-        model: {**look, **(VARIANT if _is_variant(model) else PLAIN)}
+        model: {**look, **(VARIANT if facets.is_variant(model) else PLAIN)}
         for model, look in style.items()
     }
-    return figures.score_against_length(pd.concat(panels), levels, weighted, _num_columns(families))
-
-
-def _parts(frame: pd.DataFrame) -> dict[str, list[str]]:
-    """The models that share a panel, in all tasks the same: all of them, or a family each."""
-    if frame.groupby("task")["model"].nunique().max() <= MOST_LINES:
-        return {"": list(frame["model"].unique())}
-    return _families(frame)
-
-
-def _num_columns(parts: Mapping[str, Sequence[str]]) -> int:
-    """A row of panels a task, where that is not too wide."""
-    return len(parts) if len(parts) in (2, 3) else 3
-
-
-def _in_parts(
-    rows: pd.DataFrame, parts: Mapping[str, Sequence[str]]
-) -> Iterator[tuple[str, pd.DataFrame]]:
-    for part, models in parts.items():
-        of_part = rows[rows["model"].isin(models)]
-        if len(of_part):
-            yield part, of_part
-
-
-def _families(frame: pd.DataFrame) -> dict[str, list[str]]:
-    """Family → models; `recurrent 1/2` where they are too many for a panel.
-
-    Variants stay with their plain model, which is drawn again where they fill several panels.
-    """
-    parts = {}
-    for family, rows in frame.groupby("family"):
-        packs: list[list[str]] = [[]]
-        for _, group in itertools.groupby(sorted(rows["model"].unique()), key=_first_word):
-            models = list(group)
-            plain = [model for model in models if not _is_variant(model)]
-            variants = [model for model in models if _is_variant(model)]
-            num_pieces = max(-(-len(variants) // (MOST_LINES - len(plain))), 1)
-            size = max(-(-len(variants) // num_pieces), 1)
-            for i in range(0, max(len(variants), 1), size):
-                piece = plain + variants[i : i + size]
-                if len(packs[-1]) + len(piece) > MOST_LINES:
-                    packs.append([])
-                packs[-1] += piece
-        for i, pack in enumerate(packs):
-            name = family if len(packs) == 1 else f"{family} {i + 1}/{len(packs)}"
-            parts[name] = pack
-    return parts
-
-
-def _first_word(model: str) -> str:
-    return model.split()[0]
-
-
-def _is_variant(model: str) -> bool:
-    """Whether its label names a field that differs from the default."""
-    return " " in model
-
-
-def _lines(rows: pd.DataFrame, style: Style) -> Iterator[tuple[str, Mapping, int, int]]:
-    """The models of a panel: label, look, place and their number."""
-    shown = [model for model in style if model in set(rows["model"])]
-    for i, model in enumerate(shown):
-        yield model, style[model], i, len(shown)
+    return figures.score_against_length(
+        facets.split(scores, families), solved_at, weighted, facets.num_columns(families)
+    )
 
 
 def _grid(titles: Sequence[str | None], num_columns: int) -> tuple[Figure, list[Axes | None]]:
-    """Titled panels row by row, those of a row on one y axis; None leaves the place empty."""
+    """Titled panels row by row, those of a row on one y axis; None leaves the place empty.
+
+    Of more than a figure holds the first ones.
+    """
+    num_titles, titles = len(titles), titles[: facets.MOST_PANELS]
     num_rows = len(titles) // num_columns
     width = figures.PANEL[0] if num_columns < 3 else 2.7
     with sns.axes_style("whitegrid"):
@@ -436,17 +373,18 @@ def _grid(titles: Sequence[str | None], num_columns: int) -> tuple[Figure, list[
         else:
             panel.set_title(title, fontsize=9)
         panels.append(None if title is None else panel)
+    facets.say_what_is_shown(figure, {"panels": (len(titles), num_titles)})
     return figure, panels
 
 
 def _by_distance(panel: Axes, rows: pd.DataFrame, style: Style, floor: float) -> None:
     """Values against distance, both logarithmic but for a distance of 0, nothing below `floor`."""
-    for model, look, i, _ in _lines(rows, style):
+    for model, look, i, _ in facets.lines(rows, style):
         values = rows[rows["model"] == model].assign(
             value=lambda frame: frame["value"].clip(lower=floor)
         )
         over_seeds = values.groupby("distance")["value"]
-        middle = np.exp(over_seeds.agg(lambda seeds: np.log(seeds).mean()))
+        middle = np.exp(np.log(values["value"]).groupby(values["distance"]).mean())
         every = max(len(middle) // 5, 1)
         panel.plot(
             middle.index,
@@ -496,8 +434,8 @@ def _plain(axis: object) -> None:
 
 def _score_axis(panel: Axes, rows: pd.DataFrame, split: str, solved: float | None) -> None:
     _levels(panel, rows["chance"].iloc[0], solved)
-    figures.show_all_of_a_share(panel, [*rows["min"], *rows["max"]])
     name, unit = rows["score"].iloc[0].replace("_", " "), rows["unit"].iloc[0]
+    figures.show_all_of_a_share(panel, [*rows["min"], *rows["max"]], unit)
     panel.set_ylabel(f"{split} {name}\n({unit})", fontsize=9)
 
 

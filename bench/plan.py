@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 import models
 import tasks
 from bench import plugins
-from bench.errors import RequestError, unknown
+from bench.errors import RequestError, one_line, unknown
 from bench.profile import TUNED, Grid, ModelChoice, Profile, SpeedGrid, Study, checked_fields
 from bench.rates import RATES, Rates, tuned_rate
 from bench.rates import load as load_rates
@@ -41,6 +43,8 @@ class Plan:
     unsupported: tuple[Unsupported, ...]
     studies: Mapping[str, frozenset[Study]]
     """Spec id → the parts of the report it belongs to: those of every grid that names it."""
+    kept: frozenset[str] = frozenset()
+    """Ids of the specs whose weights are kept."""
 
 
 def task_of(spec: Subject) -> tasks.Task:
@@ -99,14 +103,24 @@ def _settings(spec: Spec) -> dict[str, object]:
     return {sized_by: getattr(spec, sized_by), **spec.training.model_dump()}
 
 
+def thresholds(specs: Sequence[Spec]) -> dict[str, float | None]:
+    """Spec id → the score that counts as solved; None: the task has no horizon."""
+    return {spec.id: task_of(spec).solved for spec in specs}
+
+
 def label(part: tasks.Task | models.Model, name: str) -> str:
-    """The name and each field that differs from its default, `length` aside."""
+    """The name, each field that differs from its default, and a task's note.
+
+    Without `length`, and without fields that only hold what others stand for (`repr=False`).
+    """
     changed = {
         field.name: getattr(part, field.name)
         for field in dataclasses.fields(part)
-        if field.name != "length" and getattr(part, field.name) != field.default
+        if field.name != "length" and field.repr and getattr(part, field.name) != field.default
     }
-    return " ".join([name, *(f"{key}={value}" for key, value in changed.items())])
+    note = f"({part.note})" if isinstance(part, tasks.Task) and part.note else ""
+    said = [name, *(f"{key}={value}" for key, value in changed.items()), note]
+    return " ".join(filter(None, said))
 
 
 def make_plan(
@@ -128,19 +142,20 @@ def make_plan(
     tuned = load_rates(rates).rates
     specs: dict[str, Spec] = {}
     studies: dict[str, frozenset[Study]] = {}
+    kept: set[str] = set()
     unsupported: list[Unsupported] = []
     refused: list[str] = []
     for place, grid, task_name in _grids(profile, selection, source):
+        chosen = _chosen(profile, grid, selection, place)
         for task in _instances(grid, task_name, selection, place, refused):
-            for choice in _choices(profile, grid, selection):
-                model = _model(choice, place)
-                if selection.models and model.model_name() not in selection.models:
-                    continue
+            for choice, model in chosen:
                 reason = model.supports(task.signature)
                 if reason is None:
                     for spec in _specs(profile, grid, choice, selection, task, model, tuned, place):
                         specs[spec.id] = spec
                         studies[spec.id] = frozenset((*studies.get(spec.id, ()), grid.study))
+                        if grid.keep_weights:
+                            kept.add(spec.id)
                 else:
                     missing = Unsupported(
                         task=label(task, task.task_name()),
@@ -154,7 +169,12 @@ def make_plan(
         raise RequestError(refused[0])
     if not specs and not unsupported:
         raise RequestError("the profile and the selection leave nothing to run")
-    return Plan(specs=tuple(specs.values()), unsupported=tuple(unsupported), studies=studies)
+    return Plan(
+        specs=tuple(specs.values()),
+        unsupported=tuple(unsupported),
+        studies=studies,
+        kept=frozenset(kept),
+    )
 
 
 def _grids(profile: Profile, selection: Selection, source: str) -> Iterator[tuple[str, Grid, str]]:
@@ -170,9 +190,11 @@ def _grids(profile: Profile, selection: Selection, source: str) -> Iterator[tupl
             ):
                 yield place, grid, name
     if "*" not in named:
-        for name in selection.tasks:
+        # What is asked for by name is run, and so is what a plug-in brings along.
+        brought = [name for name in plugins.names() if name in tasks.names()]
+        for name in selection.tasks or brought:
             if name not in named:
-                yield f"--task {name}", Grid(task=name), name
+                yield f"task {name}", Grid(task=name), name
 
 
 def make_speed_plan(
@@ -181,7 +203,13 @@ def make_speed_plan(
     """What to time: the step of every network that `specs` train, and the profile's own sweeps."""
     timed: dict[str, SpeedSpec] = {}
     fields = set(Subject.model_fields)
+    seen: set[tuple[int, ...]] = set()
     for spec in specs:
+        # Seeds of a network share its task and its model: most are passed over without an id.
+        network = id(spec.task), id(spec.model), spec.width, spec.extra_width
+        if network in seen:
+            continue
+        seen.add(network)
         subject = {field: getattr(spec, field) for field in fields}
         each = SpeedSpec(**subject, batch_size=1, measures=("step",))
         timed[each.id] = each
@@ -191,18 +219,14 @@ def make_speed_plan(
             raise unknown("task", grid.task, tasks.names(), f"{place}.task")
         if selection.tasks and grid.task not in selection.tasks:
             continue
+        chosen = _chosen(profile, grid, selection, place)
         for task in _instances(grid, grid.task, selection, place, []):
-            for choice in _choices(profile, grid, selection):
-                model = _model(choice, place)
-                if selection.models and model.model_name() not in selection.models:
-                    continue
+            for choice, model in chosen:
                 if model.supports(task.signature) is not None:
                     continue
                 subject = _subject(profile, grid, choice, task, model, place)
                 for batch_size in grid.batch_sizes:
-                    each = SpeedSpec(
-                        **subject, batch_size=batch_size, measures=("train", "forward", "step")
-                    )
+                    each = SpeedSpec(**subject, batch_size=batch_size, measures=grid.measures)
                     timed[each.id] = each
     return tuple(timed.values())
 
@@ -218,7 +242,9 @@ def _instances(
         lengths = [fields.pop("length")]
     else:
         lengths = list(cls.lengths if grid.lengths == "default" else grid.lengths)
-    fields = checked_fields(cls, fields, name, f"{place}.task_fields")
+    fields = _checked(cls, fields, name, f"{place}.task_fields")
+    if "length" in fields:
+        raise RequestError(f"{place}.task_fields: length is given by lengths")
     for length in selection.lengths or lengths:
         try:
             yield cls(length=length, **fields)
@@ -227,6 +253,18 @@ def _instances(
             if not selection.lengths:
                 raise RequestError(message) from None
             refused.append(message)
+
+
+def _chosen(
+    profile: Profile, grid: Grid | SpeedGrid, selection: Selection, place: str
+) -> list[tuple[ModelChoice, models.Model]]:
+    """The grid's models within the selection."""
+    every = [(choice, _model(choice, place)) for choice in _choices(profile, grid, selection)]
+    return [
+        (choice, model)
+        for choice, model in every
+        if not selection.models or model.model_name() in selection.models
+    ]
 
 
 def _choices(profile: Profile, grid: Grid | SpeedGrid, selection: Selection) -> list[ModelChoice]:
@@ -244,12 +282,17 @@ def _choices(profile: Profile, grid: Grid | SpeedGrid, selection: Selection) -> 
     return listed + [ModelChoice(name=name) for name in selection.models if name not in named]
 
 
+def _checked(cls: type, fields: dict[str, Any], kind: str, place: str) -> dict[str, Any]:
+    """Fields as a class declares them; any, where it stands in for one that is broken."""
+    return fields if plugins.stands_in(cls) else checked_fields(cls, fields, kind, place)
+
+
 def _model(choice: ModelChoice, place: str) -> models.Model:
     name = choice.name
     if name not in models.names():
         raise unknown("model", name, models.names(), f"{place}.models")
     cls = models.model_class(name)
-    fields = checked_fields(cls, choice.fields, name, f"{place}.models")
+    fields = _checked(cls, choice.fields, name, f"{place}.models")
     try:
         return cls(**fields)
     except ValueError as error:
@@ -298,15 +341,27 @@ def _subject(
         budget, width, extra_width = None, choice.width, 0
     else:
         budget = choice.param_budget or grid.param_budget or profile.param_budget
+        broken = plugins.stands_in(type(task)) or plugins.stands_in(type(model))
         try:
-            width, extra_width = models.fit_width(model, task.signature, budget)
+            width, extra_width = (
+                (1, 0) if broken else models.fit_width(model, task.signature, budget)
+            )
         except ValueError as error:
             raise RequestError(f"{place}: {error}") from None
     return {
-        "task": Part(name=task.task_name(), fields=task.fields, version=task.version),
-        "model": Part(name=model.model_name(), fields=model.fields, version=model.version),
+        "task": _part(task.task_name(), task.fields, task.version, place),
+        "model": _part(model.model_name(), model.fields, model.version, place),
         "param_budget": budget,
         "width": width,
         "extra_width": extra_width,
         "plugin_sha256": plugins.hashes(type(task), type(model)),
     }
+
+
+def _part(name: str, fields: dict[str, Any], version: int, place: str) -> Part:
+    try:
+        return Part(name=name, fields=fields, version=version)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        said = first["msg"].removeprefix("Value error, ")
+        raise RequestError(f"{place}: {first['loc'][0]} of {one_line(name)}: {said}") from None

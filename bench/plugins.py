@@ -1,7 +1,8 @@
 """Files that define a task or a model of the user's: found, tried and loaded.
 
-A file is imported in a process of its own first. Where that fails, a stand-in takes the place of
-what the file would have defined: its runs fail with the reason, and nothing else is touched.
+A file is imported in a process of its own first. Where that fails, or where what it defines raises
+while runs are planned, a stand-in takes its place: its runs fail with the reason, and nothing else
+is touched.
 """
 
 import hashlib
@@ -12,7 +13,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import ModuleType
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 
 import models
 import tasks
-from bench.errors import RequestError
+from bench.errors import RequestError, message_of, one_line
 from bench.processes import context, end, how_it_ended
 
 IMPORT_LIMIT_S = 60.0
@@ -38,10 +39,12 @@ class PluginError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Plugin:
-    """A file and, where it can't be imported, why."""
+    """A file and, where its runs can only fail, why."""
 
     path: Path
     broken: str | None = None
+    how: str = "can't be imported"
+    """What `broken` is the reason of."""
 
     @property
     def name(self) -> str:
@@ -77,6 +80,30 @@ def load(plugin: Plugin) -> None:
     else:
         _register_stand_ins(plugin)
     _files[plugin.name] = plugin.path
+
+
+def blamed(error: BaseException, loaded: Sequence[Plugin]) -> Plugin | None:
+    """The plug-in that raised, as a broken one; None where it was none of these.
+
+    It is the innermost one that the traceback goes through; else the one that lacks what was asked
+    for, or the only one there is.
+    """
+    whole = [plugin for plugin in loaded if plugin.broken is None]
+    by_file = {str(plugin.path): plugin for plugin in whole}
+    by_name = {plugin.name: plugin for plugin in whole}
+    frames = traceback.extract_tb(error.__traceback__)
+    asked = getattr(error, "obj", None)  # of an AttributeError
+    lacking = asked if isinstance(asked, type) else type(asked)
+    found = next((by_file[f.filename] for f in reversed(frames) if f.filename in by_file), None)
+    found = found or by_name.get(lacking.__module__) or (whole[0] if len(whole) == 1 else None)
+    if found is None:
+        return None
+    return replace(found, broken=_reason(error, found.path), how="raises while runs are planned")
+
+
+def names() -> list[str]:
+    """Of the files that were loaded."""
+    return list(_files)
 
 
 def hashes(*classes: type) -> dict[str, str]:
@@ -122,9 +149,9 @@ def _reason(error: BaseException, path: Path) -> str:
     """What went wrong, and in which line of the file."""
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
     line = error.lineno if isinstance(error, SyntaxError) else next(reversed(lines), None)
-    message = error.msg if isinstance(error, SyntaxError) else str(error)
+    message = error.msg if isinstance(error, SyntaxError) else message_of(error)
     place = "" if line is None else f" ({path.name}:{line})"
-    return f"{type(error).__name__}: {' '.join(message.split())}{place}"
+    return f"{type(error).__name__}: {one_line(message)}{place}"
 
 
 def _imported(path: Path) -> ModuleType:
@@ -155,22 +182,35 @@ def _register_stand_ins(plugin: Plugin) -> None:
     """A task, a model or both, by what the file imports."""
     text = plugin.path.read_text("utf-8", errors="replace")
     imported = set(re.findall(r"^\s*(?:from|import)\s+(tasks|models)\b", text, re.MULTILINE))
-    reason = f"{plugin.path.name} can't be imported: {plugin.broken}"
+    reason = f"{plugin.path.name} {plugin.how}: {plugin.broken}"
     inside = {"__module__": plugin.name, "reason": reason}
     if imported != {"models"}:
-        tasks.register(dataclass(frozen=True, kw_only=True)(type("Broken", (_Task,), inside)))
+        tasks.register(type("Broken", (_Task,), inside))
     if imported != {"tasks"}:
-        models.register(dataclass(frozen=True, kw_only=True)(type("Broken", (_Model,), inside)))
+        models.register(type("Broken", (_Model,), inside))
 
 
-@dataclass(frozen=True, kw_only=True)
+def stands_in(cls: type) -> bool:
+    """Whether a class is in the place of a broken one: it takes whatever fields it is given."""
+    return issubclass(cls, _Task | _Model)
+
+
+@dataclass(frozen=True, kw_only=True, init=False)
 class _Task(tasks.Task):
-    """In the place of a task that can't be imported."""
+    """In the place of a task that is broken."""
 
     version = 0
     smallest = {"length": 1}
     lengths = (1,)
     reason = ""
+
+    def __init__(self, *, length: int, **given: object) -> None:
+        object.__setattr__(self, "length", length)
+        object.__setattr__(self, "given", given)
+
+    @property
+    def fields(self) -> dict[str, object]:
+        return {"length": self.length, **vars(self)["given"]}
 
     @property
     def solved(self) -> None:
@@ -190,12 +230,19 @@ class _Task(tasks.Task):
         raise PluginError(self.reason)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, init=False)
 class _Model(models.Model):
-    """In the place of a model that can't be imported."""
+    """In the place of a model that is broken."""
 
     version = 0
     reason = ""
+
+    def __init__(self, **given: object) -> None:
+        object.__setattr__(self, "given", given)
+
+    @property
+    def fields(self) -> dict[str, object]:
+        return dict(vars(self)["given"])
 
     def build_core(self, signature: models.Signature, width: int, extra_width: int) -> models.Core:
         core = _Core(width)

@@ -4,6 +4,7 @@ Shape letters: B sequences, T steps, I inputs, O outputs.
 """
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -23,22 +24,31 @@ HELD = 0.95
 """Share of the squared gradient that the effective receptive field holds."""
 
 
-def measured_field(network: Network, num_steps: int) -> tuple[int, int]:
+def measured_field(
+    network: Network, num_steps: int, condition: Tensor | None = None, row: int = 1
+) -> tuple[int, int]:
     """Receptive field by perturbation, and how many steps were there to be perturbed.
 
     Inputs of some distance and more become NaN, which no weight is too small to pass on; the
     largest distance at which that reaches the last output is found by bisection. Without end, the
-    field is looked for within `num_steps`.
+    field is looked for within `num_steps`. `condition` is a batch's, where the network takes one:
+    its first class, or features of zero, stand beside every step. Of an image, `row` pixels a row,
+    whole rows are read: what stands at the end of one may look back furthest.
     """
     field = network.receptive_field
-    seen = num_steps if math.isinf(field) else int(field) + MARGIN
+    seen = num_steps if math.isinf(field) else -(-(int(field) + MARGIN) // row) * row
     x_BTI = torch.zeros(1, seen, network.num_inputs, device=network.head.weight.device)
+    if condition is not None and condition.ndim == 3:
+        condition = condition.new_zeros(1, seen, condition.shape[2])
+    elif condition is not None:
+        condition = condition[:1]
 
     @torch.inference_mode()
     def reaches(distance: int) -> bool:
         perturbed_BTI = x_BTI.clone()
         perturbed_BTI[:, : seen - distance] = math.nan
-        return bool(network(perturbed_BTI, last_only=True)[0].isnan().any())
+        output = network(perturbed_BTI, last_only=True, condition=condition)[0]
+        return bool(output.isnan().any())
 
     low, high = -1, seen  # an input at `low` and later reaches the output, one at `high` does not
     while high - low > 1:
@@ -58,7 +68,7 @@ def probe(network: Network, task: Task, batch: Batch, step: int) -> Probe | None
         if isinstance(module, nn.Dropout):
             module.eval()
     x_BTI = network.encode(batch.x).detach().requires_grad_()
-    encoded = Batch(x=x_BTI, y=batch.y, lengths=batch.lengths)
+    encoded = replace(batch, x=x_BTI)
     output = outputs(network, task, encoded)
     # E |Jᵀ v|² over random signs v is the squared Frobenius norm of the Jacobian J.
     signs = torch.Generator(output.device)

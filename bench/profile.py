@@ -1,5 +1,6 @@
 """TOML → validated Profile. Errors name the file, the key and the value."""
 
+import dataclasses
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,19 +15,19 @@ from pydantic import (
     model_validator,
 )
 
-from bench.errors import RequestError, unknown
-from bench.spec import Frozen, Positive, Training
+from bench.catalogue import PROFILES
+from bench.errors import RequestError, one_line, unknown
+from bench.spec import Frozen, Measure, Positive, Training
 
-FOLDER = Path(__file__).parent / "profiles"
 TUNED = "tuned"
 """A learning rate taken from the committed tuning run."""
 
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1)]
-Study = Literal["main", "variants", "receptive_field", "beyond"]
+Study = Literal["main", "variants", "receptive_field", "beyond", "generation"]
 """A part of the report. `main`: the comparison itself; `variants`: other forms of a model beside
 it; `receptive_field`: networks whose field stops short of the task; `beyond`: lengths that were
-not trained."""
+not trained; `generation`: likelihoods, and samples of what was learned."""
 
 
 class TrainingChoice(Training):
@@ -79,6 +80,8 @@ class Grid(Frozen):
     training: TrainingChoice = TrainingChoice()
     study: Study = "main"
     """The part of the report that its runs belong to."""
+    keep_weights: bool = False
+    """Whether the trained weights are kept, to sample from."""
 
 
 class SpeedGrid(Frozen):
@@ -89,6 +92,8 @@ class SpeedGrid(Frozen):
     lengths: Annotated[list[int], Field(min_length=1)] | Literal["default", "smallest"] = "default"
     batch_sizes: Annotated[list[Positive], Field(min_length=1)] = [1, 64]
     """Sequences at once."""
+    measures: Annotated[tuple[Measure, ...], Field(min_length=1)] = ("train", "forward", "step")
+    """What is timed: see `SpeedSpec.measures`."""
     models: Models | None = None
     param_budget: Positive | None = None
 
@@ -117,7 +122,7 @@ class Profile(Frozen):
 
 def names() -> list[str]:
     """The profiles that come with the project."""
-    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+    return sorted(path.stem for path in PROFILES.glob("*.toml"))
 
 
 def load(name: str, settings: Sequence[str] = ()) -> Profile:
@@ -125,7 +130,7 @@ def load(name: str, settings: Sequence[str] = ()) -> Profile:
 
     Raises `RequestError` where the profile does not exist, is malformed or holds a bad value.
     """
-    path = FOLDER / f"{name}.toml" if name in names() else Path(name)
+    path = PROFILES / f"{name}.toml" if name in names() else Path(name)
     if path.suffix != ".toml":
         raise unknown("profile", name, names(), "--profile")
     try:
@@ -135,21 +140,12 @@ def load(name: str, settings: Sequence[str] = ()) -> Profile:
         raise RequestError(f"--profile: can't read {path}: {reason}") from None
     try:
         content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RequestError(f"{path}: malformed TOML: {error}") from None
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, 1,000 brackets
+        raise RequestError(f"{path}: malformed TOML: {one_line(str(error))}") from None
     profile = _validated(content, str(path))
     for setting in settings:
-        profile = _validated(_with_setting(content, setting), f"--set {setting}")
+        profile = _validated(_with_setting(content, setting), f"--set {one_line(setting)}")
     return profile
-
-
-def description(path: Path) -> str:
-    """The first line that says what a profile is for; empty where it says nothing."""
-    try:
-        said = tomllib.loads(path.read_text(encoding="utf-8")).get("description", "")
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
-        return ""
-    return str(said).strip().partition("\n")[0]
 
 
 def _with_setting(content: dict[str, Any], setting: str) -> dict[str, Any]:
@@ -157,10 +153,12 @@ def _with_setting(content: dict[str, Any], setting: str) -> dict[str, Any]:
     key, equals, text = setting.partition("=")
     key, text = key.strip().removeprefix("training."), text.strip()
     if not equals or not key or not text:
-        raise RequestError(f"--set {setting}: not of the form key=value")
+        raise RequestError(f"--set {one_line(setting)}: not of the form key=value")
+    if not setting.isprintable():
+        raise RequestError(f"--set {one_line(setting)}: more than one line, or no text")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text  # a bare word: --set learning_rate=tuned
     in_training = set(Training.model_fields)
     in_profile = set(Profile.model_fields) - {"training", "grid", "speed"}
@@ -182,7 +180,7 @@ def _with_setting(content: dict[str, Any], setting: str) -> dict[str, Any]:
             if key == "param_budget":
                 holder.pop("width", None)  # the other way to say how large
     else:
-        raise unknown("key", key, in_training | in_profile, f"--set {setting}")
+        raise unknown("key", one_line(key), in_training | in_profile, f"--set {one_line(setting)}")
     return content
 
 
@@ -200,24 +198,27 @@ _SCHEMAS = {"training": Training, "models": ModelChoice, "grid": Grid, "speed": 
 def _explained(error: Any, place: str) -> RequestError:
     """One line for pydantic's first complaint."""
     *parents, key = error["loc"] or ("",)
-    where = ".".join(str(part) for part in error["loc"])
+    where = one_line(".".join(str(part) for part in error["loc"]))
     if error["type"] == "extra_forbidden":
         schema = next((schema for part, schema in _SCHEMAS.items() if part in parents), Profile)
-        return unknown("key", str(key), schema.model_fields, f"{place}: {where}")
+        return unknown("key", one_line(str(key)), schema.model_fields, f"{place}: {where}")
     if error["type"] == "missing":
         return RequestError(f"{place}: {where} is missing")
-    said = error["msg"].removeprefix("Value error, ")
-    return RequestError(f"{place}: {where} = {error['input']!r}: {said}")
+    said = one_line(error["msg"].removeprefix("Value error, "))
+    return RequestError(f"{place}: {where} = {one_line(repr(error['input']))}: {said}")
 
 
 def checked_fields(cls: type, fields: dict[str, Any], kind: str, place: str) -> dict[str, Any]:
     """The fields of a task's or model's dataclass, each of its declared type.
 
-    Raises `RequestError` for an unknown field or a value of another type.
+    Raises `RequestError` for an unknown field, a value of another type, or a field that is missing.
     """
     from typing import get_type_hints
 
-    hints = {name: get_type_hints(cls)[name] for name in cls.__dataclass_fields__}  # pyright: ignore
+    if not fields:
+        return {}
+    of_class = get_type_hints(cls)
+    hints = {name: of_class[name] for name in cls.__dataclass_fields__}  # pyright: ignore
     checked = {}
     for name, value in fields.items():
         if name not in hints:
@@ -226,5 +227,13 @@ def checked_fields(cls: type, fields: dict[str, Any], kind: str, place: str) -> 
             checked[name] = TypeAdapter(hints[name]).validate_python(value, strict=True)
         except ValidationError as error:
             message = error.errors(include_url=False)[0]["msg"]
-            raise RequestError(f"{place}: {name} = {value!r} of {kind}: {message}") from None
+            value = one_line(repr(value))
+            raise RequestError(f"{place}: {name} = {value} of {kind}: {message}") from None
+    for field in dataclasses.fields(cls):
+        if (
+            field.init
+            and field.name not in (*checked, "length")
+            and field.default is field.default_factory is dataclasses.MISSING
+        ):
+            raise RequestError(f"{place}: {field.name} of {kind} is missing")
     return checked

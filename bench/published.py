@@ -113,12 +113,13 @@ def _without_seed(spec: Spec) -> str:
 
 def _compared(entry: Published, records: Sequence[Record], planned: set[str]) -> dict[str, Any]:
     task = entry.instance()
+    fields = task.fields
     metric = next(each for each in task.objective.all_metrics if each.name == entry.metric)
     values = []
     for record in records:
         spec = record.spec
-        ours = spec.model.name == entry.ours and spec.task.name == entry.task
-        if ours and spec.task.fields == task.fields and _without_seed(spec) in planned:
+        ours = spec.task.name == entry.task and spec.model.name == entry.ours
+        if ours and spec.task.fields == fields and _without_seed(spec) in planned:
             if record.status == "skipped":
                 continue
             value = None if record.outcome is None else record.outcome.test[metric.name]

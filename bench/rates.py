@@ -1,9 +1,11 @@
 """Learning rates: what a sweep tried, what was chosen of it, and which one a plan takes."""
 
+import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
+from bench.files import write_whole
 from bench.spec import Frozen
 
 RATES = Path(__file__).parent / "rates.toml"
@@ -84,11 +86,11 @@ def write(path: Path, sweep: Sweep) -> Path:
     """As TOML, a table a task and model."""
     lines = [
         "# Learning rates by task and model, chosen on validation by `python -m bench tune`.",
-        f'records = "{sweep.records}"',
+        f"records = {_quoted(sweep.records)}",
     ]
     for task, of_task in sorted(sweep.rates.items()):
         for model, tuned in sorted(of_task.items()):
-            lines += ["", f'[rates.{task}."{model}"]', f"rate = {tuned.rate}", "tried = ["]
+            lines += ["", f"[rates.{task}.{_quoted(model)}]", f"rate = {tuned.rate}", "tried = ["]
             for tried in tuned.tried:
                 content = ", ".join(
                     f"{key} = {value}"
@@ -97,6 +99,10 @@ def write(path: Path, sweep: Sweep) -> Path:
                 )
                 lines.append(f"    {{ {content} }},")
             lines.append("]")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_whole(path, ("\n".join(lines) + "\n").encode())
     return path
+
+
+def _quoted(text: str) -> str:
+    """As a basic string of TOML, which has the escapes of JSON."""
+    return json.dumps(text, ensure_ascii=False)

@@ -8,30 +8,35 @@
 import base64
 import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from io import BytesIO, StringIO
 from pathlib import Path
+from urllib.parse import unquote
 
 import jinja2
 import pandas as pd
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
-from matplotlib.figure import Figure
 
-from bench import claims, cost, figures, findings, findings_figures, published, tables
+from bench import choices, claims, cost, figures, findings, gallery, generation, published, tables
+from bench.backend import num_cores
 from bench.claims import Verdict
+from bench.errors import one_line
+from bench.files import write_whole
+from bench.gallery import file_name
+from bench.markup import template, text
+from bench.pictures import draw
 from bench.rates import Sweep
+from bench.samples import SampleRecord
 from bench.spec import Spec
 from bench.stats import Horizon, wilson
-from bench.store import Damaged, Record, SpeedRecord, YardstickRecord, write_whole
+from bench.store import Damaged, Record, SpeedRecord, YardstickRecord
 
 LATENCY_BUDGETS_US = (10.0, 20.0, float("inf"))
 """Columns of the table of choices."""
 TEMPLATES = Path(__file__).parent
-DPI = 160
-FINDINGS = ("variants", "gradients", "influence", "fields", "cliff", "beyond", "rate_sensitivity")
-"""Names of figures that have no pattern."""
+MOST_ROWS = 1000
+"""Of a table as Markdown, and so in the page."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +63,8 @@ class Source:
     """Spec id → the studies it belongs to; a spec that is not in it belongs to the main one."""
     sweep: Sweep | None = None
     """What the tuned learning rates were chosen from."""
+    samples: Sequence[SampleRecord] = ()
+    """What was drawn from the networks of these runs."""
 
 
 def write_report(folder: Path, source: Source) -> str:
@@ -71,13 +78,15 @@ def write_report(folder: Path, source: Source) -> str:
     rates = source.sweep.rates if source.sweep else {}
     scores = tables.scores(main)
     horizons = tables.horizons(whole)
-    run_cost = tables.cost(runs)
+    run_cost = choices.run_cost(runs)
     timed = cost.frame(source.speed)
     step_us = step_times(source.specs, timed)
     variants = tables.scores(_with_plain(source, runs))
     cliff = findings.cliff(runs[_in(source, runs, "receptive_field")])
     fields = findings.fields(source.records, source.labels)
     beyond = findings.beyond(source.records, source.labels)
+    likelihood = generation.likelihood(source.records, source.labels)
+    sampling = generation.sampling(source.speed)
     sensitivity = findings.rate_sensitivity(rates)
     style = figures.styles(
         list(
@@ -89,16 +98,36 @@ def write_report(folder: Path, source: Source) -> str:
             }
         )
     )
+    main_ids = set(main["id"])
+    aside = set(runs["id"]) - set(whole["id"]) | set(runs["id"][_in(source, runs, "generation")])
     drawn = {
-        **_figures(source, main, scores, style),
-        **_findings(source, runs, variants, cliff, beyond, style),
-        **_sensitivity(runs, sensitivity, style),
-        **_cost_figures(cost.plain(timed), tables.reached_at_cost(main, horizons, step_us), style),
-        **_run_cost_figures(main, style),
+        **gallery.of_runs(
+            main,
+            scores,
+            [record for record in source.records if record.spec.id in main_ids],
+            source.labels,
+            style,
+        ),
+        **gallery.of_findings(
+            runs,
+            variants,
+            cliff,
+            beyond,
+            [record for record in source.records if record.spec.id not in aside],
+            source.labels,
+            style,
+        ),
+        **gallery.of_rates(runs, sensitivity, style),
+        **gallery.of_costs(
+            cost.plain(timed), choices.reached_at_cost(main, horizons, step_us), style
+        ),
+        **gallery.of_run_costs(main, style),
+        **gallery.of_generation(likelihood, sampling, style),
     }
+    pictures = draw(drawn, num_cores())
     written = {
         "horizons": tables.horizon_table(horizons),
-        "choice": tables.choice(whole, step_us, LATENCY_BUDGETS_US)
+        "choice": choices.choice(whole, step_us, LATENCY_BUDGETS_US)
         if len(scores)
         else pd.DataFrame(),
         "scores": scores,
@@ -110,6 +139,10 @@ def write_report(folder: Path, source: Source) -> str:
         "published": published.comparison(source.records),
         "published_later": published.context(),
         "metrics": tables.metrics(source.records, source.labels),
+        "likelihood": likelihood,
+        "sampling": sampling,
+        "judged": generation.judged(source.samples),
+        "baselines": tables.baselines(source.records, source.labels),
         "cost": run_cost,
         "training_speed": cost.whole_sequences(timed, "train"),
         "inference_speed": cost.whole_sequences(timed, "forward"),
@@ -120,13 +153,14 @@ def write_report(folder: Path, source: Source) -> str:
         "environment": tables.environment(source.records),
         "runs": runs,
     }
+    shown = {name: shortened(table, name) for name, table in written.items()}
     for name, table in written.items():
         write(folder / "tables" / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
-        write(folder / "tables" / f"{name}.md", markdown_table(table) + "\n")
-    for name, figure in drawn.items():
-        write(folder / "figures" / f"{name}.png", _image(figure, "png"))
-        write(folder / "figures" / f"{name}.svg", _image(figure, "svg"))
-    _forget_old(folder / "figures", drawn)
+        write(folder / "tables" / f"{name}.md", shown[name] + "\n")
+    for name, png, svg in pictures:
+        write(folder / "figures" / f"{name}.png", png)
+        write(folder / "figures" / f"{name}.svg", svg)
+    gallery.forget_old(folder / "figures", drawn)
 
     timed_backend = source.speed[0].backend.name if source.speed else None
     verdicts = claims.verdicts(runs, timed, rates, backend=timed_backend)
@@ -140,7 +174,7 @@ def write_report(folder: Path, source: Source) -> str:
         (
             "report",
             f"Report: {source.profile_name}",
-            _page(source, runs, horizons, written, drawn, said, verdicts),
+            _page(source, runs, horizons, shown, written, drawn, said, verdicts),
         ),
     ):
         write(folder / f"{name}.md", page)
@@ -170,148 +204,20 @@ def step_times(specs: Sequence[Spec], timed: pd.DataFrame) -> dict[str, float]:
     return {spec.id: by_network[spec.network] for spec in specs if spec.network in by_network}
 
 
-def _cost_figures(
-    timed: pd.DataFrame, reached: pd.DataFrame, style: figures.Style
-) -> dict[str, Figure]:
-    drawn: dict[str, Figure] = {}
-    for name, columns, axis_label in (
-        (
-            "throughput",
-            {"train_steps_per_s": "training", "forward_steps_per_s": "whole sequences"},
-            "steps read per second",
-        ),
-        (
-            "memory",
-            {"train_MB": "training", "forward_MB": "whole sequences"},
-            "peak memory (MB)",
-        ),
-    ):
-        frame = cost.by_length(timed, columns)
-        if len(frame) and (frame["value"] > 0).any():
-            frame = frame[frame["value"] > 0]
-            drawn[f"{name}_vs_length"] = figures.cost_against_length(
-                frame, "value", axis_label, style
-            )
-    steps = cost.steps_by_length(timed)
-    if len(steps):
-        again = {
-            f"{model}{cost.AGAIN}": {**look, "linestyle": (0, (1, 2)), "alpha": 0.6}
-            for model, look in style.items()
-        }
-        drawn["latency_vs_length"] = figures.cost_against_length(
-            steps, "value", "one step (µs)", {**style, **again}
-        )
-    if len(reached):
-        drawn["horizon_vs_cost"] = figures.horizon_against_cost(reached, style)
-    return drawn
-
-
-def _figures(
-    source: Source, runs: pd.DataFrame, scores: pd.DataFrame, style: figures.Style
-) -> dict[str, Figure]:
-    drawn: dict[str, Figure] = {}
-    if len(scores):
-        drawn["score_vs_length"] = figures.score_against_length(scores, _thresholds(runs), style)
-        if "solved" in scores and scores["solved"].notna().any():
-            drawn["solved_vs_length"] = figures.solved_share(scores, style)
-    planned = set(runs["id"])
-    records = [record for record in source.records if record.spec.id in planned]
-    for task, figure in figures.learning_curves(records, source.labels, style).items():
-        drawn[f"learning_{_plain(task)}"] = figure
-    return drawn
-
-
-def _thresholds(runs: pd.DataFrame, by: str = "task") -> dict[str, float]:
-    """Task → the score that counts as solved."""
-    return _known(runs, by, "solved_at")
-
-
-def _known(runs: pd.DataFrame, by: str, column: str) -> dict[str, float]:
-    if column not in runs:
-        return {}
-    known = runs.dropna(subset=[column])
-    return dict(zip(known[by], known[column], strict=True))
-
-
-def _findings(
-    source: Source,
-    runs: pd.DataFrame,
-    variants: pd.DataFrame,
-    cliff: pd.DataFrame,
-    beyond: pd.DataFrame,
-    style: figures.Style,
-) -> dict[str, Figure]:
-    """What long dependencies do to a network, and what it depends on."""
-    solved_at = _thresholds(runs)
-    short = runs["id"][_in(source, runs, "receptive_field")]
-    records = [r for r in source.records if r.spec.id not in set(short)]
-    gradients = findings.gradients(records, source.labels)
-    drawn = {"field_vs_depth": findings_figures.field_by_depth_figure(findings.field_by_depth())}
-    if len(variants) and (variants["model"].str.contains(" ")).any():
-        drawn["variants"] = findings_figures.variants_figure(
-            _with_family(variants, runs), solved_at, style
-        )
-    if len(gradients):
-        influence = findings.influence(records, source.labels)
-        whole = findings.fields(records, source.labels)
-        drawn["gradients"] = findings_figures.gradients_figure(gradients, style)
-        drawn["influence"] = findings_figures.influence_figure(influence, whole, style)
-        drawn["fields"] = findings_figures.fields_figure(whole, style)
-    if len(cliff):
-        drawn["cliff"] = findings_figures.cliff_figure(cliff, solved_at, style)
-    if len(beyond):
-        drawn["beyond"] = findings_figures.beyond_figure(beyond, solved_at, style)
-    return drawn
-
-
-def _sensitivity(
-    runs: pd.DataFrame, sensitivity: pd.DataFrame, style: figures.Style
-) -> dict[str, Figure]:
-    """Of the tasks and models that are in the report."""
-    if len(sensitivity):
-        planned = sensitivity["task"].isin(runs["task_name"])
-        sensitivity = sensitivity[planned & sensitivity["model"].isin(runs["model"])]
-    if sensitivity.empty:
-        return {}
-    chance, solved_at = _known(runs, "task_name", "chance"), _thresholds(runs, "task_name")
-    return {
-        "rate_sensitivity": findings_figures.rate_sensitivity_figure(
-            sensitivity, chance, solved_at, style
-        )
-    }
-
-
-def _with_family(scores: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
-    families = dict(zip(runs["model"], runs["family"], strict=True))
-    return scores.assign(family=scores["model"].map(families))
-
-
-def _run_cost_figures(runs: pd.DataFrame, style: figures.Style) -> dict[str, Figure]:
-    """What the runs themselves took."""
-    found = tables.cost(runs)
-    return {
-        f"{column}_vs_length": figures.cost_against_length(found, column, axis_label, style)
-        for column, axis_label in (
-            ("update_ms", "one training step (ms)"),
-            ("answer_ms", "one sequence alone (ms)"),
-        )
-        if len(found) and found[column].notna().any()
-    }
-
-
 def _page(
     source: Source,
     runs: pd.DataFrame,
     horizons: Mapping[tuple[str, str], Horizon],
+    shown: Mapping[str, str],
     written: Mapping[str, pd.DataFrame],
-    drawn: Mapping[str, Figure],
+    drawn: Collection[str],
     cost_headlines: Sequence[str],
     verdicts: Sequence[Verdict],
 ) -> str:
     dates = sorted(record.created for record in source.records)
     seeds = runs[runs["status"] != "missing"].groupby(["task", "model", "T"])["seed"].nunique()
     num_seeds = _range(seeds) if len(seeds) else "no"
-    return template("report.md.jinja").render(
+    return template(TEMPLATES, "report.md.jinja").render(
         source=source,
         counts=Counter(runs["status"]),
         num_runs=len(runs),
@@ -323,7 +229,7 @@ def _page(
         timed_backend=source.speed[0].backend.name if source.speed else None,
         num_seeds=num_seeds,
         all_solved=_all_solved(int(seeds.max())) if len(seeds) else None,
-        table={name: markdown_table(table) for name, table in written.items()},
+        table=shown,
         rows={name: len(table) for name, table in written.items()},
         figures=list(drawn),
         backend=source.records[0].backend.name if source.records else None,
@@ -331,18 +237,6 @@ def _page(
         hours=sum(r.outcome.total_seconds for r in source.records if r.outcome) / 3600,
         dates=(dates[0][:10], dates[-1][:10]) if dates else None,
     )
-
-
-def template(name: str) -> jinja2.Template:
-    """Of a page in Markdown."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=False,  # the HTML is escaped where it is made
-    )
-    return environment.get_template(name)
 
 
 def _headlines(horizons: Mapping[tuple[str, str], Horizon]) -> list[tuple[str, str]]:
@@ -394,10 +288,19 @@ def _summary(
     reasons = runs[runs["status"].isin(("failed", "skipped"))]
     for (status, error), group in reasons.groupby(["status", "error"], sort=False):
         where = ", ".join(dict.fromkeys(group["task"]))
-        lines.append(f"{status}: {len(group)} runs of {where}: {error}")
+        lines.append(f"{status}: {len(group)} runs of {where}: {one_line(error)}")
     lines.append(f"{len(runs)} runs of profile {source.profile_name}: {said}")
-    lines.append(f"The report is {folder / 'report.html'}, the claims {folder / 'claims.html'}")
+    place = one_line(str(folder))
+    lines.append(f"The report is {place}/report.html, the claims {place}/claims.html")
     return "\n".join(lines)
+
+
+def shortened(table: pd.DataFrame, name: str) -> str:
+    """As Markdown, the first rows of many; `name` is that of the file with all of them."""
+    said = markdown_table(table.head(MOST_ROWS))
+    if len(table) <= MOST_ROWS:
+        return said
+    return f"{said}\n\n*The first {MOST_ROWS:,} of {len(table):,} rows; tables/{name}.csv has all.*"
 
 
 def markdown_table(table: pd.DataFrame) -> str:
@@ -405,7 +308,7 @@ def markdown_table(table: pd.DataFrame) -> str:
     if table.empty:
         return "*nothing*"
     shown = table.map(_cell)
-    shown.columns = [str(column).replace("_", " ") for column in table.columns]
+    shown.columns = [text(str(column).replace("_", " ")) for column in table.columns]
     numeric = [pd.api.types.is_numeric_dtype(table[column]) for column in table]
     return shown.to_markdown(
         index=False,
@@ -419,9 +322,7 @@ def _cell(value: object) -> str:
         return "–"
     if isinstance(value, float):
         return f"{value:.0f}" if value.is_integer() and abs(value) < 1e6 else f"{value:.4g}"
-    # What would end a cell or begin a tag is text here.
-    text = " ".join(str(value).split()).replace("\\", "\\\\").replace("|", "\\|")
-    return text.replace("<", "\\<").replace("`", "\\`").replace("[", "\\[").replace("*", "\\*")
+    return text(value)
 
 
 def html(markdown: str, title: str, folder: Path) -> str:
@@ -429,10 +330,10 @@ def html(markdown: str, title: str, folder: Path) -> str:
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = parser.parse(markdown)
     sections = []
-    for heading, text in itertools.pairwise(tokens):
+    for heading, said in itertools.pairwise(tokens):
         if heading.type == "heading_open" and heading.tag == "h2":
-            heading.attrs["id"] = _plain(text.content)
-            sections.append((_plain(text.content), text.content))
+            heading.attrs["id"] = file_name(said.content)
+            sections.append((file_name(said.content), said.content))
     for token in tokens:
         for child in token.children or ():
             _embed(child, folder)
@@ -446,9 +347,12 @@ def html(markdown: str, title: str, folder: Path) -> str:
 
 
 def _embed(token: Token, folder: Path) -> None:
-    """Put an image's own data where its address was."""
+    """Put a figure's own data where its address was."""
     if token.type == "image":
-        data = (folder / str(token.attrs["src"])).read_bytes()
+        path = Path(unquote(str(token.attrs["src"])))
+        if path.parts[0] != "samples" or ".." in path.parts:
+            path = Path("figures", path.name)
+        data = (folder / path).read_bytes()
         token.attrs["src"] = "data:image/png;base64," + base64.b64encode(data).decode()
 
 
@@ -458,29 +362,6 @@ def _point_to_html(token: Token) -> None:
         token.attrs["href"] = str(token.attrs["href"]).removesuffix(".md") + ".html"
 
 
-def _plain(text: str) -> str:
-    """As part of a file name or an address."""
-    return "".join(letter if letter.isalnum() else "_" for letter in text).strip("_")
-
-
-def _image(figure: Figure, kind: str) -> bytes | str:
-    if kind == "svg":
-        drawing = StringIO()
-        figure.savefig(drawing, format="svg", metadata={"Date": None, "Creator": None})
-        return drawing.getvalue()
-    picture = BytesIO()
-    figure.savefig(picture, format="png", dpi=DPI, metadata={"Software": None})
-    return picture.getvalue()
-
-
 def write(path: Path, content: bytes | str) -> None:
     """Whole or not at all; raises `StorageError` where that can't be done."""
     write_whole(path, content if isinstance(content, bytes) else content.encode())
-
-
-def _forget_old(folder: Path, kept: Mapping[str, object]) -> None:
-    """Remove figures of an earlier report that this one does not have."""
-    names = ["*_vs_*", "learning_*", *FINDINGS]
-    for old in itertools.chain.from_iterable(folder.glob(f"{name}.*") for name in names):
-        if old.suffix in (".png", ".svg") and old.stem not in kept:
-            old.unlink()

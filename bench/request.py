@@ -6,16 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import tasks
-from bench import plugins, profile
+from bench import plugins, profile, weights
 from bench.backend import Backend, choose_devices
-from bench.errors import RequestError, StorageError
+from bench.errors import RequestError, StorageError, message_of
 from bench.estimate import Estimator
 from bench.execute import Job, Setup, make_record
+from bench.files import sweep, write_whole
 from bench.machine import fingerprint
-from bench.plan import Selection, make_plan, make_speed_plan, task_of
+from bench.plan import Plan, Selection, make_plan, make_speed_plan, task_of, thresholds
 from bench.shard import Shard, part
 from bench.spec import Spec, SpeedSpec
-from bench.store import Record, SpeedRecord, Store, YardstickRecord, write_whole
+from bench.store import Damaged, Record, SpeedRecord, Store, Summary, YardstickRecord
 
 REPORT_BYTES, RUN_BYTES = 20_000_000, 30_000
 """Room on disk that a report, or the record of a run, may take."""
@@ -50,29 +51,56 @@ class Request:
         self.plugins = tuple(plugins.check(path.resolve()) for path in plugin_files)
         for plugin in self.plugins:
             plugins.load(plugin)
-        self.plan = make_plan(self.profile, selection, source=self.profile_name)
         self.shard = shard
+        self.plan, self.speed_specs = self._planned(selection)
         if shard is not None:
             self.plan = replace(self.plan, specs=part(self.plan.specs, shard))
-        self.speed_specs = make_speed_plan(
-            self.profile, selection, self.plan.specs, source=self.profile_name
-        )
         if results.exists() and not results.is_dir():
             raise RequestError(f"--results: {results} is not a folder")
         self.results = results
         self.store = Store(results)
-        self.read()
+        self.records: Sequence[Record] = ()
+        self.summaries: Sequence[Summary] = ()
+        self.speed_records: Sequence[SpeedRecord] = ()
+        self.yardsticks: Sequence[YardstickRecord] = ()
+        self.damaged: Sequence[Damaged] = ()
+
+    def _planned(self, selection: Selection) -> tuple[Plan, tuple[SpeedSpec, ...]]:
+        """What to run and what to time. A plug-in that raises meanwhile is taken for a broken one.
+
+        A `ValueError` of its classes is another matter: it refuses what was asked for.
+        """
+        while True:
+            try:
+                plan = make_plan(self.profile, selection, source=self.profile_name)
+                timed = make_speed_plan(
+                    self.profile, selection, plan.specs, source=self.profile_name
+                )
+                thresholds(plan.specs)  # what else of a task's own is asked for in this process
+                return plan, timed
+            except RequestError:
+                raise
+            except (Exception, SystemExit) as error:
+                broken = plugins.blamed(error, self.plugins)
+                if broken is None:
+                    raise
+                plugins.load(broken)
+                self.plugins = tuple(
+                    broken if plugin.path == broken.path else plugin for plugin in self.plugins
+                )
 
     def make_results(self, num_runs: int = 0) -> None:
         """Make the results folder and try whether it holds what so many runs will write.
 
-        Raises `RequestError` where it can't be made, `StorageError` where nothing can be written.
+        What killed writers have left in it is removed. Raises `RequestError` where it can't be
+        made, `StorageError` where nothing can be written.
         """
         try:
             self.results.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             reason = error.strerror or str(error)
             raise RequestError(f"--results: can't make {self.results}: {reason}") from None
+        sweep(self.results)
         trial = self.results / ".trial"
         write_whole(trial, b"")
         trial.unlink(missing_ok=True)
@@ -84,11 +112,20 @@ class Request:
             )
 
     def read(self) -> None:
-        """Read the records again."""
+        """Read the records, or read them again."""
         self.records, damaged = self.store.read_all()
+        self.summaries = self.records
+        self._read_times(damaged)
+
+    def glance(self) -> None:
+        """Read of the training records what `jobs` asks for, and no more."""
+        self.summaries, damaged = self.store.read_summaries()
+        self._read_times(damaged)
+
+    def _read_times(self, damaged: Sequence[Damaged]) -> None:
         self.speed_records, damaged_speed = self.store.read_speed()
         self.yardsticks, damaged_yardsticks = self.store.read_yardsticks()
-        self.damaged = damaged + damaged_speed + damaged_yardsticks
+        self.damaged = [*damaged, *damaged_speed, *damaged_yardsticks]
 
     def records_of(self, specs: Sequence[Spec], backend: Backend | None = None) -> list[Record]:
         """The records of these specs on one backend, in their order."""
@@ -98,9 +135,13 @@ class Request:
 
     def jobs(self, specs: Sequence[Spec]) -> list[Job]:
         """The runs among these that have not ended yet."""
-        ended = {record.spec.id for record in self.records_of(specs) if record.finished}
-        estimator = Estimator(self.backend, self.records)
+        ended = {
+            record.spec.id
+            for record in self.summaries
+            if record.backend == self.backend and record.finished and self._has_weights(record)
+        }
         waiting = [spec for spec in specs if spec.id not in ended]
+        estimator = Estimator(self.backend, self.summaries if waiting else ())
         scouts = estimator.scouts(waiting)
         return [
             Job(
@@ -108,9 +149,16 @@ class Request:
                 estimate_s=estimator.seconds(spec),
                 memory_bytes=estimator.memory_bytes(spec),
                 scout=spec.id in scouts,
+                keep_weights=spec.id in self.plan.kept,
             )
             for spec in waiting
         ]
+
+    def _has_weights(self, record: Summary) -> bool:
+        """Whether the weights are there, where they are wanted and there are any."""
+        if record.spec.id not in self.plan.kept or record.outcome is None:
+            return True
+        return weights.path(self.results, record.spec, record.backend).is_file()
 
     def speed_jobs(self) -> list[SpeedSpec]:
         """What has not been timed yet on this machine."""
@@ -153,28 +201,34 @@ class Request:
         )
 
     def with_data(self, jobs: Sequence[Job]) -> list[Job]:
-        """The runs whose task has its data; the others are recorded as skipped, with the reason."""
+        """The runs whose task has its data; the others are recorded as skipped, with the reason.
+
+        Where a plug-in raises instead of looking for its data, they have failed.
+        """
         reasons = unavailable([task_of(job.spec) for job in jobs])
         ready = []
         for job in jobs:
-            reason = reasons.get(job.spec.task.name)
-            if reason is None:
+            error = reasons.get(task_of(job.spec).sources)
+            if error is None:
                 ready.append(job)
-            else:
-                self.store.write(make_record(job.spec, self.backend, "skipped", error=reason))
+                continue
+            skipped = isinstance(error, tasks.DataUnavailable)
+            reason = (
+                message_of(error) if skipped else f"{type(error).__name__}: {message_of(error)}"
+            )
+            status = "skipped" if skipped else "failed"
+            self.store.write(make_record(job.spec, self.backend, status, error=reason))
         return ready
 
 
-def unavailable(wanted: Sequence[tasks.Task]) -> dict[str, str]:
-    """Task name → why its data can't be had, for those where that is so."""
-    # Tasks that prepare by the same function read the same files: one attempt is enough.
-    found: dict[object, str | None] = {}
+def unavailable(wanted: Sequence[tasks.Task]) -> dict[str, BaseException]:
+    """What a task reads (`Task.sources`) → why it can't be had, where that is so."""
+    found: dict[str, BaseException | None] = {}
     for task in wanted:
-        if type(task).prepare not in found:
+        if task.sources not in found:
             try:
                 task.prepare()
-                found[type(task).prepare] = None
-            except tasks.DataUnavailable as error:
-                found[type(task).prepare] = str(error)
-    reasons = {task.task_name(): found[type(task).prepare] for task in wanted}
-    return {name: reason for name, reason in reasons.items() if reason is not None}
+                found[task.sources] = None
+            except (Exception, SystemExit) as error:
+                found[task.sources] = error
+    return {sources: error for sources, error in found.items() if error is not None}

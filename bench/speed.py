@@ -9,6 +9,8 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -18,12 +20,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench.backend import Backend, forget_peak_memory, peak_memory_bytes, synchronize
 from bench.plan import label, model_of, network_of, task_of
 from bench.spec import SpeedSpec, Training
-from bench.store import Speed, Streaming, Times, Work
-from bench.update import Updater
-from models import Network, num_parameters
+from bench.store import Sampling, Speed, Streaming, Times, Work
+from bench.update import Updater, of_steps, outputs
+from models import Network, generate, num_parameters
 from tasks import Batch, Task
 
 LEAST_SAMPLES = 5
+WARM_STEPS = 8
+"""Of a sequence, drawn before one is timed."""
 MOST_SAMPLES = 1000
 MIN_SECONDS = 0.1
 """Spent on each time that is taken, at least; more on those that figures are drawn of."""
@@ -72,16 +76,19 @@ def measure(spec: SpeedSpec, backend: Backend, device: str) -> Speed:
     """Whatever the spec asks for. Memory on a CPU is right in a fresh process alone."""
     task, network, batch, updater = _subject(spec, backend, device)
     last_only = task.signature.per == "sequence"
+    whole = replace(batch, lengths=None)
 
     # Memory first: the most a process has held never falls again.
     def read() -> Tensor:
         with torch.inference_mode():
-            return network(batch.x, last_only=last_only)[0]
+            return outputs(network, task, whole)
 
     memory: dict[str, int | None] = {"forward": None, "train": None}
     if {"forward", "train"} & set(spec.measures):
-        for x in (batch.x[:1, :2], batch.x[:1, -2:]):  # what any size needs: code, buffers
-            network(x, last_only=last_only)[0].sum().backward()
+        for steps in (slice(2), slice(-2, None)):  # what any size needs: code, buffers
+            condition = of_steps(batch.condition, steps)
+            two = replace(whole, x=batch.x[:, steps], condition=condition).part(0, 1)
+            outputs(network, task, two).sum().backward()
         torch.optim.Adam(network.parameters(), lr=0.0).step()
         network.zero_grad()
         calls = {"forward": read, "train": updater}
@@ -115,6 +122,8 @@ def measure(spec: SpeedSpec, backend: Backend, device: str) -> Speed:
     if "step" in spec.measures:
         flops = spec.batch_size * _step_flops(spec)
         speed = speed.model_copy(update={"streaming": _streaming(network, batch, device, flops)})
+    if "sample" in spec.measures:
+        speed = speed.model_copy(update={"sampling": _sampling(network, task, batch, device)})
     return speed
 
 
@@ -135,33 +144,68 @@ def _subject(
 @torch.inference_mode()
 def _streaming(network: Network, batch: Batch, device: str, flops: int) -> Streaming:
     """Steps of every sequence of the batch, which take `flops` operations in all."""
-    stepper = network.stepper(len(batch))
-    _, state = network(batch.x)
+    condition, last = batch.condition, of_steps(batch.condition, slice(-1, None))
+    features = condition if condition is not None and condition.ndim == 3 else None
+    stepper = network.stepper(len(batch), condition=condition if features is None else None)
+    _, state = network(batch.x, condition=condition)
     chunk = batch.x[:, -1:]
     x_t = chunk[:, 0].contiguous()
+    step = partial(stepper, x_t)
+    if features is not None:
+        step = partial(stepper, x_t, features[:, -1])
 
     def prefill() -> None:
-        _, read = network(batch.x)
+        _, read = network(batch.x, condition=condition)
         stepper.load(read)
-        stepper(x_t)
+        step()
 
-    stepper(x_t)  # compiles
+    step()  # compiles
     window = window_last = None
     field = _field(network)
     if field is not None:
         repeats = -(-field // batch.x.shape[1])
         inputs = torch.cat([batch.x] * repeats, 1)[:, -field:]
-        window = times(lambda: network(inputs), device)
-        window_last = times(lambda: network(inputs, last_only=True), device)
+        beside = condition
+        if features is not None:
+            beside = torch.cat([features] * repeats, 1)[:, -field:]
+        window = times(lambda: network(inputs, condition=beside), device)
+        window_last = times(lambda: network(inputs, last_only=True, condition=beside), device)
     return Streaming(
-        step=Work(times=each(lambda: stepper(x_t), device, min_seconds=MORE_SECONDS), flops=flops),
+        step=Work(times=each(step, device, min_seconds=MORE_SECONDS), flops=flops),
         stepper=type(stepper).__name__,
         state_bytes=stepper.state_bytes,
-        plain_step=each(lambda: network(chunk, state), device),
+        plain_step=each(lambda: network(chunk, state, condition=last), device),
         prefill=times(prefill, device),
         window=window,
         window_last=window_last,
     )
+
+
+def _sampling(network: Network, task: Task, batch: Batch, device: str) -> Sampling:
+    """As many sequences as the batch has, of its conditions, with the same noise both ways."""
+    num_steps = task.signature.num_steps
+
+    def draw(cached: bool, steps: int = num_steps) -> None:
+        generate(
+            network,
+            steps,
+            batch_size=len(batch),
+            condition=of_steps(batch.condition, slice(steps)),
+            generator=torch.Generator(device).manual_seed(0),
+            cached=cached,
+        )
+
+    def timed(cached: bool) -> Times:
+        draw(cached, min(num_steps, WARM_STEPS))
+        samples: list[float] = []
+        while not samples or (sum(samples) < MORE_SECONDS and len(samples) < LEAST_SAMPLES):
+            start = time.perf_counter()
+            draw(cached)
+            synchronize(device)
+            samples.append(time.perf_counter() - start)
+        return Times(samples=_rounded(samples))
+
+    return Sampling(num_steps=num_steps, cached=timed(True), naive=timed(False))
 
 
 def _field(network: Network) -> int | None:
@@ -228,9 +272,9 @@ def _flops(spec: SpeedSpec, *, last_only: bool, backward: bool = False) -> int:
 def _counted(
     spec: SpeedSpec, network: Network, num_steps: int, last_only: bool, backward: bool
 ) -> int:
-    x = _meta_input(spec, num_steps)
+    x, condition = _meta_input(spec, num_steps)
     with FlopCounterMode(display=False) as counter:
-        y = network(x, last_only=last_only)[0]
+        y = network(x, last_only=last_only, condition=condition)[0]
         if backward:
             y.sum().backward()
     return counter.get_total_flops()
@@ -240,14 +284,20 @@ def _step_flops(spec: SpeedSpec) -> int:
     """Operations of one further step of one stream, its state being full."""
     with torch.device("meta"):
         network = network_of(spec)
-    _, state = network(_meta_input(spec, _field(network) or 1))
+    x, condition = _meta_input(spec, _field(network) or 1)
+    _, state = network(x, condition=condition)
+    x_t, condition = _meta_input(spec, 1)
     with FlopCounterMode(display=False) as counter:
-        network(_meta_input(spec, 1), state)
+        network(x_t, state, condition=condition)
     return counter.get_total_flops()
 
 
-def _meta_input(spec: SpeedSpec, num_steps: int) -> Tensor:
+def _meta_input(spec: SpeedSpec, num_steps: int) -> tuple[Tensor, Tensor | None]:
+    """A sequence and its condition, as features, which take the operations that classes take."""
     signature = task_of(spec).signature
+    condition = None
+    if signature.num_conditions:
+        condition = torch.zeros(1, num_steps, signature.num_conditions, device="meta")
     if signature.input == "token":
-        return torch.zeros(1, num_steps, dtype=torch.long, device="meta")
-    return torch.zeros(1, num_steps, signature.num_inputs, device="meta")
+        return torch.zeros(1, num_steps, dtype=torch.long, device="meta"), condition
+    return torch.zeros(1, num_steps, signature.num_inputs, device="meta"), condition

@@ -8,6 +8,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from statistics import NormalDist
 
 import numpy as np
@@ -118,16 +119,22 @@ def _resampled_medians(values: Sequence[float], generator: np.random.Generator) 
     return (x[rank[0]] + x[rank[1]]) / 2
 
 
-def _student(values: Sequence[float], confidence: float, widening: float) -> Interval:
+@cache
+def _student_quantile(probability: float, degrees: int) -> float:
     from scipy.stats import t
 
+    return float(t.ppf(probability, degrees))
+
+
+def _student(values: Sequence[float], confidence: float, widening: float) -> Interval:
     n = len(values)
     if n == 0:
         raise ValueError("no values; valid: one or more")
     mean = float(np.mean(values))
     if n == 1:
         return Interval(mean=mean, low=None, high=None, n=n)
-    half_width = float(t.ppf(0.5 + confidence / 2, n - 1) * np.std(values, ddof=1) * widening)
+    quantile = _student_quantile(0.5 + confidence / 2, n - 1)
+    half_width = float(quantile * np.std(values, ddof=1) * widening)
     return Interval(mean=mean, low=mean - half_width, high=mean + half_width, n=n)
 
 

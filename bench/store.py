@@ -1,23 +1,33 @@
 """Records on disk: one JSON file each, written whole or not at all."""
 
 import contextlib
+import gc
 import math
 import os
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Annotated, Literal, Protocol, TypeVar
+from typing import Annotated, Literal, Protocol, Self, TypeVar
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from bench.backend import Backend
-from bench.errors import StorageError
+from bench.errors import StorageError, one_line
+from bench.files import json_below, read_json, write_whole
 from bench.machine import Machine
 from bench.spec import Frozen, Spec, SpeedSpec, Yardstick
 
 SCHEMA = 1
 """Raised whenever older records can no longer be read as they are."""
+MOST_ERROR = 4_000
+"""Characters of an error that are kept."""
+
+
+def is_share(unit: str) -> bool:
+    """Whether values of this unit are shares, in [0, 1]."""
+    return unit.startswith("share of")
 
 
 class MetricInfo(Frozen):
@@ -27,6 +37,15 @@ class MetricInfo(Frozen):
     unit: str
     higher_is_better: bool
     chance: float
+
+    @property
+    def said_unit(self) -> str:
+        """The unit and, where lower is better, that."""
+        return self.unit if self.higher_is_better else f"{self.unit}, lower is better"
+
+    def reaches(self, value: float, threshold: float) -> bool:
+        """Whether a value is as good as the threshold, or better."""
+        return value >= threshold if self.higher_is_better else value <= threshold
 
 
 class CurvePoint(Frozen):
@@ -117,9 +136,9 @@ class Outcome(Frozen):
     """Steps of a sequence."""
     solved_at: float | None
     """The score that counted as solved in this run; None: the task has no horizon."""
-    metrics: tuple[MetricInfo, ...]
+    metrics: Annotated[tuple[MetricInfo, ...], Field(min_length=1)]
     """The score first."""
-    curve: tuple[CurvePoint, ...]
+    curve: Annotated[tuple[CurvePoint, ...], Field(min_length=1)]
     stopped: Literal["solved", "budget", "diverged"]
     steps: int
     """Updates done."""
@@ -140,6 +159,16 @@ class Outcome(Frozen):
     """None in records made without them, and where a gradient was not finite."""
     beyond: tuple[Beyond, ...] = ()
     """Tests at lengths the network was not trained on, where the task names any."""
+    baselines: dict[str, float] = {}
+    """Name → score of a predictor that needs no network, where the task has any."""
+
+    @model_validator(mode="after")
+    def _every_metric(self) -> "Outcome":
+        for values in (self.test, *(point.values for point in self.curve)):
+            for metric in self.metrics:
+                if metric.name not in values:
+                    raise ValueError(f"no value of {metric.name}")
+        return self
 
     @property
     def score(self) -> MetricInfo:
@@ -153,25 +182,53 @@ class Outcome(Frozen):
 
     @property
     def solved(self) -> bool | None:
-        return None if self.solved_at is None else self.test_score >= self.solved_at
+        if self.solved_at is None:
+            return None
+        return self.score.reaches(self.test_score, self.solved_at)
 
 
 UTC = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
 
 
-class Record(Frozen):
-    """What one spec produced on one backend."""
+def _kept(error: object) -> object:
+    """What of an error a file can hold: whatever a plug-in raises, its record can be written."""
+    if not isinstance(error, str):
+        return error
+    return error[:MOST_ERROR].encode("utf-8", "backslashreplace").decode()[:MOST_ERROR]
+
+
+Reason = Annotated[str | None, BeforeValidator(_kept)]
+
+
+class Spent(Frozen):
+    """What a run took: a part of its `Outcome`, read without the rest."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    steps: int
+    total_seconds: float
+    peak_memory_bytes: int | None
+
+
+class Summary(Frozen):
+    """What a plan asks of a record: which run it is of, how that ended and what it took."""
 
     schema_version: Literal[1] = SCHEMA
     spec: Spec
     backend: Backend
     machine: Machine
     status: Literal["ok", "diverged", "failed", "skipped"]
-    error: str | None = None
+    error: Reason = None
     """Why it failed or was skipped, or how it diverged."""
-    outcome: Outcome | None = None
+    outcome: Spent | None = None
     """There unless it failed or was skipped."""
     created: UTC
+
+    @model_validator(mode="after")
+    def _with_outcome(self) -> Self:
+        if self.finished and self.outcome is None:
+            raise ValueError(f"{self.status} and no outcome")
+        return self
 
     @property
     def finished(self) -> bool:
@@ -184,10 +241,16 @@ class Record(Frozen):
         return Path("runs", self.backend.name, f"{self.spec.place}-{self.spec.id}.json")
 
 
+class Record(Summary):
+    """What one spec produced on one backend."""
+
+    outcome: Outcome | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
 class Times(Frozen):
     """Seconds of one call after warm-up, each sample as it was taken."""
 
-    samples: Annotated[tuple[float, ...], Field(min_length=1)]
+    samples: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
 
     @property
     def median(self) -> float:
@@ -228,6 +291,17 @@ class Streaming(Frozen):
     """The same, asking for the last step alone."""
 
 
+class Sampling(Frozen):
+    """Sequences drawn from a network, a step at a time."""
+
+    num_steps: int
+    """Of a sequence."""
+    cached: Times
+    """Of the whole draw, by the model's stepper."""
+    naive: Times
+    """The same, the past being read again for every step."""
+
+
 class Speed(Frozen):
     """What one network costs."""
 
@@ -239,13 +313,14 @@ class Speed(Frozen):
     """None: without end."""
     num_steps: int
     """Steps of a sequence."""
-    peak_flops: float
+    peak_flops: Annotated[float, Field(gt=0)]
     """What the machine reached in the same process on one large matrix product, a second."""
     train: Work | None = None
     """Forward, backward and update of one batch."""
     forward: Work | None = None
     """A batch of whole sequences at once, without gradients."""
     streaming: Streaming | None = None
+    sampling: Sampling | None = None
 
 
 class SpeedRecord(Frozen):
@@ -256,7 +331,7 @@ class SpeedRecord(Frozen):
     backend: Backend
     machine: Machine
     status: Literal["ok", "failed", "skipped"]
-    error: str | None = None
+    error: Reason = None
     speed: Speed | None = None
     """There unless it failed or was skipped."""
     created: UTC
@@ -280,10 +355,17 @@ class YardstickRecord(Frozen):
     backend: Backend
     machine: Machine
     status: Literal["ok", "skipped"]
-    error: str | None = None
+    error: Reason = None
     times: dict[str, Times] = {}
     """Ours first, theirs second, what else was timed after them; a sample a turn."""
     created: UTC
+
+    @model_validator(mode="after")
+    def _turn_by_turn(self) -> "YardstickRecord":
+        turns = {len(times.samples) for times in self.times.values()}
+        if len(turns) > 1 or (self.status == "ok" and len(self.times) < 2):
+            raise ValueError("two sides and as many samples of each are wanted")
+        return self
 
     @property
     def ratio(self) -> float:
@@ -302,7 +384,7 @@ class YardstickRecord(Frozen):
         return folder / f"{self.yardstick.name.replace(' ', '_')}.json"
 
 
-AnyRecord = TypeVar("AnyRecord", Record, SpeedRecord, YardstickRecord)
+AnyRecord = TypeVar("AnyRecord", Record, Summary, SpeedRecord, YardstickRecord)
 
 
 class Stored(Protocol):
@@ -321,29 +403,20 @@ class Damaged:
     reason: str
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Synced under a unique temporary name, then renamed: a reader meets it whole.
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the garbage collector, now and later, for what is made inside.
 
-    Raises `StorageError` where that can't be done.
+    Records hold no cycles, and of many of them each walk of the collector takes seconds.
     """
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    collects = gc.isenabled()
+    gc.disable()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        raise StorageError(f"can't write {path}: {error.strerror or error}") from error
+        yield
     finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        gc.freeze()
+        if collects:
+            gc.enable()
 
 
 class Store:
@@ -362,20 +435,29 @@ class Store:
     def read(self, path: Path, kind: type[AnyRecord] = Record) -> AnyRecord | Damaged:
         """The record in a file, validated, or why it is none."""
         try:
-            record = kind.model_validate_json(path.read_bytes())
+            record = kind.model_validate_json(read_json(path))
+            if path != self.root / record.path:
+                raise ValueError("its name or folder does not fit what it holds")
+            return record
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False)[0]
             place = ".".join(map(str, first["loc"]))
-            return Damaged(path=path, reason=f"{place}: {first['msg']}" if place else first["msg"])
+            reason = f"{place}: {first['msg']}" if place else first["msg"]
         except OSError as error:
-            return Damaged(path=path, reason=error.strerror or str(error))
-        if path != self.root / record.path:
-            return Damaged(path=path, reason="its name or folder does not fit what it holds")
-        return record
+            reason = error.strerror or str(error)
+        except RecursionError:
+            reason = "nested too deeply"
+        except ValueError as error:
+            reason = str(error)
+        return Damaged(path=path, reason=one_line(reason))
 
     def read_all(self) -> tuple[list[Record], list[Damaged]]:
         """Every training record, and every file among them that is none."""
         return self._read_below("runs", Record)
+
+    def read_summaries(self) -> tuple[list[Summary], list[Damaged]]:
+        """As `read_all`, in a quarter of the time: what a run gave is neither read nor checked."""
+        return self._read_below("runs", Summary)
 
     def read_speed(self) -> tuple[list[SpeedRecord], list[Damaged]]:
         """Every speed record of whatever machine, and every file among them that is none."""
@@ -389,14 +471,30 @@ class Store:
         self, folder: str, kind: type[AnyRecord]
     ) -> tuple[list[AnyRecord], list[Damaged]]:
         records, damaged = [], []
-        for path in sorted((self.root / folder).rglob("*.json")):
-            found = self.read(path, kind)
-            (damaged if isinstance(found, Damaged) else records).append(found)
+        with _uncollected():
+            for path in json_below(self.root / folder):
+                found = self.read(path, kind)
+                if not isinstance(found, Damaged):
+                    records.append(found)
+                elif os.path.lexists(path):  # else another bench has set it aside
+                    damaged.append(found)
         return records, damaged
 
-    def set_aside(self, damaged: Damaged) -> Path:
-        """Move a file that is no record out of the way; nothing is deleted."""
-        self.aside.mkdir(parents=True, exist_ok=True)
-        target = self.aside / f"{damaged.path.name}.{secrets.token_hex(4)}"
-        os.replace(damaged.path, target)
+    def set_aside(self, damaged: Damaged) -> Path | None:
+        """Move a file that is no record out of the way; nothing is deleted.
+
+        Returns where to; None where another bench was faster. Raises `StorageError` where it can't
+        be moved.
+        """
+        name = os.fsdecode(os.fsencode(damaged.path.name)[:200])
+        target = self.aside / f"{name}.{secrets.token_hex(4)}"
+        try:
+            self.aside.mkdir(parents=True, exist_ok=True)
+            os.replace(damaged.path, target)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            reason = error.strerror or str(error)
+            path = one_line(str(damaged.path))
+            raise StorageError(f"can't write {path} to {self.aside}: {reason}") from error
         return target

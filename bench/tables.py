@@ -10,15 +10,16 @@ has not been made. Each is in the table of problems, so that none drops silently
 # pyright: reportCallIssue=false
 # (The annotations of pandas and matplotlib are too wide for pyright to follow.)
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from bench.errors import one_line
 from bench.plan import task_of
 from bench.rates import Rates, Tuned, find
 from bench.spec import Spec
 from bench.stats import Horizon, Interval, horizon, mean_interval, paired_difference, wilson
-from bench.store import Damaged, Outcome, Record
+from bench.store import Damaged, Outcome, Record, is_share
 from models import model_class
 
 Labels = Mapping[str, tuple[str, str]]
@@ -76,10 +77,12 @@ def _run(
         row |= {
             "score": outcome.test_score,
             "score_name": outcome.score.name,
-            "unit": outcome.score.unit,
+            "unit": outcome.score.said_unit,
             "chance": outcome.score.chance,
             "solved_at": solved_at,
-            "solved": None if solved_at is None else outcome.test_score >= solved_at,
+            "solved": None
+            if solved_at is None
+            else outcome.score.reaches(outcome.test_score, solved_at),
             "parameters": outcome.num_parameters,
             "receptive_field": outcome.receptive_field,
             "measured_field": outcome.probes.measured_field if outcome.probes else None,
@@ -99,8 +102,12 @@ def solved_after(outcome: Outcome, solved_at: float | None) -> int | None:
     """Updates before the first validation whose score reached `solved_at`; None: it never did."""
     if solved_at is None:
         return None
-    values = ((point.step, point.values[outcome.score.name]) for point in outcome.curve)
-    return next((step for step, value in values if value is not None and value >= solved_at), None)
+    score = outcome.score
+    values = ((point.step, point.values[score.name]) for point in outcome.curve)
+    return next(
+        (step for step, value in values if value is not None and score.reaches(value, solved_at)),
+        None,
+    )
 
 
 def counted(runs: pd.DataFrame) -> pd.DataFrame:
@@ -119,7 +126,7 @@ def _groups(runs: pd.DataFrame, by: list[str]) -> list[tuple[tuple, pd.DataFrame
     return [(key, group) for key, group in runs.groupby(by, sort=False)]
 
 
-def _by_length(frame: pd.DataFrame) -> pd.DataFrame:
+def by_length(frame: pd.DataFrame) -> pd.DataFrame:
     """Tasks and models as planned, lengths rising."""
     if frame.empty:
         return frame
@@ -133,14 +140,14 @@ def scores(runs: pd.DataFrame) -> pd.DataFrame:
     """The score a task, length and model: mean, its interval and range over seeds, who solves."""
     rows = []
     for (task, model, length), group in _groups(counted(runs), ROW):
-        known = [*group["score"], *group["chance"]]
-        mean_low, mean_high = ends(mean_interval(group["score"]), known, 0.0)
+        unit = group["unit"].iloc[0]
+        mean_low, mean_high = ends(mean_interval(group["score"]), 0.0, unit)
         row = {
             "task": task,
             "T": length,
             "model": model,
             "score": group["score_name"].iloc[0],
-            "unit": group["unit"].iloc[0],
+            "unit": unit,
             "mean": group["score"].mean(),
             "min": group["score"].min(),
             "max": group["score"].max(),
@@ -154,14 +161,12 @@ def scores(runs: pd.DataFrame) -> pd.DataFrame:
             low, high = wilson(num_solved, len(group))
             row |= {"solved": num_solved, "share_low": low, "share_high": high}
         rows.append(row)
-    return _by_length(pd.DataFrame(rows))
+    return by_length(pd.DataFrame(rows))
 
 
-def ends(
-    found: Interval, scores: Iterable[float], least: float
-) -> tuple[float | None, float | None]:
-    """Of an interval; where all scores are shares, neither below `least` nor above 1."""
-    if found.low is None or not all(0 <= score <= 1 for score in scores):
+def ends(found: Interval, least: float, unit: str) -> tuple[float | None, float | None]:
+    """Of an interval of this unit; one of shares is neither below `least` nor above 1."""
+    if found.low is None or not is_share(unit):
         return found.low, found.high
     return max(found.low, least), min(found.high, 1.0)
 
@@ -186,15 +191,36 @@ def metrics(records: Sequence[Record], labels: Labels) -> pd.DataFrame:
     if not rows:
         return pd.DataFrame()
     keys = ["task", "T", "model", "metric", "unit", "better"]
-    grouped = pd.DataFrame(rows).groupby(keys, sort=False)
-    table = grouped.agg(
+    return by_length(over_seeds(pd.DataFrame(rows), keys))
+
+
+def over_seeds(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Mean and range of `value` a group of the same keys, its `chance` and how many there are."""
+    grouped = rows.groupby(keys, sort=False)
+    return grouped.agg(
         mean=("value", "mean"),
         min=("value", "min"),
         max=("value", "max"),
         chance=("chance", "first"),
         seeds=("value", "size"),
     ).reset_index()
-    return _by_length(table)
+
+
+def baselines(records: Sequence[Record], labels: Labels) -> pd.DataFrame:
+    """The score of predictors that need no network, a row a task and T that has any."""
+    rows: dict[tuple[str, int], dict[str, object]] = {}
+    for record in records:
+        outcome = record.outcome
+        if outcome is not None and outcome.baselines:
+            task, length = labels[record.spec.id][0], record.spec.length
+            rows[task, length] = {
+                "task": task,
+                "T": length,
+                "score": outcome.score.name,
+                "unit": outcome.score.said_unit,
+                **outcome.baselines,
+            }
+    return pd.DataFrame(list(rows.values()))
 
 
 def horizons(runs: pd.DataFrame) -> dict[tuple[str, str], Horizon]:
@@ -245,15 +271,16 @@ def paired_differences(runs: pd.DataFrame) -> pd.DataFrame:
     runs = counted(runs)
     if runs.empty:
         return pd.DataFrame()
-    pairs = runs[runs["family"] == "convolutional"].merge(
-        runs[runs["family"] == "recurrent"], on=["task", "T", "seed"], suffixes=("_a", "_b")
+    known = runs[[*ROW, "seed", "score", "unit", "solved", "solved_at"]]
+    pairs = known[runs["family"] == "convolutional"].merge(
+        known[runs["family"] == "recurrent"], on=["task", "T", "seed"], suffixes=("_a", "_b")
     )
     rows = []
     for task, of_task in pairs.groupby("task", sort=False):
         rising = of_task.sort_values("T", kind="stable")
         for (length, a, b), seeds in rising.groupby(["T", "model_a", "model_b"], sort=False):
             found = paired_difference(seeds["score_a"], seeds["score_b"])
-            low, high = ends(found, [*seeds["score_a"], *seeds["score_b"]], -1.0)
+            low, high = ends(found, -1.0, seeds["unit_a"].iloc[0])
             row = {
                 "task": task,
                 "T": length,
@@ -269,63 +296,6 @@ def paired_differences(runs: pd.DataFrame) -> pd.DataFrame:
                 row |= {"only_a": int((by_a & ~by_b).sum()), "only_b": int((by_b & ~by_a).sum())}
             rows.append(row)
     return pd.DataFrame(rows)
-
-
-def cost(runs: pd.DataFrame) -> pd.DataFrame:
-    """Size and times, medians over seeds."""
-    made = runs[runs["status"].isin(("ok", "diverged"))]
-    if made.empty:
-        return pd.DataFrame()
-    columns = {
-        "budget": "budget",
-        "parameters": "parameters",
-        "receptive_field": "receptive_field",
-        "updates": "steps",
-        "update_ms": "step_ms",
-        "run_s": "total_s",
-        "answer_ms": "latency_ms",
-        "plain_step_us": "latency_us",
-    }
-    for column in columns.values():
-        made = made.assign(**{column: pd.to_numeric(made[column])})
-    table = made.groupby(["task", "T", "model"], sort=False)[list(columns.values())].median()
-    table.columns = list(columns)
-    return _by_length(table.reset_index())
-
-
-def reached_at_cost(
-    runs: pd.DataFrame,
-    found: Mapping[tuple[str, str], Horizon],
-    step_us: Mapping[str, float],
-) -> pd.DataFrame:
-    """A row a task, model and cost: the horizon and what the network that reaches it costs.
-
-    Where nothing was solved, the cost is that of the shortest T tested.
-    """
-    rows = []
-    for (task, model), reached in found.items():
-        length = reached.shortest if reached.length is None else reached.length
-        mark = "<" if reached.length is None else "≥" if reached.at_least else "="
-        at = runs[(runs["task"] == task) & (runs["model"] == model) & (runs["T"] == length)]
-        costs = {
-            "one training run (s)": pd.to_numeric(at["total_s"]).median(),
-            "one step of a stream (µs)": at["id"].map(step_us).astype(float).median(),
-        }
-        rows += [
-            {
-                "task": task,
-                "model": model,
-                "horizon": length,
-                "mark": mark,
-                "cost": cost,
-                "value": value,
-            }
-            for cost, value in costs.items()
-            if value > 0
-        ]
-    return (
-        pd.DataFrame(rows).sort_values(["task", "cost"], kind="stable") if rows else pd.DataFrame()
-    )
 
 
 def settings(runs: pd.DataFrame, rates: Rates) -> pd.DataFrame:
@@ -385,63 +355,6 @@ def listed(column: pd.Series) -> str:
     )
 
 
-def choice(
-    runs: pd.DataFrame, step_us: Mapping[str, float], budgets_us: Sequence[float]
-) -> pd.DataFrame:
-    """Given T and a latency budget a step: the model to pick. `step_us`: spec id → one step.
-
-    Of the models that at least half of the seeds solve the task with, and whose step fits the
-    budget, the one that most seeds solve it with; between equals the fastest. Lengths in a row with
-    the same picks are drawn together. Without any times there are no budgets.
-    """
-    made = counted(runs)
-    made = made[made["solved_at"].notna()]
-    made = made.assign(step_us=made["id"].map(step_us).astype(float))
-    if not step_us:
-        budgets_us = [budget for budget in budgets_us if budget == float("inf")]
-    rows: list[dict[str, object]] = []
-    for task, group in made.groupby("task", sort=False):
-        previous: tuple | None = None
-        for length, at_length in group.groupby("T"):
-            picks = tuple(_pick(at_length, budget) for budget in budgets_us)
-            if picks == previous:
-                rows[-1]["to"] = length
-            else:
-                rows.append({"task": task, "from": length, "to": length, "picks": picks})
-            previous = picks
-    return pd.DataFrame(
-        [
-            {
-                "task": row["task"],
-                "T": f"{row['from']}" if row["from"] == row["to"] else f"{row['from']}–{row['to']}",
-            }
-            | {
-                _budget_name(budget): pick
-                for budget, pick in zip(budgets_us, row["picks"], strict=True)
-            }
-            for row in rows
-        ]
-    )
-
-
-def _budget_name(budget_us: float) -> str:
-    if budget_us == float("inf"):
-        return "any latency"
-    return f"≤ {budget_us:g} µs a step"
-
-
-def _pick(runs: pd.DataFrame, budget_us: float) -> str:
-    candidates = []
-    for model, group in runs.groupby("model", sort=False):
-        share = (group["solved"] == True).mean()  # noqa: E712
-        latency = group["step_us"].median()
-        fits = budget_us == float("inf") or latency <= budget_us
-        latency = float("inf") if pd.isna(latency) else latency
-        if share >= 0.5 and fits:
-            candidates.append((-share, latency, str(model)))
-    return min(candidates)[2] if candidates else "none of these"
-
-
 def problems(
     runs: pd.DataFrame,
     unsupported: Sequence[tuple[str, str, str]],
@@ -467,7 +380,8 @@ def problems(
     for task, model, reason in unsupported:
         rows.append({"what": "not supported", "task": task, "model": model, "reason": reason})
     for file in damaged:
-        rows.append({"what": "no record", "task": file.path.name, "reason": file.reason})
+        name = one_line(file.path.name)
+        rows.append({"what": "no record", "task": name, "reason": file.reason})
     columns = ["what", "task", "model", "T", "runs", "reason"]
     return pd.DataFrame(rows, columns=columns).astype(object)
 

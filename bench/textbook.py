@@ -75,11 +75,16 @@ class TextbookTcn(nn.Module):
         self.to(ours.head.weight)
 
     def forward(
-        self, x: Tensor, *, lengths: None = None, last_only: bool = False
+        self,
+        x: Tensor,
+        *,
+        lengths: None = None,
+        last_only: bool = False,
+        condition: None = None,
     ) -> tuple[Tensor, None]:
         """Outputs (B, T, O), or (B, 1, O) with `last_only`, of ids (B, T) or reals (B, T, I).
 
-        All sequences are of one length.
+        All sequences are of one length and without a condition.
         """
         x_BTC = F.one_hot(x, self.num_inputs).to(self.head.weight.dtype) if self.tokens else x
         h_BCT = self.blocks(x_BTC.transpose(1, 2))

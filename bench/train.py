@@ -20,14 +20,16 @@ from bench.plan import label, model_of, network_of, task_of
 from bench.probe import NUM_SEQUENCES, measured_field, probe
 from bench.spec import Spec, Training
 from bench.stats import wilson
-from bench.store import Beyond, CurvePoint, Latency, MetricInfo, Outcome, Probes
-from bench.update import Updater, outputs
+from bench.store import Beyond, CurvePoint, Latency, MetricInfo, Outcome, Probes, is_share
+from bench.update import Updater, of_steps, outputs
 from models import num_parameters
-from tasks import Batch, Task
+from tasks import Batch, Metric, Task
 
 EVALUATION_BATCH = 250
 NUM_TIMED_SEQUENCES = 5
 NUM_TIMED_STEPS = 30
+STANDARD_ERRORS = 2.0
+"""Between a score that is no share and its threshold, for it to count as clearly solved."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +49,13 @@ def train(
     *,
     capture: bool = False,
     place: Place | None = None,
+    keep: Callable[[dict[str, Tensor]], None] | None = None,
 ) -> Outcome:
     """Train and test the network of a spec on `device` (`cpu`, `cuda:0`, …).
 
     With `capture`, on a GPU, the training step is replayed as a graph where that can be done. With
-    `place` a long run leaves checkpoints there, and goes on from the one it finds.
+    `place` a long run leaves checkpoints there, and goes on from the one it finds. `keep` is given
+    the weights that are tested.
 
     Raises whatever the task or the model raises; NaN and Inf are an outcome.
     """
@@ -63,12 +67,16 @@ def train(
         torch.manual_seed(_weights_seed(spec))
         network = network_of(spec).to(device)
         probed = next(task.evaluation("validation", spec.seed, NUM_SEQUENCES)).to(device)
-        field, seen_steps = measured_field(network, task.signature.num_steps)
+        signature = task.signature
+        row = signature.grid[1] if signature.grid else 1
+        field, seen_steps = measured_field(network, signature.num_steps, probed.condition, row)
         initial = probe(network, task, probed, step=0)
         generator = task.generator("train", spec.seed, device)
         take_step = Updater(network, task, spec.training, generator, capture)
         fit = _fit(network, task, spec, device, take_step, begin, place, on_progress)
         network.load_state_dict(fit.best_weights)
+        if keep is not None:
+            keep(fit.best_weights)
         test = _tested(network, task, spec, device)
         beyond = [(other, _tested(network, other, spec, device)) for other in task.beyond()]
         seconds = fit.earlier_seconds + time.perf_counter() - begin
@@ -81,15 +89,7 @@ def train(
         receptive_field=None if math.isinf(receptive_field) else int(receptive_field),
         num_steps=task.signature.num_steps,
         solved_at=task.solved,
-        metrics=tuple(
-            MetricInfo(
-                name=metric.name,
-                unit=metric.unit,
-                higher_is_better=metric.higher_is_better,
-                chance=metric.chance,
-            )
-            for metric in task.objective.all_metrics
-        ),
+        metrics=tuple(_info(metric) for metric in task.objective.all_metrics),
         curve=tuple(fit.curve),
         stopped=fit.stopped,
         steps=fit.curve[-1].step,
@@ -100,9 +100,7 @@ def train(
         total_seconds=seconds,
         peak_memory_bytes=peak_memory_bytes(device),
         eager_because=take_step.eager_because,
-        latency=_latency(
-            network, probed.x, last_only=task.signature.per == "sequence", device=device
-        ),
+        latency=_latency(network, task, probed.part(0, 1), device),
         probes=None
         if initial is None or trained is None
         else Probes(measured_field=field, seen_steps=seen_steps, initial=initial, trained=trained),
@@ -110,6 +108,16 @@ def train(
             Beyond(length=other.length, test=found.values, num_test=found.num_sequences)
             for other, found in beyond
         ),
+        baselines=task.baselines(),
+    )
+
+
+def _info(metric: Metric) -> MetricInfo:
+    return MetricInfo(
+        name=metric.name,
+        unit=metric.unit,
+        higher_is_better=metric.higher_is_better,
+        chance=metric.chance,
     )
 
 
@@ -130,7 +138,7 @@ def _fit(
 ) -> Fit:
     """Train until clearly solved (where the spec says so), diverged or out of budget."""
     training = spec.training
-    score = task.objective.score
+    score = _info(task.objective.score)
     validation = list(_first(task.evaluation("validation", spec.seed, EVALUATION_BATCH), training))
     fit = Fit(best_weights=_weights(network), curve=[])
     if place is not None and (left := read(place, like=fit.best_weights)) is not None:
@@ -162,8 +170,8 @@ def _fit(
         if fit.best_merit is None or merit > fit.best_merit:
             fit.best_merit, fit.best_step, fit.best_weights = merit, fit.step, _weights(network)
         if training.stop_when_solved and task.solved is not None:
-            lower_bound, _ = wilson(value * found.num_sequences, found.num_sequences)
-            fit.times_solved = fit.times_solved + 1 if lower_bound > task.solved else 0
+            passed = clearly_passed(score, value, found, task.solved)
+            fit.times_solved = fit.times_solved + 1 if passed else 0
             if fit.times_solved == 2:
                 fit.stopped = "solved"
                 return fit
@@ -211,6 +219,22 @@ class Evaluation:
     values: dict[str, float | None]
     loss: float | None
     num_sequences: int
+    score_error: float | None = None
+    """Standard error of the score's mean; None of a single sequence."""
+
+
+def clearly_passed(score: MetricInfo, value: float, found: Evaluation, threshold: float) -> bool:
+    """Whether a mean score is beyond the threshold by more than chance among sequences explains.
+
+    A share is by the bound of its Wilson interval, any other score by two standard errors.
+    """
+    if is_share(score.unit):
+        lower_bound, _ = wilson(value * found.num_sequences, found.num_sequences)
+        return lower_bound > threshold
+    if found.score_error is None:
+        return False
+    margin = value - threshold if score.higher_is_better else threshold - value
+    return margin > STANDARD_ERRORS * found.score_error
 
 
 @torch.inference_mode()
@@ -219,24 +243,34 @@ def evaluate(network: nn.Module, task: Task, batches: Iterable[Batch], device: s
     network.eval()
     names = ["loss", *(metric.name for metric in task.objective.all_metrics)]
     totals = torch.zeros(len(names), dtype=torch.double, device=device)
+    squares = torch.zeros((), dtype=torch.double, device=device)  # of the score
     num_sequences = 0
     for host_batch in batches:
         batch = host_batch.to(device)
         output = outputs(network, task, batch)
         num_sequences += len(batch)
+        every = [metric.values(output, batch) for metric in task.objective.all_metrics]
+        squares += every[0].double().square().sum()
         totals += torch.stack(
             [
                 task.objective.loss(output, batch).double() * len(batch),
-                *(
-                    metric.values(output, batch).sum(dtype=torch.double)
-                    for metric in task.objective.all_metrics
-                ),
+                *(values.sum(dtype=torch.double) for values in every),
             ]
         )
     loss, *means = map(_finite, (totals / num_sequences).tolist())
     return Evaluation(
-        values=dict(zip(names[1:], means, strict=True)), loss=loss, num_sequences=num_sequences
+        values=dict(zip(names[1:], means, strict=True)),
+        loss=loss,
+        num_sequences=num_sequences,
+        score_error=_standard_error(squares.item(), means[0], num_sequences),
     )
+
+
+def _standard_error(sum_of_squares: float, mean: float | None, n: int) -> float | None:
+    """Of the mean of n values; None where one value alone, or no number, says nothing."""
+    if mean is None or n < 2:
+        return None
+    return math.sqrt(max(sum_of_squares / n - mean**2, 0.0) / (n - 1))
 
 
 def _first(batches: Iterator[Batch], training: Training) -> Iterator[Batch]:
@@ -262,19 +296,20 @@ def _finite(value: float) -> float | None:
 
 
 @torch.inference_mode()
-def _latency(network: nn.Module, x: Tensor, *, last_only: bool, device: str) -> Latency:
-    """Medians, after warm-up, for the first sequence of `x`, (B, T) ids or (B, T, I) reals.
+def _latency(network: nn.Module, task: Task, one: Batch, device: str) -> Latency:
+    """Medians, after warm-up, for one sequence at its full length.
 
     A step is `network(x_t, state)`, the state being that of the whole sequence.
     """
     network.eval()
-    one = x[:1].to(device)
-    x_t = one[:, -1:]
-    _, state = network(one)
+    whole, condition = replace(one, lengths=None), one.condition
+    x_t, condition_t = one.x[:, -1:], of_steps(condition, slice(-1, None))
+    _, state = network(one.x, condition=condition)
     return Latency(
         sequence_ms=1e3
-        * _median_s(lambda: network(one, last_only=last_only), NUM_TIMED_SEQUENCES, device),
-        step_us=1e6 * _median_s(lambda: network(x_t, state), NUM_TIMED_STEPS, device),
+        * _median_s(lambda: outputs(network, task, whole), NUM_TIMED_SEQUENCES, device),
+        step_us=1e6
+        * _median_s(lambda: network(x_t, state, condition=condition_t), NUM_TIMED_STEPS, device),
     )
 
 

@@ -28,7 +28,7 @@ def choose(records: Sequence[Record]) -> dict[str, dict[str, Tuned]]:
     """Task → model label → the rate that solves most runs.
 
     Among rates that solve every run the one that needs the fewest updates; between equals the one
-    of the highest mean of the best validation scores. The test stream has no part in it.
+    of the best mean of the best validation scores. The test stream has no part in it.
     """
     groups: dict[Pair, dict[float, list[Record]]] = {}
     for record in records:
@@ -37,14 +37,15 @@ def choose(records: Sequence[Record]) -> dict[str, dict[str, Tuned]]:
     chosen: dict[str, dict[str, Tuned]] = {}
     for (task, model), by_rate in sorted(groups.items()):
         tried = tuple(_tried(rate, found) for rate, found in sorted(by_rate.items()))
-        best = max(tried, key=_merit)
+        sign = next((_sign(r.outcome) for each in by_rate.values() for r in each if r.outcome), 1)
+        best = max(tried, key=lambda each: _merit(each, sign))
         chosen.setdefault(task, {})[model] = Tuned(rate=best.rate, tried=tried)
     return chosen
 
 
-def _merit(tried: Tried) -> tuple[int, float, float]:
+def _merit(tried: Tried, sign: int) -> tuple[int, float, float]:
     steps = tried.updates if tried.num_solved == tried.num_runs else 0
-    return tried.num_solved, -steps, -math.inf if tried.score is None else tried.score
+    return tried.num_solved, -steps, -math.inf if tried.score is None else sign * tried.score
 
 
 def _tried(rate: float, records: list[Record]) -> Tried:
@@ -55,7 +56,7 @@ def _tried(rate: float, records: list[Record]) -> Tried:
         rate=rate,
         num_runs=len(records),
         num_solved=sum(
-            outcome.solved_at is not None and score >= outcome.solved_at
+            outcome.solved_at is not None and outcome.score.reaches(score, outcome.solved_at)
             for outcome, score in zip(outcomes, scores, strict=True)
         ),
         score=round(mean(scores), 4) if complete else None,
@@ -66,11 +67,15 @@ def _tried(rate: float, records: list[Record]) -> Tried:
     )
 
 
+def _sign(outcome: Outcome) -> int:
+    return 1 if outcome.score.higher_is_better else -1
+
+
 def _best_validation(outcome: Outcome) -> float:
-    """The best validation score, the larger the better."""
-    sign = 1 if outcome.score.higher_is_better else -1
+    """The best validation score; nan where none is finite."""
     scores = [point.values[outcome.score.name] for point in outcome.curve]
-    return max((sign * score for score in scores if score is not None), default=-math.inf)
+    known = [score for score in scores if score is not None]
+    return max(known, key=lambda score: _sign(outcome) * score, default=math.nan)
 
 
 def beyond_the_edge(specs: Sequence[Spec], chosen: dict[str, dict[str, Tuned]]) -> list[Spec]:

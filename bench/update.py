@@ -16,7 +16,14 @@ NUM_WARM_UP = 3
 def outputs(network: nn.Module, task: Task, batch: Batch) -> Tensor:
     """What the objective reads: (B, T, O), or (B, 1, O) for a task read once a sequence."""
     last_only = task.signature.per == "sequence"
-    return network(batch.x, lengths=batch.lengths, last_only=last_only)[0]
+    return network(batch.x, lengths=batch.lengths, last_only=last_only, condition=batch.condition)[
+        0
+    ]
+
+
+def of_steps(condition: Tensor | None, steps: slice) -> Tensor | None:
+    """A batch's condition beside these steps alone: (B,) classes as they are, features cut."""
+    return condition[:, steps] if condition is not None and condition.ndim == 3 else condition
 
 
 def update(
@@ -39,7 +46,7 @@ def update(
 class UpdaterState(Frozen):
     """What an updater's further steps depend on, the network aside."""
 
-    model_config = ConfigDict(arbitrary_types_allowed=True)
+    model_config = ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=True)
 
     optimizer: dict[int, dict[str, Tensor]]
     """What the optimizer keeps, by the parameter's number and then by name."""

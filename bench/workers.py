@@ -127,7 +127,12 @@ class _Pool:
         except (EOFError, ConnectionResetError):
             worker.process.join()
             record = make_record(spec, self.setup.backend, "failed", error=self._death(worker))
-            Store(self.setup.results).write(record)
+            store = Store(self.setup.results)
+            left = store.read(store.root / record.path)
+            if isinstance(left, Record) and left.finished:
+                record = left  # it died when its run had ended, before it could say so
+            else:
+                store.write(record)
         else:
             if "unwritable" in content:
                 raise StorageError(content["unwritable"])
@@ -166,7 +171,8 @@ class _Pool:
             worker.due = time.monotonic() + self.limits.run_timeout_s
         # A worker that has just died can't be told; reading from it tells us.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            worker.connection.send_bytes(job.spec.model_dump_json().encode())
+            content = {"spec": job.spec.model_dump(mode="json"), "keep": job.keep_weights}
+            worker.connection.send_bytes(json.dumps(content).encode())
 
     def _start(self, device: str) -> _Worker:
         ours, theirs = context().Pipe()
@@ -208,9 +214,10 @@ def _work(connection: Connection, setup: Setup) -> None:
 
     try:
         while True:
-            spec = Spec.model_validate_json(connection.recv_bytes())
+            content = json.loads(connection.recv_bytes())
+            spec = Spec.model_validate(content["spec"])
             try:
-                record = run_one(spec, setup, on_event)
+                record = run_one(spec, setup, on_event, keep_weights=content["keep"])
             except StorageError as error:
                 tell({"unwritable": str(error)})
             else:

@@ -3,10 +3,12 @@
 import importlib
 import inspect
 import pkgutil
+from functools import cache
 from typing import Any
 
 from models._contract import Core, Model, Signature
-from models._network import Network, build, fit_width, num_parameters
+from models._generate import generate
+from models._network import Network, build, count_parameters, fit_width, num_parameters
 
 __all__ = [
     "Core",
@@ -14,7 +16,9 @@ __all__ = [
     "Network",
     "Signature",
     "build",
+    "count_parameters",
     "fit_width",
+    "generate",
     "load",
     "model_class",
     "names",
@@ -36,6 +40,11 @@ def model_class(name: str) -> type[Model]:
     """The class a name stands for; `ValueError` names the valid ones."""
     if name in _plugins:
         return _plugins[name]
+    return _class_of_file(name)
+
+
+@cache
+def _class_of_file(name: str) -> type[Model]:
     if name not in names():
         raise ValueError(f"unknown model {name!r}; the models are {', '.join(names())}")
     module = importlib.import_module(f"{__name__}.{name}")

@@ -14,7 +14,9 @@ from models._stepper import Kernel
 
 
 class Signature(Protocol):
-    """The plain values of a task's signature that a network is sized for."""
+    """The plain values of a task's signature, a dataclass, that a network is sized for."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
     @property
     def input(self) -> str: ...
@@ -24,6 +26,10 @@ class Signature(Protocol):
     def num_outputs(self) -> int: ...
     @property
     def reach(self) -> int: ...
+    @property
+    def grid(self) -> tuple[int, int] | None: ...
+    @property
+    def num_conditions(self) -> int: ...
 
 
 class Core(nn.Module, ABC):
@@ -33,6 +39,8 @@ class Core(nn.Module, ABC):
     """H, the size of an output."""
     receptive_field: float
     """How many of the last inputs an output depends on, itself included; `math.inf` without end."""
+    period: int = 1
+    """What is older than the receptive field may be left out, in multiples of so many steps."""
 
     @abstractmethod
     def forward(
@@ -75,9 +83,20 @@ class Model(ABC):
         """How many values of `extra_width`, from 0, lie between one width and the next."""
         return 1
 
+    def core_size(
+        self, signature: Signature, width: int, extra_width: int
+    ) -> tuple[int, int] | None:
+        """Parameters and features of the core that `build_core` gives for the same arguments.
+
+        By arithmetic, so that finding a width builds no networks; None where there is no formula.
+        """
+        return None
+
     @abstractmethod
     def build_core(self, signature: Signature, width: int, extra_width: int) -> Core:
         """A core of `width` units a layer and `extra_width` < `num_extra` units more in all.
 
-        The extra units fill the steps between integer widths, to meet a parameter budget.
+        The extra units fill the steps between integer widths, to meet a parameter budget. Where a
+        task has conditions, `signature.num_inputs` counts them, and the last `num_conditions` of a
+        step's inputs are the condition.
         """

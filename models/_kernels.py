@@ -1,10 +1,11 @@
 """Steps of whole networks on the CPU, compiled by Numba.
 
-All in one file, since a change of any function must make the others' compiled code stale.
+All compiled functions are in one file, since a change of any must make the others' code stale;
+the kernels of wavenet and pixelcnn that call them are in `_kernels_generation`.
 
-TCN: each convolution keeps its inputs in a ring a phase. Steps that share t mod d follow each
-other, and each is written twice, k places apart, so that the last k are always contiguous: a
-convolution is then one small matrix times one contiguous window, with nothing copied.
+TCN and WaveNet: each convolution keeps its inputs in a ring a phase. Steps that share t mod d
+follow each other, and each is written twice, k places apart, so that the last k are always
+contiguous: a convolution is then one small matrix times one contiguous window, nothing copied.
 
 Shape letters: B streams, C channels, K taps, P phases, L layers, H hidden units.
 """
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 FAST = {"reassoc", "contract", "nsz", "arcp"}
 
 
-class _Row:
+class Row:
     """Weights and biases of several layers, one after the other."""
 
     def __init__(self) -> None:
@@ -40,6 +41,11 @@ class _Row:
         self._weights.append(weight.detach().numpy().reshape(-1))
         self._biases.append(bias.detach().numpy().reshape(-1))
         return at
+
+    def place_columns(self, weight: Tensor, bias: Tensor | None = None) -> tuple[int, int]:
+        """The same, (O, I, …) as (…, I, O), for `_add_columns`."""
+        columns = weight.movedim(1, -1).flatten(1).T.contiguous()
+        return self.place(columns, weight.new_zeros(0) if bias is None else bias)
 
     def weights(self) -> np.ndarray:
         return np.concatenate(self._weights)
@@ -61,6 +67,16 @@ def _linear(x, num_inputs, weights, w, biases, b, out, num_outputs):
 
 
 @njit(fastmath=FAST, nogil=True, cache=True)
+def _add_columns(x, num_inputs, weights, w, out, num_outputs):
+    """out += W x, a column for each input that is not zero: of a one-hot, one."""
+    matrix = weights[w : w + num_inputs * num_outputs].reshape(num_inputs, num_outputs)
+    for j in range(num_inputs):
+        if x[j] != 0:
+            for o in range(num_outputs):
+                out[o] += x[j] * matrix[j, o]
+
+
+@njit(fastmath=FAST, nogil=True, cache=True)
 def _sigmoid(x):
     return 1 / (1 + math.exp(-x))
 
@@ -73,19 +89,31 @@ def _rectify(x, n):
 
 
 @njit(fastmath=FAST, nogil=True, cache=True)
-def _conv(t, k, shift, num_inputs, num_outputs, gated, ring, weights, w, biases, b, x, out):
-    """A causal convolution of dilation 2^shift at step t, and a ReLU or a gated unit."""
+def _gate(x, n):
+    """The first n become tanh(a) ⊙ σ(b) of these and the n after them."""
+    for i in range(n):
+        x[i] = math.tanh(x[i]) * _sigmoid(x[n + i])
+
+
+@njit(fastmath=FAST, nogil=True, cache=True)
+def _remember(t, k, shift, num_inputs, ring, x):
+    """Put x into a ring at step t; what begins with the last k inputs, 2^shift steps apart."""
     phase = t & ((1 << shift) - 1)
     slot = (t >> shift) % k
     ring_k = ring[phase * 2 * k * num_inputs : (phase + 1) * 2 * k * num_inputs]
     for i in range(num_inputs):
         ring_k[slot * num_inputs + i] = x[i]
         ring_k[(slot + k) * num_inputs + i] = x[i]
-    window = ring_k[(slot + 1) * num_inputs :]
+    return ring_k[(slot + 1) * num_inputs :]
+
+
+@njit(fastmath=FAST, nogil=True, cache=True)
+def _conv(t, k, shift, num_inputs, num_outputs, gated, ring, weights, w, biases, b, x, out):
+    """A causal convolution of dilation 2^shift at step t, and a ReLU or a gated unit."""
+    window = _remember(t, k, shift, num_inputs, ring, x)
     if gated:
         _linear(window, k * num_inputs, weights, w, biases, b, out, 2 * num_outputs)
-        for o in range(num_outputs):
-            out[o] = math.tanh(out[o]) * _sigmoid(out[num_outputs + o])
+        _gate(out, num_outputs)
     else:
         _linear(window, k * num_inputs, weights, w, biases, b, out, num_outputs)
         _rectify(out, num_outputs)
@@ -116,12 +144,120 @@ def _tcn_step(t, k, gated, residual, x_BI, y_BO, rings_BS, blocks, weights, bias
         _linear(h, head[0], weights, head[1], biases, head[2], y_BO[stream], y_BO.shape[1])
 
 
+@njit(fastmath=FAST, nogil=True, cache=True)
+def wavenet_step(t, k, num_x, x_BI, y_BO, rings_BS, ends, layers, weights, biases, h, skips, u, v):
+    """The input's convolution, every layer, then 1×1 and head, a stream after the other."""
+    w_input, b_input, w_output, b_output, w_head, b_head, width = ends
+    for stream in range(x_BI.shape[0]):
+        rings, c = rings_BS[stream], x_BI[stream, num_x:]
+        window = _remember(t, k, 0, num_x, rings, x_BI[stream])
+        h[:width] = biases[b_input : b_input + width]
+        _add_columns(window, k * num_x, weights, w_input, h, width)
+        skips[:] = 0
+        for n in range(layers.shape[0]):
+            shift, ring, gated, w_conv, b_conv, w_condition, w_out, b_out = layers[n]
+            window = _remember(t, k, shift, width, rings[ring:], h)
+            _linear(window, k * width, weights, w_conv, biases, b_conv, u, 2 * gated)
+            _add_columns(c, len(c), weights, w_condition, u, 2 * gated)
+            _gate(u, gated)
+            is_last = n == layers.shape[0] - 1
+            _linear(u, gated, weights, w_out, biases, b_out, v, width if is_last else 2 * width)
+            for i in range(width):
+                skips[i] += v[i]
+                if not is_last:
+                    h[i] += v[width + i]
+        _rectify(skips, width)
+        _linear(skips, width, weights, w_output, biases, b_output, h, width)
+        _rectify(h, width)
+        _linear(h, width, weights, w_head, biases, b_head, y_BO[stream], y_BO.shape[1])
+
+
+@njit(fastmath=FAST, nogil=True, cache=True)
+def _pixelcnn_row(r, k, row, c, cache, layers, width, weights, biases, u):
+    """The vertical stack of row r, and what it says to each pixel of the horizontal stack."""
+    m, across = k // 2, row + k // 2 * 2
+    for n in range(layers.shape[0]):
+        inputs, gated, taps, v_in, v_out, _, above, w, b, w_c, w_to, b_to, _, _, _, _ = layers[n]
+        for j in range(row):
+            u[: 2 * width] = biases[b : b + 2 * width]
+            for i in range(taps):  # of row r − m + i
+                at = v_in + ((r + 1 + i) % (m + 1) * across + j) * inputs
+                w_i = w + i * k * inputs * 2 * width
+                _add_columns(cache[at:], k * inputs, weights, w_i, u, 2 * width)
+            at = above + j * 2 * gated
+            _linear(u, 2 * width, weights, w_to, biases, b_to, cache[at:], 2 * gated)
+            if n < layers.shape[0] - 1:
+                _add_columns(c, len(c), weights, w_c, u, 2 * width)
+                _gate(u, width)
+                at = v_out + (r % (m + 1) * across + m + j) * width
+                cache[at : at + width] = u[:width]
+
+
+@njit(fastmath=FAST, nogil=True, cache=True)
+def pixelcnn_step(t, k, row, num_x, x_BI, y_BO, cache_BS, ends, layers, weights, biases, h, u, v):
+    """At a row's first pixel the vertical stack of all the row; then the horizontal stack.
+
+    For each layer the cache has the last m + 1 rows of what the vertical stack reads, with m zeros
+    on either side; what it says to the row; and m zeros before the row that the horizontal stack
+    reads. The image itself is read by both.
+    """
+    w_output, b_output, w_head, b_head, width = ends
+    m, across = k // 2, row + k // 2 * 2
+    r, column = t // row, t % row
+    for stream in range(x_BI.shape[0]):
+        x, c, cache = x_BI[stream], x_BI[stream, num_x:], cache_BS[stream]
+        if t > 0:  # x is the pixel before this one
+            at = ((t - 1) // row % (m + 1) * across + m + (t - 1) % row) * num_x
+            cache[at : at + num_x] = x[:num_x]
+        if column == 0:
+            _pixelcnn_row(r, k, row, c, cache, layers, width, weights, biases, u)
+        h[:width] = 0
+        for n in range(layers.shape[0]):
+            inputs, gated, taps, v_in, _, h_in, above, _, _, _, _, _, w, w_c, w_r, b_r = layers[n]
+            at = above + column * 2 * gated
+            u[: 2 * gated] = cache[at : at + 2 * gated]
+            at = h_in + (m + column) * width
+            if n > 0:
+                cache[at : at + width] = h[:width]
+                at -= m * width
+            else:
+                at = v_in + (r % (m + 1) * across + column) * inputs
+            _add_columns(cache[at:], taps * inputs, weights, w, u, 2 * gated)
+            _add_columns(c, len(c), weights, w_c, u, 2 * gated)
+            _gate(u, gated)
+            _linear(u, gated, weights, w_r, biases, b_r, v, width)
+            for i in range(width):
+                h[i] += v[i]
+        _rectify(h, width)
+        _linear(h, width, weights, w_output, biases, b_output, v, width)
+        _rectify(v, width)
+        _linear(v, width, weights, w_head, biases, b_head, y_BO[stream], y_BO.shape[1])
+
+
+@njit(nogil=True, cache=True)
+def draw(logits_BK, temperature, uniform_B, ids_B):
+    """Ids from the softmax of logits / temperature: the inverse of its cumulative distribution."""
+    for b in range(logits_BK.shape[0]):
+        logits = logits_BK[b]
+        largest = np.float64(logits.max())  # and so are the differences
+        total = 0.0
+        for k in range(len(logits)):
+            total += math.exp((logits[k] - largest) / temperature)
+        rest = uniform_B[b] * total
+        ids_B[b] = len(logits) - 1  # rounding may leave something
+        for k in range(len(logits)):
+            rest -= math.exp((logits[k] - largest) / temperature)
+            if rest < 0:
+                ids_B[b] = k
+                break
+
+
 class TcnKernel(Kernel):
     """Weights laid out in a row, and the rings."""
 
     def __init__(self, core: "TcnCore", head: nn.Linear, batch_size: int) -> None:
         self._k, self._gated, self._residual = core.kernel_size, core.gated, core.residual
-        row = _Row()
+        row = Row()
         rows: list[list[int]] = []
         ring = widest = 0
         blocks: Any = core.blocks  # nn.ModuleList does not tell what it holds
@@ -172,30 +308,42 @@ class TcnKernel(Kernel):
         self._t = self._k << len(self._blocks)  # later than any memory reaches back
         for n, pasts in enumerate(state):
             for past_BSC, ring_BPKC in zip(pasts, self._rings_of(n), strict=True):
-                times = np.arange(self._t - past_BSC.shape[1], self._t)
-                phases, slots = times % 2**n, (times >> n) % self._k
-                for copy in (0, self._k):
-                    ring_BPKC[:, phases, slots + copy] = past_BSC.detach().numpy()
+                fill_ring(ring_BPKC, self._t, past_BSC)
 
     def state(self) -> Any:
-        pasts = []
-        for n in range(len(self._blocks)):
-            times = np.arange(self._t - (self._k - 1) * 2**n, self._t)
-            phases, slots = times % 2**n, (times >> n) % self._k
-            pasts.append(
-                tuple(torch.from_numpy(ring[:, phases, slots]) for ring in self._rings_of(n))
-            )
-        return tuple(pasts)
+        return tuple(
+            tuple(read_ring(ring_BPKC, self._t) for ring_BPKC in self._rings_of(n))
+            for n in range(len(self._blocks))
+        )
 
     def _rings_of(self, n: int) -> tuple[np.ndarray, np.ndarray]:
-        """Views (B, 2^n phases, 2·K slots, C) of a block's two rings."""
         inputs, inner, _, start, middle = self._blocks[n][:5]
-        views = []
-        for channels, at in ((inputs, start), (inner, middle)):
-            size = 2 * self._k * channels * 2**n
-            part = self._rings_BS[:, at : at + size]
-            views.append(part.reshape(len(part), 2**n, 2 * self._k, channels))
-        return views[0], views[1]
+        return (
+            ring_of(self._rings_BS, start, n, self._k, inputs),
+            ring_of(self._rings_BS, middle, n, self._k, inner),
+        )
+
+
+def ring_of(rings_BS: np.ndarray, start: int, shift: int, k: int, channels: int) -> np.ndarray:
+    """A view (B, 2^shift phases, 2·K slots, C) of one ring."""
+    part_BS = rings_BS[:, start : start + 2 * k * channels * 2**shift]
+    return part_BS.reshape(len(part_BS), 2**shift, 2 * k, channels)
+
+
+def fill_ring(ring_BPKC: np.ndarray, t: int, past_BSC: Tensor) -> None:
+    """The inputs before step t."""
+    num_phases, k = ring_BPKC.shape[1], ring_BPKC.shape[2] // 2
+    times = np.arange(t - past_BSC.shape[1], t)
+    phases, slots = times % num_phases, times // num_phases % k
+    for copy in (0, k):
+        ring_BPKC[:, phases, slots + copy] = past_BSC.detach().numpy()
+
+
+def read_ring(ring_BPKC: np.ndarray, t: int) -> Tensor:
+    """The inputs before step t, as many as a convolution remembers; zeros before the first."""
+    num_phases, k = ring_BPKC.shape[1], ring_BPKC.shape[2] // 2
+    times = np.arange(t - (k - 1) * num_phases, t)
+    return torch.from_numpy(ring_BPKC[:, times % num_phases, times // num_phases % k])
 
 
 @njit(fastmath=FAST, nogil=True, cache=True)
@@ -250,7 +398,7 @@ class RecurrentKernel(Kernel):
     """Weights laid out in a row, and each layer's state."""
 
     def __init__(self, core: "RecurrentCore", head: nn.Linear, batch_size: int) -> None:
-        row, rows = _Row(), []
+        row, rows = Row(), []
         layers: Any = core.layers
         for layer in layers:
             self._gates = len(layer.bias_ih_l0) // layer.hidden_size

@@ -1,9 +1,10 @@
 """Encoding → core → head, and the width that meets a parameter budget.
 
-Shape letters: B sequences, T steps, I inputs, O outputs.
+Shape letters: B sequences, T steps, I inputs, C conditions, O outputs.
 """
 
 import contextlib
+import dataclasses
 from functools import lru_cache
 from typing import Any
 
@@ -22,13 +23,15 @@ class Network(nn.Module):
     """A core with its input encoding and its head.
 
     The encoding is not learned: tokens enter one-hot, reals as they are, so that the parameter
-    budget goes to the core. The head is one linear layer.
+    budget goes to the core. Where a task has conditions, they are the last inputs of every step:
+    one-hot where they are classes. The head is one linear layer.
     """
 
     def __init__(self, core: Core, signature: Signature) -> None:
         super().__init__()
         self.tokens = signature.input == "token"
         self.num_inputs = signature.num_inputs
+        self.num_conditions = signature.num_conditions
         self.core = core
         self.head = nn.Linear(core.num_features, signature.num_outputs)
 
@@ -43,6 +46,31 @@ class Network(nn.Module):
             return x
         return F.one_hot(x, self.num_inputs).to(self.head.weight.dtype)
 
+    def encode_condition(
+        self, condition: Tensor | None, batch_size: int, num_steps: int
+    ) -> Tensor | None:
+        """(B, T, C): the one-hot of each sequence's class at every step, or features as they are.
+
+        `condition` is (B,) class ids or (B, T, C) features. `ValueError` where it is neither, or
+        is missing; None where the network has no conditions and none is given.
+        """
+        shape = (batch_size, num_steps, self.num_conditions)
+        if condition is None and self.num_conditions == 0:
+            return None
+        if condition is not None and self.num_conditions > 0:
+            weight = self.head.weight
+            if condition.is_floating_point() and condition.shape == shape:
+                return condition.to(weight.dtype)
+            if not condition.is_floating_point() and condition.shape == shape[:1]:
+                classes_BC = F.one_hot(condition, self.num_conditions).to(weight.dtype)
+                return classes_BC[:, None].expand(shape)
+        if self.num_conditions == 0:
+            valid = "None, as this network has no conditions"
+        else:
+            valid = f"{shape[:1]} class ids below {self.num_conditions}, or {shape} floats"
+        given = "None" if condition is None else f"{tuple(condition.shape)} {condition.dtype}"
+        raise ValueError(f"a condition of {given}; valid: {valid}")
+
     def forward(
         self,
         x: Tensor,
@@ -50,54 +78,93 @@ class Network(nn.Module):
         *,
         lengths: Tensor | None = None,
         last_only: bool = False,
+        condition: Tensor | None = None,
     ) -> tuple[Tensor, Any]:
         """Outputs and the state after the last step.
 
         `x` is (B, T) token ids or (B, T, I) reals; outputs are (B, T, O), or (B, 1, O) and a
         state of None with `last_only`. Any cutting into chunks, handing the state on, gives the
-        same outputs.
+        same outputs. `condition` is (B,) class ids below `num_conditions`, or
+        (B, T, num_conditions) features, a row a step; `ValueError` where the network has
+        conditions and none is given.
 
         With `lengths`, (B,) from 1 to T, each sequence ends at its own length and what follows is
         padding, which changes nothing: outputs there are zero, `last_only` is each sequence's own
         last step, and the state is None, for the sequences end at different times.
         """
+        x_BTI = self.encode(x)
+        condition_BTC = self.encode_condition(condition, *x.shape[:2])
+        if condition_BTC is not None:
+            x_BTI = torch.cat([x_BTI, condition_BTC], -1)
         if lengths is None:
-            h_BTH, state = self.core(self.encode(x), state, last_only=last_only)
+            h_BTH, state = self.core(x_BTI, state, last_only=last_only)
             return self.head(h_BTH), state
         # A core is causal: what comes after a sequence's end can't reach what comes before it.
-        h_BTH, _ = self.core(self.encode(x), state)
+        h_BTH, _ = self.core(x_BTI, state)
         if last_only:
             at_B1H = (lengths - 1)[:, None, None].expand(-1, 1, h_BTH.shape[2])
             return self.head(h_BTH.gather(1, at_B1H)), None
         steps = torch.arange(h_BTH.shape[1], device=h_BTH.device)
         return self.head(h_BTH) * (steps < lengths[:, None]).unsqueeze(-1), None
 
-    def stepper(self, batch_size: int = 1, *, compiled: bool = True) -> Stepper:
+    def stepper(
+        self, batch_size: int = 1, *, condition: Tensor | None = None, compiled: bool = True
+    ) -> Stepper:
         """A snapshot that reads one step of `batch_size` streams at a time, equal to forward.
 
         On the CPU a compiled kernel, on a GPU a captured graph, where there is one; elsewhere, or
-        without `compiled`, forward itself.
+        without `compiled`, forward itself. `condition`, (B,) class ids, holds for every step;
+        features of a step are given with the step.
         """
+        held_BC = None
+        if condition is not None:
+            if condition.is_floating_point():
+                raise ValueError("a stepper's condition is class ids; features go with each step")
+            encoded_B1C = self.encode_condition(condition, batch_size, 1)
+            held_BC = None if encoded_B1C is None else encoded_B1C[:, 0]
         if compiled and can_compile(self):
             kernel = self.core.kernel(self.head, batch_size)
             if kernel is not None:
-                return CompiledStepper(self, kernel, batch_size)
+                return CompiledStepper(self, kernel, batch_size, held_BC)
         if compiled and self.head.weight.is_cuda:
             with contextlib.suppress(ValueError, RuntimeError):
-                return CapturedStepper(self, batch_size)
-        return TorchStepper(self, batch_size)
+                return CapturedStepper(self, batch_size, held_BC)
+        return TorchStepper(self, batch_size, held_BC)
 
 
 def build(model: Model, signature: Signature, width: int, extra_width: int = 0) -> Network:
     """A network of this width; `ValueError` where the model does not support the signature."""
+    _check_supported(model, signature)
+    return Network(model.build_core(_encoded(signature), width, extra_width), signature)
+
+
+def _check_supported(model: Model, signature: Signature) -> None:
     reason = model.supports(signature)
     if reason is not None:
         raise ValueError(f"{model.model_name()} does not support this task: {reason}")
-    return Network(model.build_core(signature, width, extra_width), signature)
+
+
+def _encoded(signature: Signature) -> Signature:
+    """What a core reads at a step: the input, then the condition."""
+    if not signature.num_conditions:
+        return signature
+    num_inputs = signature.num_inputs + signature.num_conditions
+    return dataclasses.replace(signature, num_inputs=num_inputs)
 
 
 def num_parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
+
+
+def count_parameters(model: Model, signature: Signature, width: int, extra_width: int = 0) -> int:
+    """Of the network that `build` gives: by the model's formula, else of one without storage."""
+    _check_supported(model, signature)
+    core = model.core_size(_encoded(signature), width, extra_width)
+    if core is None:
+        with torch.device("meta"):
+            return num_parameters(build(model, signature, width, extra_width))
+    core_parameters, num_features = core
+    return core_parameters + (num_features + 1) * signature.num_outputs
 
 
 @lru_cache(maxsize=4096)
@@ -110,9 +177,7 @@ def fit_width(model: Model, signature: Signature, param_budget: int) -> tuple[in
 
     @lru_cache
     def count(size: int) -> int:
-        width, extra_width = divmod(size, steps_per_width)
-        with torch.device("meta"):
-            return num_parameters(build(model, signature, width, extra_width))
+        return count_parameters(model, signature, *divmod(size, steps_per_width))
 
     # The count grows with size = width · steps + extra: double, then bisect.
     low = high = steps_per_width

@@ -6,7 +6,7 @@ Shape letters: B sequences, T steps, I inputs, H hidden units, G gates.
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +48,8 @@ class Recurrent(Model):
     """A stack of one kind of recurrent layer."""
 
     family = "recurrent"
+    num_gates: ClassVar[int]
+    """Matrices from state to state of a layer."""
 
     num_layers: int = 1
     """Layers one above the other."""
@@ -74,8 +76,7 @@ class Recurrent(Model):
         """What differs from PyTorch's initialisation, for a task of this reach; in place."""
         if self.recurrent_init == "uniform":
             return
-        num_gates = len(layer.get_parameter("bias_hh_l0")) // layer.hidden_size
-        for weight_HH in layer.get_parameter("weight_hh_l0").chunk(num_gates):
+        for weight_HH in layer.get_parameter("weight_hh_l0").chunk(self.num_gates):
             if self.recurrent_init == "orthogonal":
                 nn.init.orthogonal_(weight_HH)
             else:
@@ -84,13 +85,25 @@ class Recurrent(Model):
     def num_extra(self, signature: Signature) -> int:
         return self.num_layers
 
+    def core_size(self, signature: Signature, width: int, extra_width: int) -> tuple[int, int]:
+        inputs, widths = self._sizes(signature, width, extra_width)
+        # W, U and PyTorch's two biases, a gate each.
+        layers = zip(inputs, widths, strict=True)
+        size = sum(self.num_gates * units * (fed + units + 2) for fed, units in layers)
+        return size, widths[-1]
+
     def build_core(self, signature: Signature, width: int, extra_width: int) -> RecurrentCore:
-        widths = [width + (layer < extra_width) for layer in range(self.num_layers)]
-        inputs = [signature.num_inputs, *widths[:-1]]
-        layers = list(map(self.layer, inputs, widths))
+        layers = list(map(self.layer, *self._sizes(signature, width, extra_width)))
         for layer in layers:
             self.initialise(layer, signature.reach)
         return RecurrentCore(layers)
+
+    def _sizes(
+        self, signature: Signature, width: int, extra_width: int
+    ) -> tuple[list[int], list[int]]:
+        """Inputs and hidden units of each layer."""
+        widths = [width + (layer < extra_width) for layer in range(self.num_layers)]
+        return [signature.num_inputs, *widths[:-1]], widths
 
 
 @torch.no_grad()

@@ -24,6 +24,7 @@ KEEP_GATE = 1
 @dataclass(frozen=True, kw_only=True)
 class Gru(Recurrent):
     version = 1
+    num_gates = 3
 
     chrono: bool = False
     """The keep gate's bias at first by the task's reach."""

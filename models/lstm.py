@@ -26,6 +26,7 @@ INPUT_GATE, FORGET_GATE = 0, 1
 @dataclass(frozen=True, kw_only=True)
 class Lstm(Recurrent):
     version = 1
+    num_gates = 4
 
     forget_bias: float | None = None
     """The forget gate's bias at first; None: PyTorch's, about 0."""

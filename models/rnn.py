@@ -25,6 +25,7 @@ INPUT_STD = 0.001
 @dataclass(frozen=True, kw_only=True)
 class Rnn(Recurrent):
     version = 1
+    num_gates = 1
 
     nonlinearity: Literal["tanh", "relu"] = "tanh"
     """What the state goes through at each step."""

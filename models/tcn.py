@@ -233,8 +233,24 @@ class Tcn(Model):
         # An inner unit adds half of what a unit of width adds: two rounds fill the step.
         return 2 * self.depth(signature.reach)
 
-    def build_core(self, signature: Signature, width: int, extra_width: int) -> TcnCore:
+    def inner_widths(self, signature: Signature, width: int, extra_width: int) -> list[int]:
+        """Units between the two convolutions, a block each."""
         depth = self.depth(signature.reach)
         each, rest = divmod(extra_width, depth)
-        inner_widths = [width + each + (i < rest) for i in range(depth)]
+        return [width + each + (i < rest) for i in range(depth)]
+
+    def core_size(self, signature: Signature, width: int, extra_width: int) -> tuple[int, int]:
+        # Of a convolution's outputs each has its weights, their norm and a bias.
+        halves = 2 if self.gated else 1
+        size, num_inputs = 0, signature.num_inputs
+        for inner in self.inner_widths(signature, width, extra_width):
+            size += halves * inner * (num_inputs * self.kernel_size + 2)
+            size += halves * width * (inner * self.kernel_size + 2)
+            if self.residual and num_inputs != width:
+                size += width * (num_inputs + 1)
+            num_inputs = width
+        return size, width
+
+    def build_core(self, signature: Signature, width: int, extra_width: int) -> TcnCore:
+        inner_widths = self.inner_widths(signature, width, extra_width)
         return TcnCore(signature.num_inputs, inner_widths, width, self)

@@ -3,21 +3,27 @@
 import importlib
 import inspect
 import pkgutil
+from functools import cache
 from typing import Any
 
 from tasks._contract import IGNORE, Batch, Metric, Objective, Signature, Split, Task
 from tasks._files import DATA_VARIABLES, DataUnavailable
+from tasks._media import Media, Pictures, Sounds, Texts
 
 __all__ = [
     "DATA_VARIABLES",
     "IGNORE",
     "Batch",
     "DataUnavailable",
+    "Media",
     "Metric",
     "Objective",
+    "Pictures",
     "Signature",
+    "Sounds",
     "Split",
     "Task",
+    "Texts",
     "load",
     "names",
     "register",
@@ -37,6 +43,11 @@ def task_class(name: str) -> type[Task]:
     """The class a name stands for; `ValueError` names the valid ones."""
     if name in _plugins:
         return _plugins[name]
+    return _class_of_file(name)
+
+
+@cache
+def _class_of_file(name: str) -> type[Task]:
     if name not in names():
         raise ValueError(f"unknown task {name!r}; the tasks are {', '.join(names())}")
     module = importlib.import_module(f"{__name__}.{name}")

@@ -14,6 +14,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from tasks._media import Media
+
 Split = Literal["train", "validation", "test"]
 
 IGNORE = -100
@@ -33,6 +35,10 @@ class Signature:
     num_steps: int
     reach: int
     """How many of the last inputs an answer may need; what a receptive field must cover."""
+    grid: tuple[int, int] | None = None
+    """Height and width of the image whose pixels the steps are, row by row; None: no image."""
+    num_conditions: int = 0
+    """Classes, or features a step, that a sequence is conditioned on; 0: none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,15 +54,22 @@ class Batch:
     x: Tensor
     y: Tensor
     lengths: Tensor | None = None
+    condition: Tensor | None = None
+    """(B,) int64 class ids below `num_conditions`, or (B, T, num_conditions) floats, a row a step
+    (local conditioning)."""
 
     def to(self, device: torch.device | str) -> "Batch":
         lengths = None if self.lengths is None else self.lengths.to(device)
-        return Batch(x=self.x.to(device), y=self.y.to(device), lengths=lengths)
+        condition = None if self.condition is None else self.condition.to(device)
+        return Batch(x=self.x.to(device), y=self.y.to(device), lengths=lengths, condition=condition)
 
     def part(self, start: int, stop: int) -> "Batch":
         """Sequences `start` up to but not including `stop`."""
         lengths = None if self.lengths is None else self.lengths[start:stop]
-        return Batch(x=self.x[start:stop], y=self.y[start:stop], lengths=lengths)
+        condition = None if self.condition is None else self.condition[start:stop]
+        return Batch(
+            x=self.x[start:stop], y=self.y[start:stop], lengths=lengths, condition=condition
+        )
 
     def __len__(self) -> int:
         return len(self.x)
@@ -71,6 +84,7 @@ class Metric:
 
     name: str
     unit: str
+    """That of a share in [0, 1] begins with `share of`."""
     higher_is_better: bool
     chance: float
     """Expected value for the best predictor that remembers nothing."""
@@ -125,7 +139,7 @@ class Task(ABC):
     @property
     @abstractmethod
     def solved(self) -> float | None:
-        """The score that counts as solved; None where the task has no horizon."""
+        """The score that counts as solved, from above where lower is better; None: no horizon."""
 
     @abstractmethod
     def sample(self, n: int, generator: torch.Generator, split: Split = "train") -> Batch:
@@ -135,8 +149,35 @@ class Task(ABC):
         """The same at other lengths, which a network trained on this one is tested at as well."""
         return ()
 
+    def baselines(self) -> dict[str, float]:
+        """Name → score of a predictor that needs no network, on the test stream of seed 0."""
+        return {}
+
+    def shown(self, y: Tensor) -> Media | None:
+        """What ids (B, T) look, sound or read like; None where ids are all there is to see."""
+        return None
+
+    def prompt(self, text: str) -> Tensor:
+        """Ids (P,) of the beginning that a person names; `ValueError` says what is valid."""
+        raise ValueError(f"{self.task_name()} takes no prompt")
+
+    @property
+    def condition_names(self) -> tuple[str, ...]:
+        """Of the classes that a sequence may be conditioned on, by id."""
+        return ()
+
     def prepare(self) -> None:  # noqa: B027  most tasks need no files
         """Fetch and check what the task reads from disk; raises `tasks.DataUnavailable`."""
+
+    @property
+    def sources(self) -> str:
+        """What `prepare` reads: of tasks that name the same, one is prepared."""
+        return self.task_name()
+
+    @property
+    def note(self) -> str:
+        """What every label says of the data beside the task's name; empty where it says enough."""
+        return ""
 
     @property
     def chance(self) -> float:

@@ -117,17 +117,19 @@ class DataUnavailable(Exception):
     """No source gave the data.
 
     `tried` holds a (source, reason) pair for each source, in order; `remedy` is the one line that
-    mends it. `str()` of it is one line that holds both. It can be pickled.
+    mends it; `what` was looked for. `str()` of it is one line that holds them. It can be pickled.
     """
 
-    def __init__(self, tried: list[tuple[str, str]], remedy: str) -> None:
-        super().__init__(tried, remedy)  # as `args`, from which pickle makes it again
+    def __init__(self, tried: list[tuple[str, str]], remedy: str, what: str = "MNIST") -> None:
+        super().__init__(tried, remedy, what)  # as `args`, from which pickle makes it again
         self.tried = tried
         self.remedy = remedy
+        self.what = what
 
     def __str__(self) -> str:
         reasons = "; ".join(f"{source}: {reason}" for source, reason in self.tried)
-        return _one_line(f"MNIST is not available. Tried {reasons}. To mend it, {self.remedy}")
+        said = f"{self.what} is not available. Tried {reasons}. To mend it, {self.remedy}"
+        return _one_line(said)
 
 
 class _SourceError(Exception):

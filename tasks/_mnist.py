@@ -1,4 +1,4 @@
-"""MNIST as sequences of pixels: what pixel_mnist and permuted_mnist share.
+"""MNIST as sequences of pixels: what the tasks on it share.
 
 Shape letters: N images, n pixels a side.
 """
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -20,6 +21,12 @@ from tasks._files import load_mnist, mnist_files
 NUM_CLASSES = 10
 NUM_VALIDATION = 5_000
 SIDES = (7, 14, 28)
+SOURCES = "MNIST"
+
+
+def find_files() -> None:
+    """Fetch and check the four files; raises `DataUnavailable`."""
+    mnist_files()
 
 
 def area_average(side: int) -> Tensor:
@@ -37,19 +44,41 @@ def images(split: Split, side: int, device: torch.device) -> tuple[Tensor, Tenso
 
     The validation split is the last 5,000 of the 60,000 training images, whose order is random.
     """
+    pixels, labels = _split_of(split)
+    return torch.cat(list(_averaged(pixels, side))).to(device), labels.to(device)
+
+
+@lru_cache(maxsize=6)
+def levels(split: Split, side: int, num_levels: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The same images as ids below `num_levels`, evenly spaced from 0 to 1: (N, side²) uint8."""
+    pixels, labels = _split_of(split)
+    # 0.5 is rounded up, which torch's round would not do.
+    blocks = [
+        ((num_levels - 1) * block + 0.5).floor().to(torch.uint8)
+        for block in _averaged(pixels, side)
+    ]
+    return torch.cat(blocks).to(device), labels.to(device)
+
+
+def _split_of(split: Split) -> tuple[np.ndarray, Tensor]:
+    """Images (N, 28, 28) of bytes, labels (N,)."""
     mnist = load_mnist()
     pixels, labels = {
         "train": (mnist.train_images[:-NUM_VALIDATION], mnist.train_labels[:-NUM_VALIDATION]),
         "validation": (mnist.train_images[-NUM_VALIDATION:], mnist.train_labels[-NUM_VALIDATION:]),
         "test": (mnist.test_images, mnist.test_labels),
     }[split]
+    return pixels, torch.from_numpy(labels).long()
+
+
+def _averaged(pixels: np.ndarray, side: int) -> Iterator[Tensor]:
+    """Images area-averaged to `side` × `side`, from 0 to 1: (n, side²) at a time.
+
+    In blocks, for 55,000 images in double precision at once are 345 MB.
+    """
     average = area_average(side)
-    # In blocks, for 55,000 images in double precision at once are 345 MB.
-    blocks = [
-        (average @ (torch.from_numpy(block).double() / 255) @ average.T).flatten(1).float()
-        for block in (pixels[i : i + 5_000] for i in range(0, len(pixels), 5_000))
-    ]
-    return torch.cat(blocks).to(device), torch.from_numpy(labels).long().to(device)
+    for block in (pixels[i : i + 5_000] for i in range(0, len(pixels), 5_000)):
+        yield (average @ (torch.from_numpy(block).double() / 255) @ average.T).flatten(1).float()
 
 
 @lru_cache(maxsize=6)
@@ -144,8 +173,12 @@ class SequentialMnist(Task):
             ),
         )
 
+    @property
+    def sources(self) -> str:
+        return SOURCES
+
     def prepare(self) -> None:
-        mnist_files()
+        find_files()
 
     def _batch(self, pixels_BN: Tensor, labels_B: Tensor) -> Batch:
         x_BT = F.pad(self.ordered(pixels_BN), (0, self.length - self.num_pixels))

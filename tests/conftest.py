@@ -10,7 +10,7 @@ import torch
 import models
 import tasks
 from bench import plugins as loaded
-from tasks import _files, _mnist
+from tasks import _files, _likelihood, _mnist
 
 torch.set_num_threads(1)
 
@@ -34,9 +34,12 @@ def stand_in_mnist(monkeypatch: pytest.MonkeyPatch) -> Iterator[_files.Mnist]:
     )
     monkeypatch.setattr(_mnist, "load_mnist", lambda: mnist)
     monkeypatch.setattr(_mnist, "mnist_files", dict)
-    _mnist.images.cache_clear()
+    caches = (_mnist.images, _mnist.levels, _likelihood.baselines_of)
+    for cache in caches:
+        cache.cache_clear()
     yield mnist
-    _mnist.images.cache_clear()
+    for cache in caches:
+        cache.cache_clear()
 
 
 @pytest.fixture(scope="session")

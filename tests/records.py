@@ -90,6 +90,23 @@ def outcome(score: float = 1.0, *, steps: int = 100, label: str = "tcn", **chang
     )
 
 
+def cost_outcome(cost: float, *, steps: int = 100, label: str = "tcn", **changes: Any) -> Outcome:
+    """Scored by the cross-entropy, lower is better, chance 0.5, solved at 0.2."""
+    curve = tuple(
+        CurvePoint(
+            step=step,
+            seconds=step / 10,
+            train_loss=value if step else None,
+            validation_loss=value,
+            values={"recall": 0.5, "cross_entropy": value},
+        )
+        for step, value in ((0, 0.5), (steps // 2, (0.5 + cost) / 2), (steps, cost))
+    )
+    what = {"metrics": (LOSS, SCORE), "test": {"recall": 0.5, "cross_entropy": cost}}
+    what |= {"solved_at": 0.2, "stopped": "budget", "curve": curve}
+    return outcome(0.5, steps=steps, label=label, **{**what, **changes})
+
+
 def record(of: Spec, score: float | None = 1.0, **changes: Any) -> Record:
     """An `ok` record that scored so; with a score of None, one that failed."""
     content: dict[str, Any] = {

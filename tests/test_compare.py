@@ -14,7 +14,7 @@ from bench.cli import main
 from bench.compare import Comparison, compare, read, write_comparison
 from bench.stats import ratio_of_medians, share_difference
 from bench.store import Record, SpeedRecord, Store, Work
-from tests.records import MACHINE, outcome, record, spec, speed_record, times
+from tests.records import MACHINE, cost_outcome, outcome, record, spec, speed_record, times
 
 ANOTHER = MACHINE.model_copy(update={"cpu": "Abacus 4000"})
 NEWER = MACHINE.model_copy(update={"torch": "2.14.0"})
@@ -148,6 +148,19 @@ def test_where_lower_is_better_a_rise_is_worse(tmp_path: Path) -> None:
     found = compared(tmp_path, losses((0.1, 0.11, 0.12)), losses((0.2, 0.21, 0.22)))
     assert only(found.scores)["verdict"] == "worse"
     assert "solved_a" not in found.scores
+
+
+def test_where_lower_is_better_a_low_cost_solves(tmp_path: Path) -> None:
+    def costs(*values: float) -> list[Record]:
+        return [record(spec(seed=i), outcome=cost_outcome(v)) for i, v in enumerate(values)]
+
+    found = compared(tmp_path, costs(0.1, 0.15, 0.19), costs(0.5, 0.4, 0.1))
+    row = only(found.scores)
+    assert (row["solved_a"], row["solved_b"]) == (3, 1)
+    assert row["verdict"] == "no clear difference"
+    # An interval of costs is not cut off at 1.
+    wide = compared(tmp_path / "wide", costs(0.1, 0.1), costs(0.3, 0.9))
+    assert only(wide.scores)["high"] > 1
 
 
 def test_a_failed_run_counts_at_chance_and_as_not_solved(tmp_path: Path) -> None:

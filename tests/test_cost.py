@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench import cost, tables
+from bench import choices, cost, tables
 from bench.report import step_times, write_report
 from bench.store import SpeedRecord, Store, YardstickRecord
 from tests.records import MACHINE, spec, speed_record, times, yardstick_record
@@ -113,7 +113,7 @@ def test_what_is_paid_for_what_is_remembered() -> None:
     labels = {s.id: (s.task.name, s.model.name) for s in specs}
     runs = tables.runs_frame(specs, records, labels, dict.fromkeys(labels, 0.95))
     step_us = {s.id: 5.0 if s.model.name == "tcn" else 10.0 for s in specs}
-    reached = tables.reached_at_cost(runs, tables.horizons(runs), step_us)
+    reached = choices.reached_at_cost(runs, tables.horizons(runs), step_us)
     rows = {(row["model"], row["cost"]): row for row in reached.to_dict("records")}
     tcn = rows["tcn", "one step of a stream (µs)"]
     assert (tcn["mark"], tcn["horizon"], tcn["value"]) == ("≥", 100, 5.0)

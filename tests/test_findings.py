@@ -10,7 +10,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench import figures, findings, findings_figures, tables
+from bench import facets, figures, findings, findings_figures, tables
 from bench.rates import Tried, Tuned
 from bench.store import Beyond, ByDistance, Probe, Probes, Record
 from tests.records import outcome, record, spec
@@ -223,12 +223,12 @@ def test_one_length_a_task_the_longest_that_most_models_have() -> None:
         for model, lengths in have.items()
         for length in lengths
     ]
-    assert set(findings.at_the_longest(pd.DataFrame(rows))["T"]) == {20}
+    assert set(facets.at_the_longest(pd.DataFrame(rows))["T"]) == {20}
     apart = [{"task": "t", "model": model, "T": T} for model, T in (("a", 10), ("b", 20))]
-    assert set(findings.at_the_longest(pd.DataFrame(apart))["T"]) == {20}
+    assert set(facets.at_the_longest(pd.DataFrame(apart))["T"]) == {20}
     variants = [{"task": "t", "model": f"a n={n}", "T": T} for n in range(9) for T in (20, 50)]
-    assert set(findings.at_the_longest(pd.DataFrame(rows + variants))["T"]) == {20}
-    assert set(findings.at_the_longest(pd.DataFrame(variants))["T"]) == {50}
+    assert set(facets.at_the_longest(pd.DataFrame(rows + variants))["T"]) == {20}
+    assert set(facets.at_the_longest(pd.DataFrame(variants))["T"]) == {50}
 
 
 # Figures
@@ -436,7 +436,7 @@ def test_many_variants_are_split_and_each_panel_has_their_plain_model() -> None:
     shown = []
     for panel in figure.axes:
         lines = {line.get_label(): line for line in panel.get_lines() if line.get_label() in style}
-        assert len(lines) <= findings_figures.MOST_LINES
+        assert len(lines) <= facets.MOST_LINES
         widths = {model: line.get_linewidth() for model, line in lines.items()}
         assert widths.pop(RECURRENT) > max(widths.values())
         shown += list(widths)

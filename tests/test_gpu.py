@@ -16,6 +16,7 @@ from bench.spec import Training
 from bench.train import Progress, train
 from bench.update import Updater
 from models._stepper import CapturedStepper
+from tests.test_models import Signature, skip_unless_supported
 from tests.test_speed import spec_of
 from tests.test_train import tiny
 
@@ -24,11 +25,15 @@ GRAPH = Backend(device="cuda", capture=True)
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "sgd"])
-@pytest.mark.parametrize("task_name", ["copy_memory", "adding", "variable_adding"])
+@pytest.mark.parametrize(
+    "task_name",
+    ["copy_memory", "adding", "variable_adding", "markov_source", "char_text", "audio"],
+)
 @pytest.mark.parametrize("model", models.names())
 def test_captured_steps_are_the_eager_ones(model: str, task_name: str, optimizer: str) -> None:
     prepare(GRAPH)
     task = tasks.load(task_name, length=30)
+    skip_unless_supported(model, task.signature)
     training = Training(
         learning_rate=1e-3,
         batch_size=8,
@@ -145,6 +150,7 @@ def test_what_can_not_be_captured_says_why() -> None:
 def test_a_captured_stepper_is_forward(model: str, dtype: torch.dtype) -> None:
     prepare(GRAPH)
     task = tasks.load("adding", length=60)
+    skip_unless_supported(model, task.signature)
     torch.manual_seed(0)
     network = models.network(model, task.signature, width=12).cuda().to(dtype).eval()
     x = task.sample(3, task.generator("train", 0, "cuda")).x.to(dtype)
@@ -157,6 +163,31 @@ def test_a_captured_stepper_is_forward(model: str, dtype: torch.dtype) -> None:
     ys = torch.stack([stepper(x_t) for x_t in x[:, 7:].unbind(1)], 1)
     within = {torch.float32: 1e-5, torch.float64: 1e-10}.get(dtype, 2e-2)
     assert (ys - expected[:, 7:]).abs().max() <= within * expected.abs().max()
+
+
+@pytest.mark.parametrize("model", models.names())
+def test_cached_sampling_is_naive_sampling(model: str) -> None:
+    prepare(GRAPH)
+    signature = Signature(
+        input="token", num_inputs=6, num_outputs=5, reach=42, grid=(6, 7), num_conditions=3
+    )
+    torch.manual_seed(0)
+    network = models.network(model, signature, width=12).double().cuda()
+    features = torch.randn(3, 42, 3, generator=torch.Generator().manual_seed(1))
+    for condition in (torch.tensor([2, 0, 1]), features):
+        made = [
+            models.generate(
+                network,
+                42,
+                batch_size=3,
+                condition=condition,
+                generator=torch.Generator().manual_seed(0),
+                cached=cached,
+            )
+            for cached in (True, False)
+        ]
+        assert made[0].is_cuda
+        assert torch.equal(*made)
 
 
 def test_memory_and_times_are_the_devices() -> None:

@@ -22,6 +22,8 @@ class Signature:
     num_inputs: int = 3
     num_outputs: int = 2
     reach: int = 20
+    grid: tuple[int, int] | None = (6, 7)
+    num_conditions: int = 0
 
 
 TOKENS = Signature(input="token", num_inputs=5, num_outputs=4)
@@ -40,6 +42,13 @@ FORMS: dict[str, dict[str, Any]] = {
     "tcn gated plain": {"gated": True, "residual": False},
 }
 """Every model, and its variants: the first word is the model's name."""
+
+
+def skip_unless_supported(name: str, signature: Any) -> None:
+    """With the reason the report would give."""
+    reason = models.load(name).supports(signature)
+    if reason is not None:
+        pytest.skip(f"{name}: {reason}")
 
 
 def load(form: str) -> models.Model:
@@ -132,6 +141,53 @@ def test_the_budget_is_met_within_3_percent(name: str, budget: int, reach: int) 
         assert abs(count - budget) <= 0.03 * budget
 
 
+SIZED: dict[str, dict[str, Any]] = {
+    **FORMS,
+    **{f"{name} stacked": {"num_layers": 3} for name in ("lstm", "gru", "rnn")},
+    "tcn narrow": {"kernel_size": 2},
+    "tcn shallow": {"num_blocks": 1},
+    "wavenet cycles": {"dilation_cycle": 3, "kernel_size": 3},
+    "pixelcnn shallow": {"num_layers": 1, "kernel_size": 3},
+}
+"""What a formula has to count."""
+
+
+@pytest.mark.parametrize("reach", [1, 11, 784])
+@pytest.mark.parametrize("name", SIZED)
+def test_the_formula_counts_what_is_built(name: str, reach: int) -> None:
+    one, conditioned = Signature(num_inputs=1, num_outputs=10), Signature(num_conditions=4)
+    for like in (TOKENS, REALS, one, conditioned):
+        signature = Signature(**{**vars(like), "reach": reach})
+        model = models.load(name.partition(" ")[0], **SIZED[name])
+        last = model.num_extra(signature) - 1
+        # At a width equal to the inputs no skip is needed.
+        for width, extra in ((1, 0), (signature.num_inputs, last), (7, last // 2), (40, 0)):
+            with torch.device("meta"):
+                built = models.num_parameters(models.build(model, signature, width, extra))
+            assert models.count_parameters(model, signature, width, extra) == built
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru stacked", "tcn", "wavenet", "pixelcnn"])
+def test_the_formula_finds_the_width_that_building_finds(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = models.load(name.partition(" ")[0], **SIZED[name])
+    wanted = [(budget, reach) for budget in (10_000, 12_500, 98_000) for reach in (11, 200)]
+
+    def widths() -> list[tuple[int, int]]:
+        models.fit_width.cache_clear()
+        signatures = [Signature(**{**vars(TOKENS), "reach": reach}) for _, reach in wanted]
+        return [
+            models.fit_width(model, signature, budget)
+            for signature, (budget, _) in zip(signatures, wanted, strict=True)
+        ]
+
+    by_formula = widths()
+    monkeypatch.setattr(type(model), "core_size", models.Model.core_size)
+    assert widths() == by_formula
+    models.fit_width.cache_clear()
+
+
 def test_stacked_layers_meet_the_budget_too() -> None:
     for name in ("lstm", "gru", "rnn"):
         net = models.network(name, REALS, param_budget=10_000, num_layers=3)
@@ -176,8 +232,10 @@ def test_families() -> None:
     assert families == {
         "gru": "recurrent",
         "lstm": "recurrent",
+        "pixelcnn": "convolutional",
         "rnn": "recurrent",
         "tcn": "convolutional",
+        "wavenet": "convolutional",
     }
 
 

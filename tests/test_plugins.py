@@ -7,8 +7,9 @@ import pytest
 
 import models
 import tasks
-from bench import plugins
+from bench import plugins, profile
 from bench.cli import main
+from bench.plan import Selection, make_plan
 from bench.plugins import Plugin
 from bench.store import Store
 from tests.test_cli import selectors
@@ -97,6 +98,15 @@ def test_a_profile_with_a_star_finds_them_by_itself(files: dict[str, Path], tmp_
         ("first_token", "leaky", "ok"),
         ("copy_memory", "leaky", "ok"),
     }
+
+
+def test_a_task_that_is_brought_along_is_run(files: dict[str, Path]) -> None:
+    plugins.load(Plugin(path=files["first_token.py"]))
+    selection = Selection(models=("gru",), seeds=(0,))
+    named = {spec.task.name for spec in make_plan(profile.load("quick"), selection).specs}
+    assert "first_token" in named
+    assert named > {"adding", "copy_memory"}
+    assert "markov_source" not in named
 
 
 def test_the_models_of_the_page_keep_the_contract(files: dict[str, Path]) -> None:

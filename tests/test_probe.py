@@ -1,5 +1,6 @@
 """Receptive fields and gradients, against networks whose answers are known."""
 
+import dataclasses
 import math
 from typing import Any
 
@@ -125,3 +126,63 @@ def test_dropout_has_no_part_in_it() -> None:
     state = torch.get_rng_state()
     assert probe.probe(net, task, batch, step=0) == probe.probe(net, task, batch, step=0)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+class Rows(Echo):
+    """Sees its own row of an image from the beginning, and nothing of the rows above."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__([1.0] * width)
+        self.width = width
+
+    def forward(
+        self, x_BTI: Tensor, state: Any = None, *, last_only: bool = False
+    ) -> tuple[Tensor, Any]:
+        assert state is None
+        begin = (x_BTI.shape[1] - 1) // self.width * self.width
+        return x_BTI[:, begin:].sum((1, 2)).view(-1, 1, 1), None
+
+
+def test_the_field_of_an_image_is_measured_at_the_end_of_a_row() -> None:
+    network = echo([1.0])
+    network.core = Rows(7)
+    field, seen = probe.measured_field(network, 49, row=7)
+    assert (field, seen % 7) == (7, 0)
+    assert probe.measured_field(network, 49)[0] < 7  # elsewhere it is shorter
+
+
+class Conditioned(Network):
+    """Adds a condition's sum to the input of each step, and takes no call without one."""
+
+    def forward(
+        self,
+        x: Tensor,
+        state: Any = None,
+        *,
+        lengths: Tensor | None = None,
+        last_only: bool = False,
+        condition: Tensor | None = None,
+    ) -> tuple[Tensor, Any]:
+        assert condition is not None
+        if condition.ndim == 3:
+            assert condition.shape[:2] == x.shape[:2]
+            beside = condition.sum(-1, keepdim=True)
+        else:
+            assert condition.shape == x.shape[:1]
+            beside = condition[:, None, None].float()
+        return super().forward(self.encode(x) + beside, state, last_only=last_only)
+
+
+@pytest.mark.parametrize("local", [False, True])
+def test_a_network_with_conditions_is_probed_with_the_batchs(local: bool) -> None:
+    task = tasks.load("adding", length=4)
+    batch = next(task.evaluation("validation", 0, 8))
+    condition = torch.rand(8, 4, 3) if local else torch.arange(8)
+    batch = dataclasses.replace(batch, condition=condition)
+    network = Conditioned(Echo([3.0, 0.0, 1.0]), Signature(num_inputs=2, num_outputs=1))
+    nn.init.ones_(network.head.weight)
+    assert probe.measured_field(network, 20, condition) == (3, 3 + probe.MARGIN)
+    found = probe.probe(network, task, batch, step=0)
+    assert found is not None
+    expected = [3 * math.sqrt(2), 0.0, math.sqrt(2), 0.0]
+    assert found.output_gradient.values == pytest.approx(expected, rel=1e-3)

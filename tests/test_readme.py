@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import cost, plan, profile, tables
+from bench import choices, cost, plan, profile, tables
 from bench.report import LATENCY_BUDGETS_US, markdown_table, step_times
 from bench.store import Store
 
@@ -49,7 +49,7 @@ def test_the_committed_choice_follows_from_the_committed_records() -> None:
     assert len({(r.machine.slug, r.backend) for r in speed}) == 1
     step_us = step_times(planned.specs, cost.frame(speed))
     assert set(step_us) == {spec.id for spec in planned.specs}
-    again = markdown_table(tables.choice(runs, step_us, LATENCY_BUDGETS_US))
+    again = markdown_table(choices.choice(runs, step_us, LATENCY_BUDGETS_US))
     assert again == (REFERENCE / "tables" / "choice.md").read_text().strip()
 
 

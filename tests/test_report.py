@@ -6,11 +6,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench import report, tables
+from bench import choices, report, tables
 from bench.report import Source, write_report
 from bench.spec import Spec
 from bench.store import Damaged, Record
-from tests.records import outcome, record, spec
+from tests.records import cost_outcome, outcome, record, spec
 
 SCORES = {
     ("tcn", 10): [1.0, 1.0, 1.0],
@@ -80,6 +80,35 @@ def test_horizons(written: tuple[Path, str]) -> None:
     }
 
 
+def test_where_lower_is_better_low_costs_solve_and_the_page_says_so(tmp_path: Path) -> None:
+    specs = [spec(length=length, seed=seed) for length in (10, 100) for seed in range(3)]
+    baselines = {"uniform": 0.7, "unigram": 0.5}
+    records = [
+        record(each, outcome=cost_outcome(cost, baselines=baselines))
+        for each, cost in zip(specs, [0.1, 0.2, 0.3, 0.5, 0.2, 0.21], strict=True)
+    ]
+    labels = {s.id: ("copy_memory", "tcn") for s in specs}
+    runs = tables.runs_frame(specs, records, labels, dict.fromkeys(labels, 0.2))
+    assert list(runs["solved"]) == [True, True, False, False, True, False]
+    # The cost halfway, (0.5 + 0.1) / 2, has not reached 0.2 yet.
+    assert list(runs["solved_after"].fillna(-1)) == [100, 100, -1, -1, 100, -1]
+    assert tables.horizons(runs)["copy_memory", "tcn"].length == 10
+    scores = tables.scores(runs)
+    assert list(scores["solved"]) == [2, 1]
+    assert set(scores["unit"]) == {"nats, lower is better"}
+    low = scores["mean_low"].iloc[0]
+    assert low == pytest.approx(0.2 - 4.3027 * 0.1 / 3**0.5, abs=1e-4)  # below 0: it is no share
+    write_report(tmp_path, source(specs, records, threshold=0.2))
+    page = (tmp_path / "report.md").read_text()
+    assert "lower is better" in page
+    assert "Scores without a network" in page
+    assert list(table(tmp_path, "baselines")["unigram"]) == [0.5, 0.5]
+
+
+def test_there_is_no_table_of_baselines_where_there_are_none(written: tuple[Path, str]) -> None:
+    assert "Scores without a network" not in (written[0] / "report.md").read_text()
+
+
 def test_horizons_of_many_models_stand_in_rows() -> None:
     specs, records = planted()
     names = {s.id: s.model.name for s in specs}
@@ -141,14 +170,14 @@ def test_the_choice_fits_the_latency_budget() -> None:
     labels = {s.id: (s.task.name, s.model.name) for s in specs}
     runs = tables.runs_frame(specs, records, labels, dict.fromkeys(labels, 0.95))
     step_us = {s.id: 500.0 if s.model.name == "tcn" else 100.0 for s in specs}
-    (row,) = tables.choice(runs, step_us, (200.0, float("inf"))).to_dict("records")
+    (row,) = choices.choice(runs, step_us, (200.0, float("inf"))).to_dict("records")
     assert row == {
         "task": "copy_memory",
         "T": "10–100",
         "≤ 200 µs a step": "none of these",
         "any latency": "tcn",
     }
-    (untimed,) = tables.choice(runs, {}, (200.0, float("inf"))).to_dict("records")
+    (untimed,) = choices.choice(runs, {}, (200.0, float("inf"))).to_dict("records")
     assert untimed == {"task": "copy_memory", "T": "10–100", "any latency": "tcn"}
 
 
@@ -252,6 +281,16 @@ def test_one_machine_or_several(tmp_path: Path) -> None:
     page = (tmp_path / "report.md").read_text()
     assert "come from 2 machines" in page
     assert "Slide rule" in page
+
+
+def test_a_long_table_is_shortened_on_the_page_and_whole_as_csv(tmp_path: Path) -> None:
+    num_seeds = report.MOST_ROWS + 1
+    specs = [spec(seed=seed) for seed in range(num_seeds)]
+    write_report(tmp_path, source(specs, []))
+    assert len(table(tmp_path, "runs")) == num_seeds
+    lines = (tmp_path / "tables" / "runs.md").read_text().splitlines()
+    assert len(lines) == 2 + report.MOST_ROWS + 2
+    assert lines[-1] == "*The first 1,000 of 1,001 rows; tables/runs.csv has all.*"
 
 
 @pytest.mark.parametrize(

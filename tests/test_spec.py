@@ -14,6 +14,17 @@ def test_ids_are_pinned() -> None:
     assert spec(task="adding", model="lstm", length=200, seed=3).id == "01b99c883b8b10db"
 
 
+def test_a_copy_with_other_values_has_ids_of_its_own() -> None:
+    one = spec()
+    known = one.id, one.network
+    seeded = one.model_copy(update={"seed": 1})
+    assert seeded.id == spec(seed=1).id != known[0]
+    assert seeded.network == known[1]
+    wider = one.model_copy(update={"width": 11}, deep=True)
+    assert wider.network != known[1]
+    assert (one.id, one.network) == known
+
+
 def test_the_id_outlives_json() -> None:
     assert Spec.model_validate_json(spec().model_dump_json()).id == spec().id
 

@@ -19,6 +19,7 @@ from bench.request import Request
 from bench.spec import Measure, Part, SpeedSpec
 from bench.store import Damaged, SpeedRecord, Store
 from tests.records import BACKEND, MACHINE, speed_record, times
+from tests.test_models import skip_unless_supported
 
 ALL: tuple[Measure, ...] = ("train", "forward", "step")
 T = 50
@@ -87,6 +88,14 @@ def test_operations_of_a_convolutional_network() -> None:
     assert 2.5 < both / expected <= 3
 
 
+def test_operations_of_a_wavenet() -> None:
+    spec = spec_of("wavenet", kernel_size=2, dilation_cycle=4, num_cycles=2)
+    layer = 2 * 12 * 24 + 12 * 12 + 12 * 12  # the gated unit's two taps, skip, residual
+    step = 2 * NUM_INPUTS * 12 + 8 * layer - 12 * 12 + 12 * 12 + 12 * NUM_OUTPUTS
+    assert speed._flops(spec, last_only=False) == pytest.approx(2 * NUM_STEPS * step, rel=0.01)
+    assert speed._step_flops(spec) == pytest.approx(2 * step, rel=0.01)
+
+
 def test_the_cone_below_the_last_step_is_a_fraction_of_the_work() -> None:
     spec = spec_of("tcn", "adding", length=600, kernel_size=7, num_blocks=8)
     assert speed._flops(spec, last_only=True) < speed._flops(spec, last_only=False) / 4
@@ -126,6 +135,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("task", ["copy_memory", "adding"])
 @pytest.mark.parametrize("model", models.names())
 def test_whatever_is_asked_for_is_measured(model: str, task: str) -> None:
+    skip_unless_supported(model, tasks.load(task, length=T).signature)
     spec = spec_of(model, task, batch_size=3)
     found = speed.measure(spec, BACKEND, "cpu")
     assert found.train is not None
@@ -248,12 +258,14 @@ def test_one_thing_changed_is_another_question() -> None:
 
 def request(results: Path, **changes: Any) -> Request:
     selection = Selection(tasks=("copy_memory",), models=("rnn", "tcn"), seeds=(0,))
-    return Request(
+    made = Request(
         results=results,
         device="cpu",
         profile_name="smoke",
         **{"selection": selection, **changes},
     )
+    made.read()
+    return made
 
 
 def test_the_plan_times_every_network_and_the_sweeps() -> None:

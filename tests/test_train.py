@@ -1,5 +1,6 @@
 """The loop: fair, reproducible, and honest about what went wrong."""
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -11,15 +12,25 @@ import tasks
 from bench import train as loop
 from bench.plan import network_of, task_of
 from bench.spec import Part, Spec, Training
+from bench.store import MetricInfo
 from bench.train import Progress, evaluate, train
-from bench.update import Updater, update
+from bench.update import Updater, of_steps, update
 from tasks import Batch
+from tests.test_models import Signature, skip_unless_supported
+from tests.test_probe import Conditioned, Echo
 
 
 def tiny(
-    task: str = "copy_memory", model: str = "gru", *, width: int = 8, seed: int = 0, **training: Any
+    task: str = "copy_memory",
+    model: str = "gru",
+    *,
+    length: int | None = None,
+    width: int = 8,
+    seed: int = 0,
+    **training: Any,
 ) -> Spec:
-    of, core = tasks.load(task, length=3 if task == "copy_memory" else 8), models.load(model)
+    length = length or (3 if task == "copy_memory" else 8)
+    of, core = tasks.load(task, length=length), models.load(model)
     settings = {"max_steps": 20, "validate_every": 10, "num_validation": 100, "batch_size": 8}
     return Spec(
         task=Part(name=task, fields=of.fields, version=of.version),
@@ -40,6 +51,7 @@ def what_it_learned(spec: Spec) -> tuple:
 
 @pytest.mark.parametrize("model", models.names())
 def test_the_same_spec_gives_the_same_numbers_bit_for_bit(model: str) -> None:
+    skip_unless_supported(model, task_of(tiny()).signature)
     torch.manual_seed(1)
     first = what_it_learned(tiny(model=model))
     torch.manual_seed(2)
@@ -61,13 +73,14 @@ def test_probes_change_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = tiny("variable_adding")
     probed = what_it_learned(spec)
     monkeypatch.setattr(loop, "probe", lambda network, task, batch, step: None)
-    monkeypatch.setattr(loop, "measured_field", lambda network, num_steps: (1, 1))
+    monkeypatch.setattr(loop, "measured_field", lambda *_: (1, 1))
     assert what_it_learned(spec) == probed
     assert train(spec, "cpu").probes is None
 
 
 @pytest.mark.parametrize("model", models.names())
 def test_other_lengths_are_tested_without_further_training(model: str) -> None:
+    skip_unless_supported(model, task_of(tiny("variable_adding")).signature)
     found = train(tiny("variable_adding", model), "cpu")
     assert [beyond.length for beyond in found.beyond] == [8, 16, 32]
     for beyond in found.beyond:
@@ -187,6 +200,67 @@ def test_a_run_stops_once_clearly_solved(monkeypatch: pytest.MonkeyPatch) -> Non
     assert (found.stopped, found.steps) == ("budget", 90)
 
 
+GAP = MetricInfo(name="gap", unit="bits", higher_is_better=False, chance=2.0)
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "passed"),
+    [(0.05, 0.02, True), (0.05, 0.03, False), (0.11, 0.0, False), (-0.1, 0.09, True)],
+)
+def test_a_score_that_is_no_share_is_passed_by_two_standard_errors(
+    value: float, error: float, passed: bool
+) -> None:
+    found = loop.Evaluation(values={}, loss=0.0, num_sequences=500, score_error=error)
+    assert loop.clearly_passed(GAP, value, found, 0.1) == passed
+    # The same where higher is better, mirrored.
+    likelihood = GAP.model_copy(update={"higher_is_better": True})
+    assert loop.clearly_passed(likelihood, -value, found, -0.1) == passed
+    unknown = loop.Evaluation(values={}, loss=0.0, num_sequences=1)
+    assert not loop.clearly_passed(GAP, value, unknown, 0.1)
+
+
+def test_a_run_stops_once_a_cost_is_clearly_below_its_threshold(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gaps = iter([2.0, 0.01, 0.5, 0.01, 0.01, 0.01])
+
+    def planted(network, task, batches, device):
+        value = next(gaps, 1.0)
+        return loop.Evaluation(
+            values={"gap_bits": value, "bits": value},
+            loss=value,
+            num_sequences=100,
+            score_error=0.01,
+        )
+
+    monkeypatch.setattr(loop, "evaluate", planted)
+    found = train(tiny("markov_source", max_steps=90), "cpu")
+    assert (found.stopped, found.steps, found.best_step) == ("solved", 40, 10)
+    gaps = iter([2.0, 0.5, 0.3, 0.4, 0.4])
+    found = train(tiny("markov_source", max_steps=30), "cpu")
+    assert (found.stopped, found.best_step) == ("budget", 20)  # the lowest
+
+
+def test_a_source_of_lag_one_is_solved_below_its_threshold() -> None:
+    spec = tiny("markov_source", "rnn", length=1, max_steps=300, width=16, learning_rate=0.03)
+    found = train(spec, "cpu")
+    assert (found.stopped, found.solved) == ("solved", True)
+    assert found.solved_at is not None
+    assert found.test_score < found.solved_at < found.score.chance
+    assert found.baselines["markov-1"] < found.solved_at < found.baselines["unigram"]
+    assert not found.model_copy(update={"test": {"gap_bits": 2.0}}).solved
+
+
+def test_the_error_of_a_score_is_that_of_a_mean() -> None:
+    spec = tiny("markov_source")
+    task, network = task_of(spec), network_of(spec)
+    parts = list(task.evaluation("test", 0, 77))
+    found = evaluate(network, task, parts, "cpu")
+    with torch.no_grad():
+        values = torch.cat([task.objective.score.values(network(b.x)[0], b) for b in parts])
+    assert found.score_error == pytest.approx(values.std().item() / len(values) ** 0.5, rel=1e-4)
+
+
 def test_few_sequences_never_clearly_solve(monkeypatch: pytest.MonkeyPatch) -> None:
     perfect = loop.Evaluation(
         values={"recall": 1.0, "faultless": 1.0, "cross_entropy": 0.0}, loss=0.0, num_sequences=20
@@ -254,3 +328,20 @@ def test_evaluation_is_a_mean_over_sequences_whatever_the_batches() -> None:
     assert first.num_sequences == second.num_sequences == 2000
     for name, value in first.values.items():
         assert second.values[name] == pytest.approx(value, rel=1e-5)  # single precision
+
+
+@pytest.mark.parametrize("local", [False, True])
+def test_latency_is_that_of_a_sequence_and_a_step_with_their_condition(local: bool) -> None:
+    task = tasks.load("adding", length=9)
+    batch = task.sample(3, task.generator("test", 0))
+    condition = torch.rand(3, 9, 2) if local else torch.arange(3)
+    assert of_steps(None, slice(-1, None)) is None
+    beside = of_steps(condition, slice(-2, None))
+    assert beside is not None
+    assert torch.equal(beside, condition[:, 7:] if local else condition)
+    network = Conditioned(Echo([1.0]), Signature(num_inputs=2, num_outputs=1))
+    one = dataclasses.replace(batch, condition=condition).part(0, 1)
+    # The network refuses a condition of another number of steps, and none.
+    found = loop._latency(network, task, one, "cpu")
+    assert found.sequence_ms > 0
+    assert found.step_us > 0

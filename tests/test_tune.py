@@ -8,7 +8,7 @@ import pytest
 from bench import plan, profile, rates, tune
 from bench.rates import Sweep, Tried, Tuned
 from bench.store import Record, Store
-from tests.records import outcome, record, spec
+from tests.records import cost_outcome, outcome, record, spec
 
 ROOT = Path(__file__).parent.parent
 
@@ -46,6 +46,23 @@ def test_otherwise_the_score_decides() -> None:
     choice = chosen(planted({0.001: [(0.5, 50), (0.3, 50)], 0.003: [(0.35, 40)] * 2}))
     assert choice.rate == 0.001
     assert (choice.chosen.score, choice.chosen.low, choice.chosen.high) == (0.4, 0.3, 0.5)
+
+
+def test_where_lower_is_better_the_least_cost_wins() -> None:
+    def costs(found: dict[float, list[tuple[float, int]]]) -> Tuned:
+        records = [
+            record(spec(learning_rate=rate, seed=seed), outcome=cost_outcome(cost, steps=steps))
+            for rate, runs in found.items()
+            for seed, (cost, steps) in enumerate(runs)
+        ]
+        return chosen(records)
+
+    unsolved = costs({0.001: [(0.3, 50), (0.5, 50)], 0.003: [(0.45, 40)] * 2})
+    assert unsolved.rate == 0.001
+    best = unsolved.chosen
+    assert (best.score, best.low, best.high, best.num_solved) == (0.4, 0.3, 0.5, 0)
+    assert costs({0.001: [(0.3, 9)] * 2, 0.003: [(0.2, 50), (0.4, 50)]}).rate == 0.003
+    assert costs({0.001: [(0.1, 50)] * 2, 0.003: [(0.19, 40)] * 2}).rate == 0.003
 
 
 def test_each_variant_has_a_rate_of_its_own() -> None:

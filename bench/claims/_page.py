@@ -1,12 +1,10 @@
 """The page of verdicts, as Markdown."""
 
-import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-import jinja2
-
 from bench.claims._verdict import Verdict
+from bench.markup import template
 
 TEMPLATES = Path(__file__).parent
 CAPTIONS = {
@@ -38,15 +36,7 @@ def page(
     for verdict in found:
         for sentence in verdict.not_tested:
             shared.setdefault(sentence, []).append(verdict.key)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=False,  # Markdown: `text` escapes
-    )
-    environment.filters["text"] = _text
-    return environment.get_template("claims.md.jinja").render(
+    return template(TEMPLATES, "claims.md.jinja").render(
         verdicts=found,
         source_name=source_name,
         drawn=drawn,
@@ -54,8 +44,3 @@ def page(
         captions=CAPTIONS,
         shared={sentence: keys for sentence, keys in shared.items() if len(keys) > 1},
     )
-
-
-def _text(words: str) -> str:
-    """So that Markdown shows the words as they are, in a table too."""
-    return re.sub(r"([\\`*\[\]<|&]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", " ".join(words.split()))

@@ -153,7 +153,7 @@ def _score_row(
     values_a, values_b = ([_value(run, score) for run in runs] for runs in zip(*pairs, strict=True))
     n = len(pairs)
     found = paired_difference(values_b, values_a)
-    low, high = ends(found, [*values_a, *values_b], -1.0)
+    low, high = ends(found, -1.0, score.unit)
     row: dict[str, object] = {
         "score": score.name,
         "better": "higher" if score.higher_is_better else "lower",
@@ -167,7 +167,7 @@ def _score_row(
     fewer = more = False
     if solved_at is not None:
         solved_a, solved_b = (
-            sum(_solves(run, solved_at) for run in runs) for runs in zip(*pairs, strict=True)
+            sum(_solves(run, score, solved_at) for run in runs) for runs in zip(*pairs, strict=True)
         )
         share_low, share_high = share_difference(solved_b, solved_a, n)
         fewer, more = share_high < 0, share_low > 0
@@ -196,8 +196,8 @@ def _value(run: Record, score: MetricInfo) -> float:
     return score.chance if run.outcome is None else run.outcome.test_score
 
 
-def _solves(run: Record, solved_at: float) -> bool:
-    return run.outcome is not None and run.outcome.test_score >= solved_at
+def _solves(run: Record, score: MetricInfo, solved_at: float) -> bool:
+    return run.outcome is not None and score.reaches(run.outcome.test_score, solved_at)
 
 
 def _numbers(run: Record) -> object:

@@ -12,8 +12,9 @@ from pathlib import Path
 import pandas as pd
 
 from bench.compare._frames import OTHER_MACHINE, Comparison
-from bench.errors import RequestError
-from bench.report import html, markdown_table, template, write
+from bench.errors import RequestError, one_line
+from bench.markup import template
+from bench.report import TEMPLATES, html, markdown_table, write
 from bench.tables import environment
 
 MOST_LINES = 3
@@ -33,7 +34,7 @@ def write_comparison(folder: Path, found: Comparison) -> str:
     for name, table in (("scores", found.scores), ("times", found.times), ("left", found.left)):
         write(folder / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
     title = f"{_name(found, 0)} beside {_name(found, 1)}"
-    page = template("compare.md.jinja").render(
+    page = template(TEMPLATES, "compare.md.jinja").render(
         found=found,
         title=title,
         summary=_summary(found),
@@ -108,7 +109,7 @@ def _summary(found: Comparison) -> list[str]:
         + (", ".join(f"{count} records of {side}" for side, count in counts.items()) or "none")
     )
     lines.append(f"regressions: {found.num_regressions or 'none'}")
-    return lines
+    return [one_line(line, most=500) for line in lines]
 
 
 def _on_another(times: pd.DataFrame) -> int:

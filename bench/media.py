@@ -1,0 +1,98 @@
+"""Samples as files: pictures in a grid, sounds with their spectrograms, texts."""
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from scipy.io import wavfile
+from torch import Tensor
+
+from tasks import Media, Pictures, Sounds
+
+MOST_SHOWN = 100
+"""Pictures of a grid."""
+MOST_HEARD = 8
+"""Sounds that are written and drawn."""
+SILENCE_S = 0.25
+"""Between two sounds of a file."""
+DPI = 160
+
+
+def files(shown: Media | None, y_BT: Tensor, names: Sequence[str]) -> dict[str, bytes]:
+    """Ending → content. `names` are the conditions of the samples, where they have any."""
+    if isinstance(shown, Pictures):
+        return {".png": _png(grid(shown, names))}
+    if isinstance(shown, Sounds):
+        return {".wav": _wav(shown), ".png": _png(spectrograms(shown, names))}
+    if shown is None:
+        lines = [" ".join(map(str, ids)) for ids in y_BT.tolist()]
+    else:
+        rule = "-" * 72
+        lines = [f"{text}\n{rule}" for text in shown.texts]
+    return {".txt": ("\n".join(lines) + "\n").encode()}
+
+
+def grid(pictures: Pictures, names: Sequence[str]) -> Figure:
+    """At most `MOST_SHOWN`, ten a row; of conditions the first ten each, a row each."""
+    ink = pictures.ink.cpu().numpy()
+    rows: list[tuple[str, list[np.ndarray]]] = []
+    for i, picture in enumerate(ink):
+        name = names[i] if names else ""
+        if not rows or rows[-1][0] != name or (not names and len(rows[-1][1]) == 10):
+            rows.append((name, []))
+        if len(rows[-1][1]) < 10:
+            rows[-1][1].append(picture)
+    rows = rows[: MOST_SHOWN // 10]
+    height, width = ink.shape[1:]
+    canvas = np.zeros((len(rows) * (height + 1) + 1, 10 * (width + 1) + 1))
+    for r, (_, row) in enumerate(rows):
+        for c, picture in enumerate(row):
+            top, left = r * (height + 1) + 1, c * (width + 1) + 1
+            canvas[top : top + height, left : left + width] = 0.04 + 0.96 * picture
+    figure = Figure(figsize=(5, 5 * canvas.shape[0] / canvas.shape[1] + 0.1), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(canvas, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks([r * (height + 1) + height / 2 for r in range(len(rows))])
+    axes.set_yticklabels([name for name, _ in rows], fontsize=8)
+    axes.tick_params(length=0)
+    axes.set_frame_on(False)
+    return figure
+
+
+def spectrograms(sounds: Sounds, names: Sequence[str]) -> Figure:
+    """The wave of each of the first sounds above its power in decibels, by frequency and time."""
+    samples = sounds.samples[:MOST_HEARD].cpu().numpy()
+    figure = Figure(figsize=(9, 2.2 * len(samples) + 0.4), layout="constrained")
+    axes = figure.subplots(len(samples), 2, squeeze=False)
+    window = min(256, samples.shape[1])
+    for i, (row, sound) in enumerate(zip(axes, samples, strict=True)):
+        wave, spectrum = row
+        wave.plot(np.arange(len(sound)) / sounds.rate, sound, linewidth=0.5, color="black")
+        wave.set(ylim=(-1, 1), ylabel="amplitude")
+        power = spectrum.specgram(
+            sound + 1e-6 * np.hanning(len(sound)), NFFT=window, Fs=sounds.rate, noverlap=window // 2
+        )[3]
+        figure.colorbar(power, ax=spectrum, label="dB")
+        spectrum.set(ylabel="frequency (Hz)")
+        for panel in row:
+            panel.set(xlabel="time (s)")
+        if names:
+            wave.set_title(names[i], fontsize=9)
+    return figure
+
+
+def _wav(sounds: Sounds) -> bytes:
+    """The first sounds one after the other, 16 bits."""
+    silence = np.zeros(int(SILENCE_S * sounds.rate))
+    parts = [part for sound in sounds.samples[:MOST_HEARD] for part in (sound.numpy(), silence)]
+    buffer = io.BytesIO()
+    wavfile.write(buffer, sounds.rate, np.round(32767 * np.concatenate(parts)).astype(np.int16))
+    return buffer.getvalue()
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    return buffer.getvalue()

@@ -1,0 +1,70 @@
+"""WAV files below a folder, as one channel in [−1, 1] at one sampling rate, split by name."""
+
+import warnings
+from fractions import Fraction
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+
+from tasks._contract import Split
+
+FEWEST_FILES = 3
+"""One for each split."""
+HELD_OUT = 0.1
+"""Share of the files for validation, and for test."""
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Every file that ends in `.wav`, in any case, sorted; `ValueError` where they are too few."""
+    found = sorted(
+        path for path in folder.rglob("*") if path.suffix.lower() == ".wav" and path.is_file()
+    )
+    if len(found) < FEWEST_FILES:
+        raise ValueError(f"{len(found)} WAV files; valid: {FEWEST_FILES} or more")
+    return found
+
+
+def split_by_name(folder: Path, files: list[Path]) -> dict[Split, list[Path]]:
+    """A tenth of the files each, one at least, for test and validation; the rest for training.
+
+    The order is that of the SHA-256 of their names within the folder.
+    """
+    order = sorted(
+        files, key=lambda path: sha256(path.relative_to(folder).as_posix().encode()).digest()
+    )
+    num_held_out = max(1, round(HELD_OUT * len(files)))
+    return {
+        "test": order[:num_held_out],
+        "validation": order[num_held_out : 2 * num_held_out],
+        "train": order[2 * num_held_out :],
+    }
+
+
+def samples(path: Path, sample_rate: int) -> np.ndarray:
+    """(N,) doubles in [−1, 1]: channels averaged, resampled to `sample_rate`.
+
+    Raises whatever a damaged file makes SciPy raise, and `ValueError` for one without sound.
+    """
+    # Imported here since a process that trains on anything else need not have it.
+    from scipy.io import wavfile
+    from scipy.signal import resample_poly
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", wavfile.WavFileWarning)  # chunks that are no sound
+        rate, raw = wavfile.read(path)
+    if rate < 1 or raw.size == 0:
+        raise ValueError("no samples")
+    x = raw.astype(np.float64)
+    if raw.dtype == np.uint8:  # the one format without a sign
+        x = (x - 128) / 128
+    elif np.issubdtype(raw.dtype, np.integer):
+        x /= -float(np.iinfo(raw.dtype).min)
+    if x.ndim == 2:
+        x = x.mean(1)
+    if not np.isfinite(x).all():
+        raise ValueError("samples that are no numbers")
+    ratio = Fraction(sample_rate, rate)
+    if ratio != 1:
+        x = resample_poly(x, ratio.numerator, ratio.denominator)
+    return x.clip(-1, 1)

@@ -1,0 +1,111 @@
+"""MNIST generation: the probability of a handwritten digit, pixel by pixel.
+
+    y   0 0 1 1 0 …      the pixels of an image, row by row: T = `length` = side²
+    x   S 0 0 1 1 …      the same a step late, after the start token S
+
+Score: bits a pixel (bits per dimension), the mean of −log₂ p(y_t | y_<t) over the test images; in
+nats an image as well, which the literature on binarised MNIST prints. There is no horizon: T is how
+many pixels there are.
+
+Departures: with `levels=2` a pixel is 1 where it is above 0.5, the same in every epoch. The
+literature binarises at random, a pixel being 1 with its grey value as the probability: drawn once
+and for all (Salakhutdinov & Murray 2008; Larochelle & Murray 2011, the files of whose NADE most
+papers use) or anew each time an image is met. Both have noise at the edges of strokes that a fixed
+threshold has not, so that nats here are lower and do not compare with those printed. Smaller images
+by area averaging, as in pixel_mnist. The last 5,000 training images are the validation split.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from tasks._contract import Batch, Split
+from tasks._likelihood import LikelihoodTask
+from tasks._media import Pictures
+from tasks._mnist import NUM_CLASSES, SIDES, SOURCES, find_files, levels
+
+
+@dataclass(frozen=True, kw_only=True)
+class MnistGeneration(LikelihoodTask):
+    """y: (B, length) ids below `levels`; x: the same a step late after the id `levels`;
+    condition: (B,) digits where `conditional`; output: (B, length, levels) logits.
+
+    Score: bits a pixel, lower is better; chance: what a unigram has. No score to reach.
+    """
+
+    version = 1
+    smallest: ClassVar = {"length": 49}
+    lengths: ClassVar = (49, 196)
+
+    levels: Literal[2, 256] = 2
+    """Values of a pixel: ink or none, or the grey of a byte."""
+    conditional: bool = False
+    """Whether the digit is told."""
+
+    def __post_init__(self) -> None:
+        if self.length not in [side**2 for side in SIDES]:
+            raise ValueError(f"length {self.length} of mnist_generation; valid: 49, 196, 784")
+        if self.levels not in (2, 256):
+            raise ValueError(f"levels {self.levels} of mnist_generation; valid: 2, 256")
+
+    @property
+    def side(self) -> int:
+        return math.isqrt(self.length)
+
+    @property
+    def num_levels(self) -> int:
+        return self.levels
+
+    @property
+    def num_conditions(self) -> int:
+        return NUM_CLASSES if self.conditional else 0
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        return self.side, self.side
+
+    @property
+    def sources(self) -> str:
+        return SOURCES
+
+    def prepare(self) -> None:
+        find_files()
+
+    @property
+    def condition_names(self) -> tuple[str, ...]:
+        return tuple(map(str, range(NUM_CLASSES))) if self.conditional else ()
+
+    def shown(self, y: Tensor) -> Pictures:
+        ink = y.float() / (self.levels - 1)
+        return Pictures(ink=ink.unflatten(1, self.grid))
+
+    def prompt(self, text: str) -> Tensor:
+        """`3/10`: the first 10 rows of test image 3, of the images in their order."""
+        pixels, _ = levels("test", self.side, self.levels, torch.device("cpu"))
+        index, _, rows = text.partition("/")
+        numbers = [int(part) if part.isdecimal() else -1 for part in (index, rows)]
+        if not (0 <= numbers[0] < len(pixels) and 1 <= numbers[1] <= self.side):
+            raise ValueError(
+                f"{text!r}; valid: IMAGE/ROWS, an image of the test set from 0 to "
+                f"{len(pixels) - 1} and its first rows, 1 to {self.side}"
+            )
+        return pixels[numbers[0], : numbers[1] * self.side].long()
+
+    def sample(self, n: int, generator: torch.Generator, split: Split = "train") -> Batch:
+        device = generator.device
+        pixels, digits = levels(split, self.side, self.levels, device)
+        index = torch.randint(len(pixels), (n,), generator=generator, device=device)
+        condition = digits[index] if self.conditional else None
+        return self.batch_of(pixels[index].long(), condition)
+
+    def evaluation(self, split: Split, seed: int, batch_size: int) -> Iterator[Batch]:
+        """The whole split in its own order, whatever the seed."""
+        pixels, digits = levels(split, self.side, self.levels, torch.device("cpu"))
+        for start in range(0, len(pixels), batch_size):
+            part = slice(start, start + batch_size)
+            condition = digits[part] if self.conditional else None
+            yield self.batch_of(pixels[part].long(), condition)

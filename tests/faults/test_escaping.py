@@ -1,0 +1,232 @@
+"""Pages show what they are given as text: no markup, no script, no address, no formula of it."""
+
+import re
+from collections.abc import Mapping
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from bench import report
+from bench.backend import Backend
+from bench.claims import Verdict, page
+from bench.compare import compare, read, write_comparison
+from bench.markup import code, text
+from bench.report import html, write_report
+from bench.spec import Spec
+from bench.store import Damaged, Record, Store
+from tests.records import MACHINE, outcome, record, spec, speed_record, yardstick_record
+from tests.test_report import source
+
+EVIL = [
+    "<script>alert(1)</script>",
+    "</td></table><img src=x onerror=alert(1)>",
+    "[a](javascript:alert(1))",
+    "![x](http://example.org/x.png)",
+    "![x](../../../etc/hostname)",
+    "<javascript:alert(1)>",
+    "[a]: http://example.org",
+    "`code` ``` fence",
+    "a | b || c",
+    "&lt;b&gt; &#60;script&#62; &amp; &",
+    "*em* _em_ **strong** __init__",
+    "\\*a\\ \\",
+    "# head",
+    "> quote",
+    "- list",
+    "~~~",
+    "$\\frac{1}{0$ $x^$",
+    "{{ 7 * 7 }} {% raw %}",
+    "é ≥ 漢字 🙂",
+    "line\nbreak\r\n```\n![x](/etc/hostname)",
+]
+"""Each is met in every place where a page shows a text that it was given."""
+ALL = " ".join(EVIL)
+slow_each = pytest.mark.parametrize(
+    "evil", [ALL, *(pytest.param(evil, marks=pytest.mark.faults) for evil in EVIL)]
+)
+
+TAGS = {
+    *("html", "head", "meta", "title", "style", "body", "nav", "a", "h1", "h2", "h3", "p", "em"),
+    *("strong", "code", "pre", "ul", "li", "img", "table", "thead", "tbody", "tr", "th", "td"),
+}
+ATTRIBUTES = {
+    *(("html", "lang"), ("meta", "charset"), ("meta", "name"), ("meta", "content"), ("a", "href")),
+    *(("img", "src"), ("img", "alt"), ("h2", "id"), ("td", "style"), ("th", "style")),
+}
+
+
+class Page(HTMLParser):
+    """What a browser would make of a page; fails at whatever a report does not hold."""
+
+    def __init__(self, content: str) -> None:
+        super().__init__()
+        self.cells: list[str] = []
+        self.text = ""
+        self.feed(content)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag in TAGS, tag
+        for name, value in attrs:
+            assert (tag, name) in ATTRIBUTES, (tag, name)
+            if name == "href":
+                assert re.fullmatch(r"#\S+|(claims|report)\.html", value or ""), value
+            if name == "src":
+                assert (value or "").startswith("data:image/png;base64,"), value
+            if name == "style":
+                assert re.fullmatch(r"text-align:(left|right)", value or ""), value
+        if tag == "td":
+            self.cells.append("")
+        if tag in ("td", "th", "li", "p", "h1", "h2"):
+            self.text += "\n"
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        if self.cells:
+            self.cells[-1] += data
+
+
+def flat(words: str) -> str:
+    return " ".join(words.split())
+
+
+@pytest.fixture(autouse=True)
+def quick_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty image in the place of each; that any text can be drawn is a test of its own."""
+    monkeypatch.setattr(report, "_image", lambda figure, kind: b"")
+
+
+def planted(evil: str) -> tuple[list[Spec], list[Record]]:
+    """Runs whose every text is this one, some of them failed."""
+    metrics = [
+        metric.model_copy(update={"name": evil + name, "unit": evil})
+        for metric, name in zip(outcome().metrics, ("", "2"), strict=True)
+    ]
+    values = {metric.name: 0.9 for metric in metrics}
+    curve = [point.model_copy(update={"values": values}) for point in outcome().curve]
+    changes = {
+        **{"metrics": metrics, "test": values, "curve": curve},
+        **{"label": evil, "task_label": evil, "eager_because": evil, "baselines": {evil: 0.5}},
+    }
+    machine = MACHINE.model_copy(update=dict.fromkeys(("cpu", "system", "torch", "commit"), evil))
+    specs = [spec(model=model, seed=seed) for model in ("tcn", "gru") for seed in range(2)]
+    records = [record(one, outcome=outcome(**changes), machine=machine) for one in specs[:3]]
+    return specs, [*records, record(specs[3], None, error=evil, machine=machine)]
+
+
+def sources(evil: str, folder: Path) -> report.Source:
+    specs, records = planted(evil)
+    machine = MACHINE.model_copy(update={"cpu": evil, "torch": evil})
+    timed = [
+        speed_record(model, length, train_ms=2.0, step_ms=0.1, machine=machine)
+        for model in ("tcn", "gru")
+        for length in (10, 20)
+    ]
+    speed = [
+        one.model_copy(
+            update={
+                "speed": one.speed.model_copy(
+                    update={"label": f"{one.speed.label} {evil}", "task_label": evil}
+                )
+            }
+        )
+        for one in timed
+        if one.speed is not None
+    ]
+    yardstick = yardstick_record()
+    times = {f"{name} {evil}": value for name, value in yardstick.times.items()}
+    made = source(specs, records)
+    return report.Source(
+        profile_name=evil,
+        profile_description=evil,
+        specs=specs,
+        labels={one.id: (evil, f"{one.model.name} {evil}") for one in specs},
+        thresholds=made.thresholds,
+        records=records,
+        unsupported=[(evil, evil, evil)],
+        damaged=[Damaged(path=folder / evil.replace("/", "∕"), reason=evil)],
+        other_backends=[evil],
+        speed=speed,
+        yardsticks=[yardstick.model_copy(update={"times": times})],
+    )
+
+
+@slow_each
+def test_a_report_shows_any_text_as_it_is(evil: str, tmp_path: Path) -> None:
+    write_report(tmp_path, sources(evil, tmp_path))
+    shown = Page((tmp_path / "report.html").read_text())
+    Page((tmp_path / "claims.html").read_text())
+    reasons = [flat(cell) for cell in shown.cells if flat(cell) == flat(evil)]
+    assert len(reasons) >= 4  # a label, an error, a reason, a machine, at least
+    assert flat(f"Profile {evil}: {evil}") in flat(shown.text)
+
+
+@slow_each
+def test_a_comparison_shows_any_text_as_it_is(evil: str, tmp_path: Path) -> None:
+    for side, score in (("a", 1.0), ("b", 0.1)):
+        store = Store(tmp_path / side)
+        for one in planted(evil)[1]:
+            changes: Mapping[str, object] = {"machine": one.machine, "error": one.error}
+            if one.outcome is None:
+                store.write(record(one.spec, None, **changes))
+                continue
+            worse = dict.fromkeys(one.outcome.test, score)
+            store.write(
+                one.model_copy(update={"outcome": one.outcome.model_copy(update={"test": worse})})
+            )
+        store.write(speed_record(train_ms=2.0, step_ms=0.1))
+    found = compare(read(tmp_path / "a", "A"), read(tmp_path / "b", "B"))
+    said = write_comparison(tmp_path / "page", found)
+    assert said.isprintable() or all(line.isprintable() for line in said.split("\n"))
+    shown = Page((tmp_path / "page" / "compare.html").read_text())
+    assert [cell for cell in shown.cells if flat(cell) == flat(evil)]
+    names = compare(read(tmp_path / "a", "A"), read(tmp_path / "b", "B"), models=(evil, evil))
+    write_comparison(tmp_path / "page", names)
+    Page((tmp_path / "page" / "compare.html").read_text())
+
+
+@pytest.mark.parametrize("evil", EVIL)
+def test_a_verdict_shows_any_text_as_it_is(evil: str, tmp_path: Path) -> None:
+    verdict = Verdict(
+        key="a",
+        claim=evil,
+        verdict="holds when",
+        conditions=evil,
+        because=(evil,),
+        figures=(),
+        not_tested=(evil,),
+    )
+    shown = Page(html(page([verdict], evil, backend=evil), evil, tmp_path))
+    assert [cell for cell in shown.cells if flat(cell) == flat(evil)]
+    assert flat(shown.text).count(flat(evil)) >= 5
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")  # a font need not have every letter
+@pytest.mark.parametrize("evil", EVIL)
+def test_any_text_can_be_drawn(evil: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    specs, records = planted(evil)
+    labels = {one.id: (evil, f"{one.model.name} {evil}") for one in specs}
+    style = report.figures.styles(sorted({model for _, model in labels.values()}))
+    (figure,) = report.figures.learning_curves(records, labels, style).values()
+    drawn = report._image(figure, "svg")
+    assert isinstance(drawn, str)
+    assert "<script" not in drawn
+    assert "onerror=alert" not in drawn.replace("&lt;img src=x onerror=alert", "")
+
+
+@pytest.mark.parametrize("evil", EVIL)
+def test_markdown_of_any_text_is_that_text(evil: str, tmp_path: Path) -> None:
+    for words in (evil, f"_{evil}_", f"{evil}*"):
+        shown = Page(html(f"- {text(words)}\n\n| a |\n| - |\n| {text(words)} |\n", "", tmp_path))
+        assert flat(shown.cells[0]) == flat(words)
+        assert flat(shown.text).count(flat(words)) == 2
+        spanned = Page(html(f"so {code(words)} it is", "", tmp_path))
+        assert flat(words).replace("`", "'") in flat(spanned.text)
+
+
+def test_backends_are_folders_of_plain_names() -> None:
+    for threads in (1, 16):
+        assert re.fullmatch(r"[a-z0-9-]+", Backend(device="cpu", threads=threads).name)
+    for capture in (True, False):
+        assert re.fullmatch(r"[a-z0-9-]+", Backend(device="cuda", capture=capture).name)

@@ -1,0 +1,67 @@
+"""A bench that is told to stop leaves nobody at work; two at once do not disturb each other."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bench.store import Store
+from tests.faults.harness import Stubs, by_id, finished, processes, repeated, run, wait_until
+from tests.test_cli import start
+
+Note = Callable[[str, object], None]
+
+
+@pytest.mark.parametrize("whom", ["everyone", pytest.param("the bench", marks=pytest.mark.faults)])
+@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
+def test_a_bench_that_is_told_to_stop_leaves_no_worker(
+    told: signal.Signals, whom: str, tmp_path: Path
+) -> None:
+    """Ctrl-C on a terminal goes to the whole process group, `kill` to one process."""
+    stubs = Stubs(folder=tmp_path / "stubs", num_seeds=30, pause_s=0.2)
+    results = tmp_path / "results"
+    bench = start(*stubs.arguments(results))
+    wait_until(lambda: len(finished(results)) >= 2)
+    assert stubs.workers(bench.pid)
+    before = finished(results)
+    if whom == "everyone":
+        os.killpg(bench.pid, told)
+    else:
+        os.kill(bench.pid, told)
+    _, said = bench.communicate(timeout=30)
+    wait_until(lambda: not processes(bench.pid), 10)
+    assert "Traceback" not in said
+    if told == signal.SIGINT:
+        assert bench.returncode == 130
+        assert said.splitlines()[-1] == "interrupted; the same command goes on where it stopped"
+    else:
+        assert bench.returncode != 0
+    found, damaged = Store(results).read_all()
+    assert not damaged
+    assert {record.status for record in found} == {"ok"}  # none is failed for having been stopped
+    assert len(found) < stubs.num_runs
+    after = finished(results)
+    assert {path: after.get(path) for path in before} == before
+
+
+@repeated(few=1, many=4)
+def test_two_benches_on_one_folder_both_end_well(
+    times: int, tmp_path: Path, record_property: Note
+) -> None:
+    stubs = Stubs(folder=tmp_path / "stubs", num_seeds=4)
+    run(*stubs.arguments(tmp_path / "alone"))
+    alone = by_id(tmp_path / "alone")
+    for i in range(times):
+        results = tmp_path / f"together-{i}"
+        benches = [start(*stubs.arguments(results)) for _ in range(2)]
+        for bench in benches:
+            _, said = bench.communicate(timeout=300)
+            assert "Traceback" not in said
+            assert bench.returncode == 0, said
+        assert by_id(results) == alone
+        assert not list(results.rglob("*.tmp"))
+        assert not list(results.rglob("*.pt"))
+        assert not (results / "set-aside").exists()
+    record_property("figure", f"{2 * times} benches, {times * len(alone)} records, none differs")

@@ -1,0 +1,378 @@
+"""Whatever a plug-in does, its own runs fail or diverge with the reason, and no others."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bench.store import Record, Store
+from tests.faults.harness import by_name, processes, run, wait_until
+from tests.test_cli import start
+
+Note = Callable[[str, object], None]
+
+TASK = '''
+"""Copy memory that brings the trouble its field says."""
+import ctypes
+import os
+import resource
+import sys
+import time
+from dataclasses import dataclass, replace
+from typing import ClassVar
+import torch
+from tasks.copy_memory import CopyMemory
+
+
+class Unsayable(Exception):
+    def __str__(self):
+        raise ValueError("nothing can be said")
+
+
+def out_of_address_space():
+    used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (used + 2**28, before[1]))
+    try:
+        return torch.ones(2**30)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def raises(error):
+    raise error
+
+
+TROUBLE = {
+    "raises": lambda: raises(RuntimeError("no luck")),
+    "raises in many lines": lambda: raises(RuntimeError("a\\n  b\\x1b[31m\\ud800")),
+    "raises at length": lambda: raises(RuntimeError("x" * 10**6)),
+    "raises what can't be said": lambda: raises(Unsayable()),
+    "asserts": lambda: raises(AssertionError()),
+    "leaves": lambda: sys.exit(3),
+    "leaves with words": lambda: sys.exit("good bye"),
+    "leaves at once": lambda: os._exit(3),
+    "takes an unheard-of memory": lambda: torch.ones(2**60),
+    "takes more than it is given": out_of_address_space,
+    "takes more than Python has": lambda: bytearray(2**62),
+    "takes the memory of a GPU": lambda: raises(
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+    ),
+    "recurses": lambda: (lambda f: f(f))(lambda f: f(f)),
+    "faults": lambda: ctypes.string_at(0),
+    "kills": lambda: os.kill(os.getpid(), 9),
+    "loops": lambda: all(True for _ in iter(int, 1)),
+    "sleeps": lambda: time.sleep(10_000),
+    "draws nothing": lambda: None,
+}
+
+@dataclass(frozen=True, kw_only=True)
+class Trouble(CopyMemory):
+    version = 1
+    smallest: ClassVar = {"length": 3}
+    lengths: ClassVar = (3,)
+    num_evaluation: ClassVar = 8
+    how: str = ""
+
+    def sample(self, n, generator, split="train"):
+        if split == "train" and self.how in TROUBLE:
+            TROUBLE[self.how]()
+            if self.how == "draws nothing":
+                return None
+        return super().sample(n, generator, split)
+
+    @property
+    def objective(self):
+        whole = super().objective
+        if self.how != "is not a number":
+            return whole
+        return replace(whole, loss=lambda output, batch: whole.loss(output, batch) * float("nan"))
+'''
+
+MODEL = '''
+"""A recurrent network that brings trouble where its field says, and only in a worker."""
+import multiprocessing
+from dataclasses import dataclass
+import torch
+from models.rnn import Rnn
+
+IN_A_WORKER = multiprocessing.parent_process() is not None
+
+@dataclass(frozen=True, kw_only=True)
+class Trouble(Rnn):
+    version = 1
+    where: str = ""
+
+    def __post_init__(self):
+        if self.where == "post_init" and IN_A_WORKER:
+            raise RuntimeError("no luck in __post_init__")
+
+    def build_core(self, signature, width, extra_width):
+        if self.where == "build_core" and IN_A_WORKER:
+            raise RuntimeError("no luck in build_core")
+        core = super().build_core(signature, width, extra_width)
+        if self.where == "forward":
+            core.forward = None
+        if self.where == "gradient":
+            core.register_forward_hook(lambda core, args, output: (output[0] / 0, output[1]))
+        return core
+'''
+
+PROFILE = """
+description = "trouble"
+seeds = [0]
+param_budget = 500
+models = ["rnn"]
+
+[training]
+max_steps = 2
+validate_every = 1
+num_validation = 8
+batch_size = 2
+learning_rate = 0.01
+
+[[grid]]
+task = "copy_memory"
+lengths = [3]
+seeds = [0, 1, 2]
+"""
+
+TASKS: dict[str, tuple[str, str]] = {
+    "raises": ("failed", "RuntimeError: no luck (trouble_4.py:"),
+    "raises in many lines": ("failed", "RuntimeError: a\n  b\x1b[31m\\ud800 ("),
+    "raises at length": ("failed", "RuntimeError: xxxxxxxx"),
+    "raises what can't be said": ("failed", "Unsayable: (its message raises ValueError)"),
+    "asserts": ("failed", "AssertionError:  (trouble_4.py:"),
+    "leaves": ("failed", "SystemExit: 3"),
+    "leaves with words": ("failed", "SystemExit: good bye"),
+    "leaves at once": ("failed", "the worker process died: exit status 3"),
+    "takes an unheard-of memory": ("failed", "RuntimeError: "),
+    "takes more than it is given": ("failed", "can't allocate memory"),
+    "takes more than Python has": ("failed", "MemoryError: "),
+    "takes the memory of a GPU": ("failed", "OutOfMemoryError: CUDA out of memory"),
+    "recurses": ("failed", "RecursionError: "),
+    "faults": ("failed", "the worker process died: signal 11 (SIGSEGV)"),
+    "kills": ("failed", "the worker process died: signal 9 (SIGKILL)"),
+    "loops": ("failed", "took longer than the run timeout of 0.25 min"),
+    "sleeps": ("failed", "took longer than the run timeout of 0.25 min"),
+    "draws nothing": ("failed", "AttributeError: 'NoneType'"),
+    "is not a number": ("diverged", "loss not finite after"),
+}
+MODELS: dict[str, tuple[str, str]] = {
+    "post_init": ("failed", "RuntimeError: no luck in __post_init__ (trouble_5.py:"),
+    "build_core": ("failed", "RuntimeError: no luck in build_core (trouble_5.py:"),
+    "forward": ("failed", "TypeError: 'NoneType' object is not callable"),
+    "gradient": ("diverged", "loss not finite after"),
+}
+
+
+def arguments(folder: Path, plugins: dict[str, str], profile: str, *more: str) -> list[str]:
+    """Of a bench with these plug-ins, by name, and this profile."""
+    (folder / "trouble.toml").write_text(profile)
+    paths = []
+    for name, code in plugins.items():
+        (folder / f"{name}.py").write_text(code)
+        paths += ["--plugin", str(folder / f"{name}.py")]
+    chosen = ["--profile", str(folder / "trouble.toml"), "--results", str(folder / "results")]
+    return ["run", "--no-speed", "--device", "cpu", "--workers", "2", *chosen, *paths, *more]
+
+
+def healthy(records: list[Record]) -> None:
+    """The runs of copy memory beside the trouble: all there, all well."""
+    assert [record.status for record in records] == ["ok"] * 3
+
+
+def problems(folder: Path) -> str:
+    return (folder / "results" / "tables" / "problems.csv").read_text()
+
+
+FAST = ("raises", "leaves at once", "takes the memory of a GPU", "faults", "is not a number")
+
+
+@pytest.mark.parametrize("chosen", [FAST, pytest.param(tuple(TASKS), marks=pytest.mark.faults)])
+def test_a_task_that_brings_trouble_fails_its_own_runs_alone(
+    chosen: tuple[str, ...], tmp_path: Path, record_property: Note
+) -> None:
+    grids = [
+        f'\n[[grid]]\ntask = "trouble_4"\nlengths = [3]\ntask_fields = {{ how = "{how}" }}\n'
+        for how in chosen
+    ]
+    command = arguments(tmp_path, {"trouble_4": TASK}, PROFILE + "".join(grids))
+    run(*command, "--run-timeout", "0.25", status=1)
+    found = by_name(tmp_path / "results")
+    healthy(found["copy_memory"])
+    made = {record.spec.task.fields["how"]: record for record in found["trouble_4"]}
+    assert made.keys() == set(chosen)
+    for how, record in made.items():
+        status, reason = TASKS[how]
+        assert record.status == status, (how, record.error)
+        assert reason in (record.error or ""), how
+        assert len(record.error or "") <= 4000
+    said = problems(tmp_path)
+    assert said.count("trouble_4") >= len(chosen)
+    record_property("figure", f"{len(chosen)} kinds of trouble in a task, 3 other runs untouched")
+
+
+@pytest.mark.parametrize(
+    "chosen", [("build_core",), pytest.param(tuple(MODELS), marks=pytest.mark.faults)]
+)
+def test_a_model_that_brings_trouble_fails_its_own_runs_alone(
+    chosen: tuple[str, ...], tmp_path: Path, record_property: Note
+) -> None:
+    grids = [
+        '\n[[grid]]\ntask = "copy_memory"\nlengths = [4]\n'
+        f'models = [{{ name = "trouble_5", fields = {{ where = "{where}" }} }}]\n'
+        for where in chosen
+    ]
+    run(*arguments(tmp_path, {"trouble_5": MODEL}, PROFILE + "".join(grids)), status=1)
+    found = by_name(tmp_path / "results")
+    healthy(found["rnn"])
+    for record in found["trouble_5"]:
+        status, reason = MODELS[record.spec.model.fields["where"]]
+        assert record.status == status, record.error
+        assert reason in (record.error or "")
+    assert len(found["trouble_5"]) == len(chosen)
+    record_property("figure", f"{len(chosen)} kinds of trouble in a model, 3 other runs untouched")
+
+
+@pytest.mark.faults
+def test_runs_that_diverge_are_no_failure_of_the_bench(tmp_path: Path) -> None:
+    fields = 'task_fields = { how = "is not a number" }'
+    grid = f'\n[[grid]]\ntask = "trouble_4"\nlengths = [3]\n{fields}\n'
+    run(*arguments(tmp_path, {"trouble_4": TASK}, PROFILE + grid), status=0)
+    found = by_name(tmp_path / "results")
+    healthy(found["copy_memory"])
+    assert [record.status for record in found["trouble_4"]] == ["diverged"]
+
+
+HEAD = "import ctypes, sys, time\nfrom dataclasses import dataclass\nimport tasks\n"
+IMPORTS: dict[str, tuple[str, str]] = {
+    "has_no_syntax": ("def", "SyntaxError: invalid syntax (has_no_syntax.py:4)"),
+    "lacks_a_module": ("import nothing_so_named", "No module named 'nothing_so_named'"),
+    "leaves_at_import": ("sys.exit(0)", "SystemExit: 0 (leaves_at_import.py:4)"),
+    "faults_at_import": ("ctypes.string_at(0)", "signal 11 (SIGSEGV)"),
+    "raises_at_import": ("raise MemoryError", "MemoryError:  (raises_at_import.py:4)"),
+}
+LOOPS = {"loops_at_import": ("while True: pass", "did not end within 60 s")}
+
+
+@pytest.mark.parametrize(
+    "broken", [IMPORTS, pytest.param(LOOPS, marks=pytest.mark.faults)], ids=["at once", "never"]
+)
+def test_a_plugin_that_can_not_be_imported_fails_its_own_runs_alone(
+    broken: dict[str, tuple[str, str]], tmp_path: Path, record_property: Note
+) -> None:
+    grids = [
+        f'\n[[grid]]\ntask = "{name}"\nlengths = [3]\ntask_fields = {{ knob = 1 }}\n'
+        for name in broken
+    ]
+    codes = {name: f"{HEAD}{line}\n" for name, (line, _) in broken.items()}
+    said = run(*arguments(tmp_path, codes, PROFILE + "".join(grids)), status=1)
+    found = by_name(tmp_path / "results")
+    healthy(found["copy_memory"])
+    for name, (_, reason) in broken.items():
+        assert f"{name}.py can't be imported: " in said
+        (record,) = found[name]
+        assert record.status == "failed"
+        assert record.spec.task.fields == {"length": 3, "knob": 1}
+        assert reason in (record.error or "")
+        assert reason in problems(tmp_path)
+    record_property("figure", f"{len(broken)} broken imports, 3 other runs untouched")
+
+
+POST_INIT = """
+from dataclasses import dataclass
+from tasks.copy_memory import CopyMemory
+
+@dataclass(frozen=True, kw_only=True)
+class Mine(CopyMemory):
+    version = 1
+    knob: int = 0
+
+    def __post_init__(self):
+        raise KeyError("knob")
+"""
+PLANNED: dict[str, tuple[str, str]] = {
+    "raises_in_post_init": (POST_INIT, "KeyError: 'knob' (raises_in_post_init.py:11)"),
+    "leaves_in_post_init": (
+        POST_INIT.replace('raise KeyError("knob")', "raise SystemExit(0)"),
+        "SystemExit: 0 (leaves_in_post_init.py:11)",
+    ),
+    "has_no_lengths": (
+        "from tasks import Task\n\nclass Mine(Task):\n    version = 1\n    signature = None\n"
+        "    objective = None\n    solved = None\n    def sample(self, n, generator, split): ...\n",
+        "AttributeError: type object 'Mine' has no attribute 'lengths'",
+    ),
+}
+BUILD = MODEL.replace(" and IN_A_WORKER", "")
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [("raises_in_post_init",), pytest.param(tuple(PLANNED), marks=pytest.mark.faults)],
+)
+def test_a_plugin_that_raises_while_runs_are_planned_fails_its_own_runs_alone(
+    chosen: tuple[str, ...], tmp_path: Path
+) -> None:
+    lengths = {name: "" if name == "has_no_lengths" else "lengths = [3]\n" for name in chosen}
+    grids = [f'\n[[grid]]\ntask = "{name}"\n{lengths[name]}' for name in chosen]
+    model = (
+        '\n[[grid]]\ntask = "copy_memory"\nlengths = [4]\n'
+        'models = [{ name = "trouble_6", fields = { where = "build_core" } }]\n'
+    )
+    codes = {name: PLANNED[name][0] for name in chosen} | {"trouble_6": BUILD}
+    said = run(*arguments(tmp_path, codes, PROFILE + "".join(grids) + model), status=1)
+    found = by_name(tmp_path / "results")
+    healthy([record for record in found["copy_memory"] if record.spec.length == 3])
+    reasons = {name: PLANNED[name][1] for name in chosen}
+    reasons["trouble_6"] = "RuntimeError: no luck in build_core (trouble_6.py:"
+    for name, reason in reasons.items():
+        (record,) = found[name]
+        assert record.status == "failed"
+        assert f"{name}.py raises while runs are planned: " in (record.error or "")
+        assert reason in (record.error or "")
+        assert reason in said
+        assert reason in problems(tmp_path)
+
+
+@pytest.mark.faults
+def test_a_plugin_whose_data_can_not_be_prepared_fails_its_own_runs_alone(tmp_path: Path) -> None:
+    code = TASK + "\n    def prepare(self):\n        raise OSError(5, 'Input/output error')\n"
+    grid = '\n[[grid]]\ntask = "trouble_4"\nlengths = [3]\n'
+    run(*arguments(tmp_path, {"trouble_4": code}, PROFILE + grid), status=1)
+    found = by_name(tmp_path / "results")
+    healthy(found["copy_memory"])
+    (record,) = found["trouble_4"]
+    assert (record.status, record.error) == ("failed", "OSError: [Errno 5] Input/output error")
+
+
+@pytest.mark.faults
+def test_records_of_a_plugin_that_is_not_loaded_are_no_hindrance(tmp_path: Path) -> None:
+    grid = '\n[[grid]]\ntask = "trouble_4"\nlengths = [3]\n'
+    run(*arguments(tmp_path, {"trouble_4": TASK}, PROFILE + grid))
+    run(*arguments(tmp_path, {}, PROFILE, "--length", "5"))
+    found = by_name(tmp_path / "results")
+    assert {record.status for records in found.values() for record in records} == {"ok"}
+    assert len(found["trouble_4"]) == 1
+    assert len(found["copy_memory"]) == 6
+
+
+DYING = (
+    TASK
+    + """
+import bench.checkpoint
+import multiprocessing
+if multiprocessing.parent_process() is not None:
+    bench.checkpoint.remove = lambda place: os.kill(os.getpid(), 9)
+"""
+)
+
+
+def test_a_worker_that_dies_after_its_run_has_ended_leaves_the_record(tmp_path: Path) -> None:
+    bench = start(*arguments(tmp_path, {"trouble_4": DYING}, PROFILE))
+    _, said = bench.communicate(timeout=300)
+    wait_until(lambda: not processes(bench.pid), 10)
+    assert bench.returncode == 0, said
+    found, damaged = Store(tmp_path / "results").read_all()
+    assert not damaged
+    healthy([record for record in found if record.spec.task.name == "copy_memory"])
