@@ -3,6 +3,7 @@
 import csv
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,9 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from bench import report
+import models
+import tasks
+from bench import plugins, report
+from bench.cli import main
 from bench.store import Record, Store
-from tests.test_cli import start, without_times
+from tests.test_cli import without_times
 
 STUB = '''
 """Copy memory on eight sequences; says in LOG which process trains."""
@@ -67,6 +71,7 @@ TIMES = {
 Note = Callable[[str, object], None]
 """pytest's `record_property`: what is noted as `figure` is printed at the end."""
 Begin = Callable[..., subprocess.Popen[str]]
+Capture = pytest.CaptureFixture[str]
 
 
 def repeated(few: int, many: int) -> pytest.MarkDecorator:
@@ -139,13 +144,25 @@ def not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "draw", drawn)
 
 
-def run(*arguments: str, status: int = 0) -> str:
-    """A bench from beginning to end, in a process of its own; what it said on stderr."""
-    bench = start(*arguments)
-    _, said = bench.communicate(timeout=600)
+def forget_plugins() -> None:
+    """So that a file of the same name can be loaded again."""
+    for name in plugins.names():
+        sys.modules.pop(name, None)
+    for registry in (tasks._plugins, models._plugins, plugins._files):
+        registry.clear()
+
+
+def run_here(capture: pytest.CaptureFixture[str], *arguments: str, status: int = 0) -> str:
+    """A bench from beginning to end, in this process; what it said on stderr.
+
+    `capture` is pytest's `capfd`, which hears workers too.
+    """
+    forget_plugins()
+    capture.readouterr()
+    ended = main(arguments)
+    said = capture.readouterr().err
     assert "Traceback" not in said, said
-    assert bench.returncode == status, said
-    wait_until(lambda: not processes(bench.pid), 10)
+    assert ended == status, said
     return said
 
 

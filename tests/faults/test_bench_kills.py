@@ -7,22 +7,33 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
+
 from bench import files
 from bench.store import Store
 from tests.faults.harness import (
     Begin,
+    Capture,
     Note,
     Stubs,
     by_id,
     files_below,
     finished,
     grow_old,
+    not_drawn,
     processes,
     repeated,
-    run,
+    run_here,
     tables,
     wait_until,
 )
+
+pytestmark = pytest.mark.usefixtures("plugins")
+
+
+@pytest.fixture(autouse=True)
+def quick_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    not_drawn(monkeypatch)
 
 
 def kill(bench: subprocess.Popen[str]) -> None:
@@ -38,7 +49,7 @@ def num_records(results: Path) -> int:
 
 @repeated(few=1, many=50)
 def test_a_bench_killed_at_any_moment_goes_on_and_loses_nothing(
-    times: int, begin: Begin, tmp_path: Path, record_property: Note
+    times: int, begin: Begin, tmp_path: Path, capfd: Capture, record_property: Note
 ) -> None:
     stubs = Stubs(folder=tmp_path / "stubs", num_seeds=2 + 2 * times)
     results, undisturbed = tmp_path / "results", tmp_path / "undisturbed"
@@ -62,14 +73,14 @@ def test_a_bench_killed_at_any_moment_goes_on_and_loses_nothing(
         if early == i + 1:  # no report has been written yet
             assert others == tables_or_half
     left = grow_old(results)
-    run(*stubs.arguments(results))
+    run_here(capfd, *stubs.arguments(results))
     made = by_id(results)
     assert len(made) == stubs.num_runs
     assert {path: path.read_bytes() for path in kept} == kept
     assert not [path for path in left if path.exists()]
     assert not list(results.rglob("*.pt"))
 
-    run(*stubs.arguments(undisturbed))
+    run_here(capfd, *stubs.arguments(undisturbed))
     assert made == by_id(undisturbed)
     assert tables(results) == tables(undisturbed)
     record_property(
@@ -82,7 +93,7 @@ def test_a_bench_killed_at_any_moment_goes_on_and_loses_nothing(
 
 @repeated(few=1, many=50)
 def test_killed_workers_fail_their_runs_and_touch_no_other(
-    times: int, begin: Begin, tmp_path: Path, record_property: Note
+    times: int, begin: Begin, tmp_path: Path, capfd: Capture, record_property: Note
 ) -> None:
     stubs = Stubs(folder=tmp_path / "stubs", num_seeds=2 + 2 * times, pause_s=0.05)
     results, moments = tmp_path / "results", random.Random(0)
@@ -112,7 +123,7 @@ def test_killed_workers_fail_their_runs_and_touch_no_other(
     now = finished(results)
     assert {path: now.get(path) for path in kept} == kept
 
-    run(*stubs.arguments(results))
+    run_here(capfd, *stubs.arguments(results))
     assert len(by_id(results)) == stubs.num_runs
     assert {path: path.read_bytes() for path in now} == now
     record_property(

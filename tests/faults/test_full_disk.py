@@ -3,20 +3,16 @@
 import errno
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-import models
-import tasks
-from bench import plugins as loaded
 from bench.cli import main
 from bench.store import Store
 from tests.faults.full_disk import install, operations
-from tests.faults.harness import Note, files_below, not_drawn
+from tests.faults.harness import Capture, Note, files_below, forget_plugins, not_drawn
 from tests.test_cli import ROOT
 
 STUB = '''
@@ -62,8 +58,6 @@ task = "stub_7"
 models = ["rnn"]
 """
 NEVER = 10**9
-Capture = pytest.CaptureFixture[str]
-
 pytestmark = pytest.mark.usefixtures("plugins")
 
 
@@ -86,9 +80,7 @@ class Disk:
         """Exit status and stderr of a command that meets a full disk at its `at`-th operation."""
         (self.folder / "full").write_text(f"{at} {code}")
         (self.folder / "counter").unlink(missing_ok=True)
-        for registry in (tasks._plugins, models._plugins, loaded._files):
-            registry.clear()
-        sys.modules.pop("stub_7", None)
+        forget_plugins()
         chosen = ["--profile", str(self.folder / "two.toml"), "--results", str(self.results)]
         command = [verb, "--device", "cpu", *chosen, "--plugin", str(self.folder / "stub_7.py")]
         self.capture.readouterr()

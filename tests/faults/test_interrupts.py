@@ -9,13 +9,14 @@ import pytest
 from bench.store import Store
 from tests.faults.harness import (
     Begin,
+    Capture,
     Note,
     Stubs,
     by_id,
     finished,
     processes,
     repeated,
-    run,
+    run_here,
     wait_until,
 )
 
@@ -52,12 +53,17 @@ def test_a_bench_that_is_told_to_stop_leaves_no_worker(
     assert {path: after.get(path) for path in before} == before
 
 
+@pytest.mark.usefixtures("plugins")
 @repeated(few=1, many=4)
 def test_two_benches_on_one_folder_both_end_well(
-    times: int, begin: Begin, tmp_path: Path, record_property: Note
+    times: int,
+    begin: Begin,
+    tmp_path: Path,
+    capfd: Capture,
+    record_property: Note,
 ) -> None:
     stubs = Stubs(folder=tmp_path / "stubs", num_seeds=4)
-    run(*stubs.arguments(tmp_path / "alone"))
+    run_here(capfd, *stubs.arguments(tmp_path / "alone"))
     alone = by_id(tmp_path / "alone")
     for i in range(times):
         results = tmp_path / f"together-{i}"
