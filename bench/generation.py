@@ -14,6 +14,9 @@ from bench.stats import mean_interval
 from bench.store import Record, SpeedRecord
 from bench.tables import Labels, by_length
 
+BASELINES = ("uniform", "unigram", "markov-1")
+"""Those that are shown beside networks; a task may have others, or not all of them."""
+
 
 def likelihood(records: Sequence[Record], labels: Labels) -> pd.DataFrame:
     """The score of each task, T and model beside those of predictors without a network.
@@ -35,7 +38,7 @@ def likelihood(records: Sequence[Record], labels: Labels) -> pd.DataFrame:
                     "value": outcome.test_score,
                     "nats": outcome.test.get("nats"),
                     "parameters": outcome.num_parameters,
-                    **outcome.baselines,
+                    "baselines": outcome.baselines,
                 }
             )
     if not rows:
@@ -59,7 +62,7 @@ def likelihood(records: Sequence[Record], labels: Labels) -> pd.DataFrame:
                 "unit": first["unit"],
                 "nats": group["nats"].mean() if group["nats"].notna().all() else None,
                 "parameters": int(first["parameters"]),
-                **{name: first[name] for name in ("uniform", "unigram", "markov-1")},
+                **{name: first["baselines"].get(name) for name in BASELINES},
             }
         )
     return by_length(pd.DataFrame(found))

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 
 from bench.facets import Style, spread
 from bench.figures import cost_against_length, shared_legend, titled_panels
+from bench.generation import BASELINES
 
-BASELINES = {"uniform": ":", "unigram": "--", "markov-1": "-."}
+DASHES = dict(zip(BASELINES, (":", "--", "-."), strict=True))
 MOST_PANELS = 12
 NAIVE = " (naive)"
 
@@ -26,7 +27,9 @@ def likelihood_figure(table: pd.DataFrame, style: Style) -> Figure:
             panel.plot(place, row["mean"], ms=7, **look)
             if row["mean_low"] is not None and row["mean_low"] == row["mean_low"]:
                 panel.vlines(place, row["mean_low"], row["mean_high"], color=look["color"])
-        for name, dash in BASELINES.items():
+        for name, dash in DASHES.items():
+            if group[name].isna().all():
+                continue
             panel.axhline(group[name].iloc[0], color="0.35", ls=dash, lw=1.2, label=name)
         panel.set_xlim(-0.5, len(group) - 0.5)
         panel.set_ylim(bottom=0)

@@ -1,5 +1,6 @@
 """What a command asks for: a plan, a backend, and the records already there."""
 
+import contextlib
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -102,8 +103,11 @@ class Request:
             raise RequestError(f"--results: can't make {self.results}: {reason}") from None
         sweep(self.results)
         trial = self.results / ".trial"
-        write_whole(trial, b"")
-        trial.unlink(missing_ok=True)
+        try:
+            write_whole(trial, b"")
+        finally:
+            with contextlib.suppress(OSError):
+                trial.unlink()
         free, needed = shutil.disk_usage(self.results).free, REPORT_BYTES + RUN_BYTES * num_runs
         if free < needed:
             raise StorageError(

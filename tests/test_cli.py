@@ -66,7 +66,7 @@ def without_times(record: Record) -> dict:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ("plan --profile quik", "did you mean 'quick'? valid: full, paper, quick"),
+        ("plan --profile quik", "did you mean 'quick'? valid: full, generation, paper"),
         ("plan --profile none.toml", "can't read none.toml: No such file"),
         ("plan --task copy_memry", "did you mean 'copy_memory'? valid: adding"),
         ("plan --model ltsm", "did you mean 'lstm'? valid: gru"),

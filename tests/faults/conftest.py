@@ -1,6 +1,32 @@
-"""Prints what the fault tests counted, a line a test."""
+"""Ends what the fault tests have started, and prints what they counted, a line a test."""
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
 
 import pytest
+
+from tests.faults.harness import Begin
+from tests.test_cli import start
+
+
+@pytest.fixture
+def begin() -> Iterator[Begin]:
+    """Starts a bench in a process group of its own, which does not outlive the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def starting(*arguments: str) -> subprocess.Popen[str]:
+        started.append(start(*arguments))
+        return started[-1]
+
+    yield starting
+    for bench in started:
+        if bench.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(bench.pid, signal.SIGKILL)
+            bench.communicate()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

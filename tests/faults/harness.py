@@ -2,15 +2,21 @@
 
 import csv
 import os
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+import models
+import tasks
+from bench import plugins, report
+from bench.cli import main
 from bench.store import Record, Store
-from tests.test_cli import start, without_times
+from tests.test_cli import without_times
 
 STUB = '''
 """Copy memory on eight sequences; says in LOG which process trains."""
@@ -60,6 +66,12 @@ TIMES = {
     *("update_ms", "run_s", "answer_ms", "plain_step_us"),
 }
 """Columns of tables that are never twice the same."""
+
+
+Note = Callable[[str, object], None]
+"""pytest's `record_property`: what is noted as `figure` is printed at the end."""
+Begin = Callable[..., subprocess.Popen[str]]
+Capture = pytest.CaptureFixture[str]
 
 
 def repeated(few: int, many: int) -> pytest.MarkDecorator:
@@ -123,13 +135,34 @@ def wait_until(what: Callable[[], object], seconds: float = 120.0) -> None:
         time.sleep(0.005)
 
 
-def run(*arguments: str, status: int = 0) -> str:
-    """A bench from beginning to end, in a process of its own; what it said on stderr."""
-    bench = start(*arguments)
-    _, said = bench.communicate(timeout=600)
+def not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few bytes in the place of every figure: for tests of what else a report is."""
+
+    def drawn(drawings: Mapping[str, object], num_cores: int) -> Iterator[tuple[str, bytes, bytes]]:
+        return ((name, b"a figure" * 1000, b"a figure" * 1000) for name in drawings)
+
+    monkeypatch.setattr(report, "draw", drawn)
+
+
+def forget_plugins() -> None:
+    """So that a file of the same name can be loaded again."""
+    for name in plugins.names():
+        sys.modules.pop(name, None)
+    for registry in (tasks._plugins, models._plugins, plugins._files):
+        registry.clear()
+
+
+def run_here(capture: pytest.CaptureFixture[str], *arguments: str, status: int = 0) -> str:
+    """A bench from beginning to end, in this process; what it said on stderr.
+
+    `capture` is pytest's `capfd`, which hears workers too.
+    """
+    forget_plugins()
+    capture.readouterr()
+    ended = main(arguments)
+    said = capture.readouterr().err
     assert "Traceback" not in said, said
-    assert bench.returncode == status, said
-    wait_until(lambda: not processes(bench.pid), 10)
+    assert ended == status, said
     return said
 
 

@@ -5,26 +5,35 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from bench import files
 from bench.store import Store
 from tests.faults.harness import (
+    Begin,
+    Capture,
+    Note,
     Stubs,
     by_id,
     files_below,
     finished,
     grow_old,
+    not_drawn,
     processes,
     repeated,
-    run,
+    run_here,
     tables,
     wait_until,
 )
-from tests.test_cli import start
 
-Note = Callable[[str, object], None]
+pytestmark = pytest.mark.usefixtures("plugins")
+
+
+@pytest.fixture(autouse=True)
+def quick_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    not_drawn(monkeypatch)
 
 
 def kill(bench: subprocess.Popen[str]) -> None:
@@ -40,13 +49,13 @@ def num_records(results: Path) -> int:
 
 @repeated(few=1, many=50)
 def test_a_bench_killed_at_any_moment_goes_on_and_loses_nothing(
-    times: int, tmp_path: Path, record_property: Note
+    times: int, begin: Begin, tmp_path: Path, capfd: Capture, record_property: Note
 ) -> None:
     stubs = Stubs(folder=tmp_path / "stubs", num_seeds=2 + 2 * times)
     results, undisturbed = tmp_path / "results", tmp_path / "undisturbed"
     moments, kept, half, early = random.Random(0), {}, 0, 0
     for i in range(times):
-        bench = start(*stubs.arguments(results))
+        bench = begin(*stubs.arguments(results))
         if i % 5 == 4:  # at whatever it is doing
             time.sleep(moments.uniform(0, 6))
         else:
@@ -64,14 +73,14 @@ def test_a_bench_killed_at_any_moment_goes_on_and_loses_nothing(
         if early == i + 1:  # no report has been written yet
             assert others == tables_or_half
     left = grow_old(results)
-    run(*stubs.arguments(results))
+    run_here(capfd, *stubs.arguments(results))
     made = by_id(results)
     assert len(made) == stubs.num_runs
     assert {path: path.read_bytes() for path in kept} == kept
     assert not [path for path in left if path.exists()]
     assert not list(results.rglob("*.pt"))
 
-    run(*stubs.arguments(undisturbed))
+    run_here(capfd, *stubs.arguments(undisturbed))
     assert made == by_id(undisturbed)
     assert tables(results) == tables(undisturbed)
     record_property(
@@ -84,11 +93,11 @@ def test_a_bench_killed_at_any_moment_goes_on_and_loses_nothing(
 
 @repeated(few=1, many=50)
 def test_killed_workers_fail_their_runs_and_touch_no_other(
-    times: int, tmp_path: Path, record_property: Note
+    times: int, begin: Begin, tmp_path: Path, capfd: Capture, record_property: Note
 ) -> None:
     stubs = Stubs(folder=tmp_path / "stubs", num_seeds=2 + 2 * times, pause_s=0.05)
     results, moments = tmp_path / "results", random.Random(0)
-    bench = start(*stubs.arguments(results))
+    bench = begin(*stubs.arguments(results))
     kept, killed = {}, set()
     while len(killed) < times:
         wait_until(lambda: set(stubs.workers(bench.pid)) - killed)
@@ -114,7 +123,7 @@ def test_killed_workers_fail_their_runs_and_touch_no_other(
     now = finished(results)
     assert {path: now.get(path) for path in kept} == kept
 
-    run(*stubs.arguments(results))
+    run_here(capfd, *stubs.arguments(results))
     assert len(by_id(results)) == stubs.num_runs
     assert {path: path.read_bytes() for path in now} == now
     record_property(

@@ -2,19 +2,23 @@
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
-from bench import report
+from bench import figures, report
 from bench.backend import Backend
 from bench.claims import Verdict, page
 from bench.compare import compare, read, write_comparison
+from bench.findings import learning
 from bench.markup import code, text
+from bench.pictures import pictures
 from bench.report import html, write_report
 from bench.spec import Spec
 from bench.store import Damaged, Record, Store
+from tests.faults.harness import not_drawn
 from tests.records import MACHINE, outcome, record, spec, speed_record, yardstick_record
 from tests.test_report import source
 
@@ -92,8 +96,8 @@ def flat(words: str) -> str:
 
 @pytest.fixture(autouse=True)
 def quick_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty image in the place of each; that any text can be drawn is a test of its own."""
-    monkeypatch.setattr(report, "_image", lambda figure, kind: b"")
+    """That any text can be drawn is a test of its own."""
+    not_drawn(monkeypatch)
 
 
 def planted(evil: str) -> tuple[list[Spec], list[Record]]:
@@ -203,16 +207,14 @@ def test_a_verdict_shows_any_text_as_it_is(evil: str, tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:Glyph")  # a font need not have every letter
 @pytest.mark.parametrize("evil", EVIL)
-def test_any_text_can_be_drawn(evil: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
+def test_any_text_can_be_drawn(evil: str) -> None:
     specs, records = planted(evil)
     labels = {one.id: (evil, f"{one.model.name} {evil}") for one in specs}
-    style = report.figures.styles(sorted({model for _, model in labels.values()}))
-    (figure,) = report.figures.learning_curves(records, labels, style).values()
-    drawn = report._image(figure, "svg")
-    assert isinstance(drawn, str)
-    assert "<script" not in drawn
-    assert "onerror=alert" not in drawn.replace("&lt;img src=x onerror=alert", "")
+    style = figures.styles(sorted({model for _, model in labels.values()}))
+    png, svg = pictures(partial(figures.learning_figure, learning(records, labels), style))
+    assert png.startswith(b"\x89PNG")
+    assert b"<script" not in svg
+    assert b"<img" not in svg
 
 
 @pytest.mark.parametrize("evil", EVIL)

@@ -3,24 +3,17 @@
 import errno
 import os
 import shutil
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-import models
-import tasks
-from bench import plugins as loaded
-from bench import report
 from bench.cli import main
 from bench.store import Store
 from tests.faults.full_disk import install, operations
-from tests.faults.harness import files_below
+from tests.faults.harness import Capture, Note, files_below, forget_plugins, not_drawn
 from tests.test_cli import ROOT
-
-Note = Callable[[str, object], None]
 
 STUB = '''
 """Copy memory on eight sequences; in a worker the disk may be full."""
@@ -65,8 +58,6 @@ task = "stub_7"
 models = ["rnn"]
 """
 NEVER = 10**9
-Capture = pytest.CaptureFixture[str]
-
 pytestmark = pytest.mark.usefixtures("plugins")
 
 
@@ -89,9 +80,7 @@ class Disk:
         """Exit status and stderr of a command that meets a full disk at its `at`-th operation."""
         (self.folder / "full").write_text(f"{at} {code}")
         (self.folder / "counter").unlink(missing_ok=True)
-        for registry in (tasks._plugins, models._plugins, loaded._files):
-            registry.clear()
-        sys.modules.pop("stub_7", None)
+        forget_plugins()
         chosen = ["--profile", str(self.folder / "two.toml"), "--results", str(self.results)]
         command = [verb, "--device", "cpu", *chosen, "--plugin", str(self.folder / "stub_7.py")]
         self.capture.readouterr()
@@ -129,22 +118,8 @@ def chosen(number: int, few: bool) -> list[int]:
 
 @pytest.fixture(autouse=True)
 def quick_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their files are at stake, not what is in them: they are drawn once."""
-    monkeypatch.setattr(report, "_image", lambda figure, kind: b"a figure" * 1000)
-    drawn: dict[str, object] = {}
-
-    def once(name: str) -> None:
-        draw = getattr(report, name)
-
-        def drawing(*arguments: object) -> object:
-            if name not in drawn:
-                drawn[name] = draw(*arguments)
-            return drawn[name]
-
-        monkeypatch.setattr(report, name, drawing)
-
-    for name in ("_figures", "_findings", "_sensitivity", "_cost_figures", "_run_cost_figures"):
-        once(name)
+    """Their files are at stake, not what is in them."""
+    not_drawn(monkeypatch)
 
 
 @pytest.mark.parametrize("few", [True, pytest.param(False, marks=pytest.mark.faults)])

@@ -14,19 +14,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from bench import checkpoint, profile, report
+from bench import catalogue, checkpoint, profile, report
 from bench.backend import Backend
 from bench.errors import RequestError
+from bench.gallery import file_name
 from bench.plan import Selection, make_plan
 from bench.profile import Grid, ModelChoice, Profile, SpeedGrid, TrainingChoice
-from bench.report import _plain
 from bench.spec import Part, Spec, SpeedSpec, Yardstick
 from bench.store import Damaged, Outcome, Record, SpeedRecord, Store, Stored, YardstickRecord
-from tests.faults.harness import repeated
+from tests.faults.harness import Note, not_drawn, repeated
 from tests.records import MACHINE, outcome, record, spec, speed_record, yardstick_record
 from tests.test_report import source
-
-Note = Callable[[str, object], None]
 
 
 def cases(times: int) -> settings:
@@ -94,7 +92,7 @@ def test_a_profile_of_arbitrary_text_is_refused_or_valid(
         is_text = isinstance(content, str)
         path.write_bytes(content.encode("utf-8", "surrogatepass") if is_text else content)
         refused += refused_or_valid(lambda: profile.load(str(path)))
-        assert profile.description(path).count("\n") == 0
+        assert catalogue._description(path).count("\n") == 0
 
     holds()
     record_property(
@@ -273,7 +271,7 @@ def test_a_file_of_arbitrary_bytes_is_a_record_or_damaged(
 def test_a_report_of_whatever_is_read_can_be_written(
     times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property: Note
 ) -> None:
-    monkeypatch.setattr(report, "_image", lambda figure, kind: b"")  # what is drawn is not at stake
+    not_drawn(monkeypatch)
     store, read = Store(tmp_path), 0
     one, other = record(spec(), 0.5), record(spec(seed=1))
     path = store.write(one)
@@ -350,7 +348,7 @@ def test_every_file_made_from_names_and_fields_lies_in_its_folder(
             machine = MACHINE.model_copy(update={"cpu": task, "gpu": other or None})
             of_it = {"yardstick": Yardstick.model_validate(yardstick), "machine": machine}
             check(results / yardstick_record().model_copy(update=of_it).path, "yardsticks")
-        name = f"learning_{_plain(other)}.png"
+        name = f"learning_{file_name(other)}.png"
         check(results / "figures" / name, "figures")
 
     holds()

@@ -2,27 +2,34 @@
 
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from bench.store import Store
-from tests.faults.harness import Stubs, by_id, finished, processes, repeated, run, wait_until
-from tests.test_cli import start
-
-Note = Callable[[str, object], None]
+from tests.faults.harness import (
+    Begin,
+    Capture,
+    Note,
+    Stubs,
+    by_id,
+    finished,
+    processes,
+    repeated,
+    run_here,
+    wait_until,
+)
 
 
 @pytest.mark.parametrize("whom", ["everyone", pytest.param("the bench", marks=pytest.mark.faults)])
 @pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
 def test_a_bench_that_is_told_to_stop_leaves_no_worker(
-    told: signal.Signals, whom: str, tmp_path: Path
+    told: signal.Signals, whom: str, begin: Begin, tmp_path: Path
 ) -> None:
     """Ctrl-C on a terminal goes to the whole process group, `kill` to one process."""
     stubs = Stubs(folder=tmp_path / "stubs", num_seeds=30, pause_s=0.2)
     results = tmp_path / "results"
-    bench = start(*stubs.arguments(results))
+    bench = begin(*stubs.arguments(results))
     wait_until(lambda: len(finished(results)) >= 2)
     assert stubs.workers(bench.pid)
     before = finished(results)
@@ -46,16 +53,21 @@ def test_a_bench_that_is_told_to_stop_leaves_no_worker(
     assert {path: after.get(path) for path in before} == before
 
 
+@pytest.mark.usefixtures("plugins")
 @repeated(few=1, many=4)
 def test_two_benches_on_one_folder_both_end_well(
-    times: int, tmp_path: Path, record_property: Note
+    times: int,
+    begin: Begin,
+    tmp_path: Path,
+    capfd: Capture,
+    record_property: Note,
 ) -> None:
     stubs = Stubs(folder=tmp_path / "stubs", num_seeds=4)
-    run(*stubs.arguments(tmp_path / "alone"))
+    run_here(capfd, *stubs.arguments(tmp_path / "alone"))
     alone = by_id(tmp_path / "alone")
     for i in range(times):
         results = tmp_path / f"together-{i}"
-        benches = [start(*stubs.arguments(results)) for _ in range(2)]
+        benches = [begin(*stubs.arguments(results)) for _ in range(2)]
         for bench in benches:
             _, said = bench.communicate(timeout=300)
             assert "Traceback" not in said

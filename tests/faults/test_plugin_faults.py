@@ -1,15 +1,20 @@
 """Whatever a plug-in does, its own runs fail or diverge with the reason, and no others."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from bench import plugins
 from bench.store import Record, Store
-from tests.faults.harness import by_name, processes, run, wait_until
-from tests.test_cli import start
+from tests.faults.harness import Capture, Note, by_name, not_drawn, run_here
 
-Note = Callable[[str, object], None]
+pytestmark = pytest.mark.usefixtures("plugins")
+
+
+@pytest.fixture(autouse=True)
+def quick_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    not_drawn(monkeypatch)
+
 
 TASK = '''
 """Copy memory that brings the trouble its field says."""
@@ -191,14 +196,14 @@ FAST = ("raises", "leaves at once", "takes the memory of a GPU", "faults", "is n
 
 @pytest.mark.parametrize("chosen", [FAST, pytest.param(tuple(TASKS), marks=pytest.mark.faults)])
 def test_a_task_that_brings_trouble_fails_its_own_runs_alone(
-    chosen: tuple[str, ...], tmp_path: Path, record_property: Note
+    chosen: tuple[str, ...], tmp_path: Path, capfd: Capture, record_property: Note
 ) -> None:
     grids = [
         f'\n[[grid]]\ntask = "trouble_4"\nlengths = [3]\ntask_fields = {{ how = "{how}" }}\n'
         for how in chosen
     ]
     command = arguments(tmp_path, {"trouble_4": TASK}, PROFILE + "".join(grids))
-    run(*command, "--run-timeout", "0.25", status=1)
+    run_here(capfd, *command, "--run-timeout", "0.25", status=1)
     found = by_name(tmp_path / "results")
     healthy(found["copy_memory"])
     made = {record.spec.task.fields["how"]: record for record in found["trouble_4"]}
@@ -213,33 +218,29 @@ def test_a_task_that_brings_trouble_fails_its_own_runs_alone(
     record_property("figure", f"{len(chosen)} kinds of trouble in a task, 3 other runs untouched")
 
 
-@pytest.mark.parametrize(
-    "chosen", [("build_core",), pytest.param(tuple(MODELS), marks=pytest.mark.faults)]
-)
 def test_a_model_that_brings_trouble_fails_its_own_runs_alone(
-    chosen: tuple[str, ...], tmp_path: Path, record_property: Note
+    tmp_path: Path, capfd: Capture, record_property: Note
 ) -> None:
     grids = [
         '\n[[grid]]\ntask = "copy_memory"\nlengths = [4]\n'
         f'models = [{{ name = "trouble_5", fields = {{ where = "{where}" }} }}]\n'
-        for where in chosen
+        for where in MODELS
     ]
-    run(*arguments(tmp_path, {"trouble_5": MODEL}, PROFILE + "".join(grids)), status=1)
+    run_here(capfd, *arguments(tmp_path, {"trouble_5": MODEL}, PROFILE + "".join(grids)), status=1)
     found = by_name(tmp_path / "results")
     healthy(found["rnn"])
     for record in found["trouble_5"]:
         status, reason = MODELS[record.spec.model.fields["where"]]
         assert record.status == status, record.error
         assert reason in (record.error or "")
-    assert len(found["trouble_5"]) == len(chosen)
-    record_property("figure", f"{len(chosen)} kinds of trouble in a model, 3 other runs untouched")
+    assert len(found["trouble_5"]) == len(MODELS)
+    record_property("figure", f"{len(MODELS)} kinds of trouble in a model, 3 other runs untouched")
 
 
-@pytest.mark.faults
-def test_runs_that_diverge_are_no_failure_of_the_bench(tmp_path: Path) -> None:
+def test_runs_that_diverge_are_no_failure_of_the_bench(tmp_path: Path, capfd: Capture) -> None:
     fields = 'task_fields = { how = "is not a number" }'
     grid = f'\n[[grid]]\ntask = "trouble_4"\nlengths = [3]\n{fields}\n'
-    run(*arguments(tmp_path, {"trouble_4": TASK}, PROFILE + grid), status=0)
+    run_here(capfd, *arguments(tmp_path, {"trouble_4": TASK}, PROFILE + grid), status=0)
     found = by_name(tmp_path / "results")
     healthy(found["copy_memory"])
     assert [record.status for record in found["trouble_4"]] == ["diverged"]
@@ -252,22 +253,21 @@ IMPORTS: dict[str, tuple[str, str]] = {
     "leaves_at_import": ("sys.exit(0)", "SystemExit: 0 (leaves_at_import.py:4)"),
     "faults_at_import": ("ctypes.string_at(0)", "signal 11 (SIGSEGV)"),
     "raises_at_import": ("raise MemoryError", "MemoryError:  (raises_at_import.py:4)"),
+    "loops_at_import": ("while True: pass", "did not end within 3 s"),
 }
-LOOPS = {"loops_at_import": ("while True: pass", "did not end within 60 s")}
 
 
-@pytest.mark.parametrize(
-    "broken", [IMPORTS, pytest.param(LOOPS, marks=pytest.mark.faults)], ids=["at once", "never"]
-)
 def test_a_plugin_that_can_not_be_imported_fails_its_own_runs_alone(
-    broken: dict[str, tuple[str, str]], tmp_path: Path, record_property: Note
+    tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch, record_property: Note
 ) -> None:
+    monkeypatch.setattr(plugins, "IMPORT_LIMIT_S", 3.0)
+    broken = IMPORTS
     grids = [
         f'\n[[grid]]\ntask = "{name}"\nlengths = [3]\ntask_fields = {{ knob = 1 }}\n'
         for name in broken
     ]
     codes = {name: f"{HEAD}{line}\n" for name, (line, _) in broken.items()}
-    said = run(*arguments(tmp_path, codes, PROFILE + "".join(grids)), status=1)
+    said = run_here(capfd, *arguments(tmp_path, codes, PROFILE + "".join(grids)), status=1)
     found = by_name(tmp_path / "results")
     healthy(found["copy_memory"])
     for name, (_, reason) in broken.items():
@@ -304,28 +304,24 @@ PLANNED: dict[str, tuple[str, str]] = {
         "AttributeError: type object 'Mine' has no attribute 'lengths'",
     ),
 }
-BUILD = MODEL.replace(" and IN_A_WORKER", "")
+SUPPORTS = f"{MODEL}\n    def supports(self, signature):\n        raise RuntimeError('no luck')\n"
 
 
-@pytest.mark.parametrize(
-    "chosen",
-    [("raises_in_post_init",), pytest.param(tuple(PLANNED), marks=pytest.mark.faults)],
-)
 def test_a_plugin_that_raises_while_runs_are_planned_fails_its_own_runs_alone(
-    chosen: tuple[str, ...], tmp_path: Path
+    tmp_path: Path, capfd: Capture
 ) -> None:
-    lengths = {name: "" if name == "has_no_lengths" else "lengths = [3]\n" for name in chosen}
-    grids = [f'\n[[grid]]\ntask = "{name}"\n{lengths[name]}' for name in chosen]
+    lengths = {name: "" if name == "has_no_lengths" else "lengths = [3]\n" for name in PLANNED}
+    grids = [f'\n[[grid]]\ntask = "{name}"\n{lengths[name]}' for name in PLANNED]
     model = (
         '\n[[grid]]\ntask = "copy_memory"\nlengths = [4]\n'
-        'models = [{ name = "trouble_6", fields = { where = "build_core" } }]\n'
+        'models = [{ name = "trouble_6", fields = { where = "" } }]\n'
     )
-    codes = {name: PLANNED[name][0] for name in chosen} | {"trouble_6": BUILD}
-    said = run(*arguments(tmp_path, codes, PROFILE + "".join(grids) + model), status=1)
+    codes = {name: PLANNED[name][0] for name in PLANNED} | {"trouble_6": SUPPORTS}
+    said = run_here(capfd, *arguments(tmp_path, codes, PROFILE + "".join(grids) + model), status=1)
     found = by_name(tmp_path / "results")
     healthy([record for record in found["copy_memory"] if record.spec.length == 3])
-    reasons = {name: PLANNED[name][1] for name in chosen}
-    reasons["trouble_6"] = "RuntimeError: no luck in build_core (trouble_6.py:"
+    reasons = {name: PLANNED[name][1] for name in PLANNED}
+    reasons["trouble_6"] = "RuntimeError: no luck (trouble_6.py:"
     for name, reason in reasons.items():
         (record,) = found[name]
         assert record.status == "failed"
@@ -335,22 +331,24 @@ def test_a_plugin_that_raises_while_runs_are_planned_fails_its_own_runs_alone(
         assert reason in problems(tmp_path)
 
 
-@pytest.mark.faults
-def test_a_plugin_whose_data_can_not_be_prepared_fails_its_own_runs_alone(tmp_path: Path) -> None:
+def test_a_plugin_whose_data_can_not_be_prepared_fails_its_own_runs_alone(
+    tmp_path: Path, capfd: Capture
+) -> None:
     code = TASK + "\n    def prepare(self):\n        raise OSError(5, 'Input/output error')\n"
     grid = '\n[[grid]]\ntask = "trouble_4"\nlengths = [3]\n'
-    run(*arguments(tmp_path, {"trouble_4": code}, PROFILE + grid), status=1)
+    run_here(capfd, *arguments(tmp_path, {"trouble_4": code}, PROFILE + grid), status=1)
     found = by_name(tmp_path / "results")
     healthy(found["copy_memory"])
     (record,) = found["trouble_4"]
     assert (record.status, record.error) == ("failed", "OSError: [Errno 5] Input/output error")
 
 
-@pytest.mark.faults
-def test_records_of_a_plugin_that_is_not_loaded_are_no_hindrance(tmp_path: Path) -> None:
+def test_records_of_a_plugin_that_is_not_loaded_are_no_hindrance(
+    tmp_path: Path, capfd: Capture
+) -> None:
     grid = '\n[[grid]]\ntask = "trouble_4"\nlengths = [3]\n'
-    run(*arguments(tmp_path, {"trouble_4": TASK}, PROFILE + grid))
-    run(*arguments(tmp_path, {}, PROFILE, "--length", "5"))
+    run_here(capfd, *arguments(tmp_path, {"trouble_4": TASK}, PROFILE + grid))
+    run_here(capfd, *arguments(tmp_path, {}, PROFILE, "--length", "5"))
     found = by_name(tmp_path / "results")
     assert {record.status for records in found.values() for record in records} == {"ok"}
     assert len(found["trouble_4"]) == 1
@@ -368,11 +366,10 @@ if multiprocessing.parent_process() is not None:
 )
 
 
-def test_a_worker_that_dies_after_its_run_has_ended_leaves_the_record(tmp_path: Path) -> None:
-    bench = start(*arguments(tmp_path, {"trouble_4": DYING}, PROFILE))
-    _, said = bench.communicate(timeout=300)
-    wait_until(lambda: not processes(bench.pid), 10)
-    assert bench.returncode == 0, said
+def test_a_worker_that_dies_after_its_run_has_ended_leaves_the_record(
+    tmp_path: Path, capfd: Capture
+) -> None:
+    run_here(capfd, *arguments(tmp_path, {"trouble_4": DYING}, PROFILE))
     found, damaged = Store(tmp_path / "results").read_all()
     assert not damaged
     healthy([record for record in found if record.spec.task.name == "copy_memory"])

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,9 @@ import pytest
 
 from bench import files
 from bench.store import Record, Store
-from tests.faults.harness import grow_old, repeated
+from tests.faults.harness import Note, grow_old, repeated
 from tests.faults.writers import SHARED_SEED, realistic
 from tests.test_cli import ROOT
-
-Note = Callable[[str, object], None]
 
 
 def written_by(*arguments: object) -> dict[str, Any]:
