@@ -164,6 +164,7 @@ class Nodes:
             **os.environ,
             "HOME": str(folder),  # Ray keeps a token there
             "RAY_TMPDIR": str(folder),
+            "TMPDIR": str(folder),  # what killed workers leave goes with it
             "RAY_USAGE_STATS_ENABLED": "0",
         }
         self.process = subprocess.Popen(
