@@ -217,6 +217,7 @@ def test_a_damaged_record_is_set_aside_and_made_again(
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
+    """A bench of its own group that heeds Ctrl-C, also where the tests run in the background."""
     return subprocess.Popen(
         [sys.executable, "-m", "bench", *arguments],
         cwd=ROOT,
@@ -224,6 +225,7 @@ def start(*arguments: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
