@@ -37,7 +37,7 @@ speed: setup  ## time training, inference and streaming, and beside what others 
 report: setup  ## tables, figures and a page from the records in RESULTS
 	$(PY) -m bench report $(SELECTED)
 
-smoke: setup  ## every task and model at its smallest, under a minute
+smoke: setup  ## every task and model at its smallest, in two minutes or so
 	$(PY) -m bench run --profile smoke --results "$(RESULTS)/smoke" $(ARGS)
 
 tune: setup  ## sweep the learning rates that the profiles use
