@@ -82,7 +82,11 @@ def connected(address: str) -> Iterator[None]:
     _try(address)
     import ray
 
-    variables = {name: os.environ[name] for name in DATA_VARIABLES if os.environ.get(name)}
+    variables = {
+        name: os.path.abspath(os.path.expanduser(os.environ[name]))
+        for name in DATA_VARIABLES
+        if os.environ.get(name)
+    }
     handler = signal.getsignal(signal.SIGTERM)
     with contextlib.ExitStack() as stack:
         # Ray prints the logs of a node that is lost. What becomes of its runs is told in a line.

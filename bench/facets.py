@@ -19,12 +19,14 @@ MOST_LINES = 8
 MOST_PANELS = 24
 """Of a figure."""
 MOST_MODELS = 40
-"""Of a figure with a row a model, and of a panel that can't be split."""
+"""Of a figure."""
 
 AT_THE_START, TRAINED = "at the start", "trained"
 """Moments of training, which have panels of their own."""
 
 Item = TypeVar("Item")
+Counts = Mapping[str, tuple[int, int]]
+"""Kind → how many of them are shown, and how many there are."""
 Style = Mapping[str, Mapping[str, object]]
 
 
@@ -114,9 +116,19 @@ def split(frame: pd.DataFrame, parts: Mapping[str, Sequence[str]]) -> pd.DataFra
 def lines(rows: pd.DataFrame, style: Style) -> Iterator[tuple[str, Mapping, int, int]]:
     """The models of a panel: label, look, place and their number."""
     there = set(rows["model"])
-    shown = [model for model in style if model in there][:MOST_MODELS]
+    shown = [model for model in style if model in there]
     for i, model in enumerate(shown):
         yield model, style[model], i, len(shown)
+
+
+def first_models(frame: pd.DataFrame, style: Style) -> tuple[pd.DataFrame, Counts]:
+    """The rows of as many models as a figure holds, the first of the style; and how many."""
+    there = set(frame["model"])
+    models = [model for model in style if model in there]
+    shown = models[:MOST_MODELS]
+    if len(shown) == len(models):
+        return frame, {}
+    return frame[frame["model"].isin(shown)], {"models": (len(shown), len(models))}
 
 
 def spread(items: Sequence[Item], most: int) -> list[Item]:
@@ -126,7 +138,7 @@ def spread(items: Sequence[Item], most: int) -> list[Item]:
     return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
 
 
-def say_what_is_shown(figure: Figure, counts: Mapping[str, tuple[int, int]]) -> None:
+def say_what_is_shown(figure: Figure, counts: Counts) -> None:
     """`9 of 20 lengths` at the top of the figure, for each kind of which not all are shown."""
     left_out = {kind: count for kind, count in counts.items() if count[0] < count[1]}
     if left_out:

@@ -32,6 +32,7 @@ LEAST_GAP = 0.04
 """Between two labels of an axis, as a share of its length."""
 MOST_LENGTHS, MOST_SEEDS = 9, 5
 """Panels of learning curves, and curves of a model in one of them."""
+NO_COUNTS: facets.Counts = {}
 LEGEND_COLUMNS = 6
 LEGEND_ROWS, LEGEND_ROW = 2, 0.2
 """Rows of a legend that a figure has room for; the height of a further one, in inches."""
@@ -56,8 +57,13 @@ def styles(models: Sequence[str]) -> Style:
     }
 
 
-def titled_panels(titles: Sequence[str], num_columns: int = 3) -> tuple[Figure, list[Axes]]:
-    """A figure with one titled panel each; of more than it holds the first ones."""
+def titled_panels(
+    titles: Sequence[str], num_columns: int = 3, counts: facets.Counts = NO_COUNTS
+) -> tuple[Figure, list[Axes]]:
+    """A figure with one titled panel each; of more than it holds the first ones.
+
+    `counts`: what else is not all shown.
+    """
     num_titles, titles = len(titles), titles[: facets.MOST_PANELS]
     num_columns = 2 if len(titles) == 4 else min(num_columns, len(titles))
     num_rows = -(-len(titles) // num_columns)
@@ -70,7 +76,7 @@ def titled_panels(titles: Sequence[str], num_columns: int = 3) -> tuple[Figure, 
         panel.set_title(title, fontsize=10)
     for panel in axes[len(titles) :]:
         panel.remove()
-    facets.say_what_is_shown(figure, {"panels": (len(titles), num_titles)})
+    facets.say_what_is_shown(figure, {**counts, "panels": (len(titles), num_titles)})
     return figure, axes[: len(titles)]
 
 
@@ -157,11 +163,12 @@ def curves(
     A frame that knows the `family` of its models has several panels of a task with many; one with
     a column `panel` is split already.
     """
+    frame, counts = facets.first_models(frame, style)
     if "panel" not in frame:
         by_task = [rows for _, rows in frame.groupby("task", sort=False)]
         frame = pd.concat(facets.split(rows, facets.parts(rows)) for rows in by_task)
     titles = list(dict.fromkeys(frame["panel"]))
-    figure, axes = titled_panels(titles, num_columns)
+    figure, axes = titled_panels(titles, num_columns, counts)
     panels = []
     for panel, title in zip(axes, titles, strict=False):
         rows = frame[frame["panel"] == title]
@@ -241,8 +248,9 @@ def horizon_against_cost(reached: pd.DataFrame, style: Style) -> Figure:
 
     `reached` has a row a task, model and cost: `horizon`, `mark` (=, ≥ or <), `cost`, `value`.
     """
+    reached, counts = facets.first_models(reached, style)
     panels = list(dict.fromkeys(zip(reached["task"], reached["cost"], strict=True)))
-    figure, axes = titled_panels([task for task, _ in panels], num_columns=4)
+    figure, axes = titled_panels([task for task, _ in panels], num_columns=4, counts=counts)
     for panel, (task, cost) in zip(axes, panels, strict=False):
         rows = reached[(reached["task"] == task) & (reached["cost"] == cost)]
         for row in rows.to_dict("records"):
@@ -296,7 +304,13 @@ def learning_figure(curves: pd.DataFrame, style: Style) -> Figure:
     all_seeds = curves["seed"].unique()
     shown = curves[curves["model"].isin(models) & curves["seed"].isin(all_seeds[:MOST_SEEDS])]
     task = curves["task"].iloc[0]
-    figure, axes = titled_panels([f"{task}, T = {length}" for length in lengths])
+    titles = [f"{task}, T = {length}" for length in lengths]
+    counts = {
+        "lengths": (len(lengths), len(all_lengths)),
+        "models": (len(models), len(there)),
+        "seeds": (min(MOST_SEEDS, len(all_seeds)), len(all_seeds)),
+    }
+    figure, axes = titled_panels(titles, counts=counts)
     for panel, length in zip(axes, lengths, strict=True):
         rows = shown[shown["T"] == length]
         for (model, _), line in rows.groupby(["model", "seed"], sort=False):
@@ -309,14 +323,6 @@ def learning_figure(curves: pd.DataFrame, style: Style) -> Figure:
         panel.set_xlabel("updates", fontsize=9)
         panel.set_ylabel(f"validation {score.replace('_', ' ')}", fontsize=9)
         panel.tick_params(labelsize=8)
-    facets.say_what_is_shown(
-        figure,
-        {
-            "lengths": (len(lengths), len(all_lengths)),
-            "models": (len(models), len(there)),
-            "seeds": (min(MOST_SEEDS, len(all_seeds)), len(all_seeds)),
-        },
-    )
     shared_legend(figure, axes, style)
     return figure
 

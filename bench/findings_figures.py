@@ -46,7 +46,7 @@ def gradients_figure(gradients: pd.DataFrame, style: Style) -> Figure:
     over seeds; a norm below 1e-10 is drawn at 1e-10, so that a line along the floor says nothing
     but "no more". Dotted: distance T. The panels of a row share their axis.
     """
-    gradients = at_the_longest(gradients)
+    gradients, counts = facets.first_models(at_the_longest(gradients), style)
     parts = facets.parts(gradients)
     moments = (AT_THE_START, TRAINED)
     num_columns = len(moments) * min(len(parts), 2)
@@ -60,7 +60,7 @@ def gradients_figure(gradients: pd.DataFrame, style: Style) -> Figure:
                 at = of_part[of_part["moment"] == moment]
                 cells.append((name, at) if len(at) else None)
         cells += [None] * (-len(cells) % num_columns)
-    figure, axes = _grid([cell and cell[0] for cell in cells], num_columns)
+    figure, axes = _grid([cell and cell[0] for cell in cells], num_columns, counts)
     for i, (panel, cell) in enumerate(zip(axes, cells, strict=False)):
         if cell is None or panel is None:
             continue
@@ -81,6 +81,7 @@ def influence_figure(influence: pd.DataFrame, fields: pd.DataFrame, style: Style
     field ends, median and range over seeds. Vertical: the first distance beyond the formula's.
     """
     trained = at_the_longest(influence[influence["moment"] == TRAINED])
+    trained, counts = facets.first_models(trained, style)
     seeds = trained.groupby(["task", "T", "model", "seed"], sort=False)["value"]
     trained = trained.assign(value=(trained["value"] / seeds.transform("max")).fillna(0))
     parts = facets.parts(trained)
@@ -90,7 +91,7 @@ def influence_figure(influence: pd.DataFrame, fields: pd.DataFrame, style: Style
         for part, of_part in facets.in_parts(rows, parts)
     ]
     titles = [f"{task}\n{part}" if part else task for task, part, _ in cells]
-    figure, axes = figures.titled_panels(titles, facets.num_columns(parts))
+    figure, axes = figures.titled_panels(titles, facets.num_columns(parts), counts)
     for panel, (_, _, rows) in zip(axes, cells, strict=False):
         _by_distance(panel, rows, style, SMALLEST_INFLUENCE)
         task, length = rows["task"].iloc[0], rows["T"].iloc[0]
@@ -135,15 +136,15 @@ def fields_figure(fields: pd.DataFrame, style: Style) -> Figure:
     inputs were not there to change. Effective fields: median; bar: range over seeds. Dotted: the
     reach, what an answer may need.
     """
-    fields = at_the_longest(fields)
+    fields, counts = facets.first_models(at_the_longest(fields), style)
     tasks = list(dict.fromkeys(fields["task"]))
     there = set(fields["model"])
-    models = [model for model in style if model in there][: facets.MOST_MODELS]
+    models = [model for model in style if model in there]
     by_task = {task: fields[fields["task"] == task].set_index("model") for task in tasks}
     titles = [f"{task}\nT = {rows['T'].iloc[0]}" for task, rows in by_task.items()]
     num_columns = 2 if len(tasks) == 4 else min(len(tasks), 3)
     num_rows = -(-len(tasks) // num_columns)
-    figure, axes = figures.titled_panels(titles, num_columns)
+    figure, axes = figures.titled_panels(titles, num_columns, counts)
     figure.set_size_inches(2.8 * num_columns + 1.6, num_rows * (0.9 + 0.3 * len(models)) + 0.8)
     for i, (panel, rows) in enumerate(zip(axes, by_task.values(), strict=False)):
         finite = pd.to_numeric(rows["formula"]).dropna()
@@ -165,8 +166,6 @@ def fields_figure(fields: pd.DataFrame, style: Style) -> Figure:
         _explain(panel, "perturbation: at least", {"marker": ">", "ms": 7, "mfc": "none"})
         _explain(panel, "effective at the start", {"marker": "D", "ms": 5, "mfc": "white"})
         _explain(panel, "effective, trained", {"marker": "D", "ms": 5})
-    if len(models) < len(there):
-        facets.say_what_is_shown(figure, {"models": (len(models), len(there))})
     figures.shared_legend(figure, axes, {})
     return figure
 
@@ -262,6 +261,7 @@ def beyond_figure(beyond: pd.DataFrame, solved_at: Mapping[str, float], style: S
     At most three T a task: the shortest, the middle and the longest. Line: mean; band: range over
     seeds. Dashed: chance; dotted: `solved`.
     """
+    beyond, counts = facets.first_models(beyond, style)
     parts = facets.parts(beyond)
     cells = []
     for task, rows in beyond.groupby("task", sort=False):
@@ -276,7 +276,8 @@ def beyond_figure(beyond: pd.DataFrame, solved_at: Mapping[str, float], style: S
         ]
     titles = [f"{name}, {part}" if part else name for name, part, _ in cells]
     most = min(beyond.groupby("task")["T"].nunique().max(), MOST_LENGTHS)
-    figure, axes = figures.titled_panels(titles, most if most > 1 else facets.num_columns(parts))
+    num_columns = most if most > 1 else facets.num_columns(parts)
+    figure, axes = figures.titled_panels(titles, num_columns, counts)
     for panel, (_, _, rows) in zip(axes, cells, strict=False):
         for model, look, i, num_models in facets.lines(rows, style):
             line = rows[rows["model"] == model].sort_values("factor")
@@ -303,7 +304,7 @@ def rate_sensitivity_figure(
     a failed run has no score and no point. `chance` (dashed) and `solved_at` (dotted) by the
     frame's task names, where they are known.
     """
-    sensitivity = sensitivity[sensitivity["score"].notna()]
+    sensitivity, counts = facets.first_models(sensitivity[sensitivity["score"].notna()], style)
     parts = facets.parts(sensitivity)
     cells = [
         (task, part, of_part)
@@ -311,7 +312,7 @@ def rate_sensitivity_figure(
         for part, of_part in facets.in_parts(rows, parts)
     ]
     titles = [f"{task}\n{part}" if part else task for task, part, _ in cells]
-    figure, axes = figures.titled_panels(titles, facets.num_columns(parts))
+    figure, axes = figures.titled_panels(titles, facets.num_columns(parts), counts)
     for panel, (task, _, rows) in zip(axes, cells, strict=False):
         for model, look, i, num_models in facets.lines(rows, style):
             line = rows[rows["model"] == model].sort_values("rate")
@@ -355,10 +356,12 @@ def variants_figure(scores: pd.DataFrame, solved_at: Mapping[str, float], style:
     )
 
 
-def _grid(titles: Sequence[str | None], num_columns: int) -> tuple[Figure, list[Axes | None]]:
+def _grid(
+    titles: Sequence[str | None], num_columns: int, counts: facets.Counts
+) -> tuple[Figure, list[Axes | None]]:
     """Titled panels row by row, those of a row on one y axis; None leaves the place empty.
 
-    Of more than a figure holds the first ones.
+    Of more than a figure holds the first ones. `counts`: what else is not all shown.
     """
     num_titles, titles = len(titles), titles[: facets.MOST_PANELS]
     num_rows = len(titles) // num_columns
@@ -373,7 +376,7 @@ def _grid(titles: Sequence[str | None], num_columns: int) -> tuple[Figure, list[
         else:
             panel.set_title(title, fontsize=9)
         panels.append(None if title is None else panel)
-    facets.say_what_is_shown(figure, {"panels": (len(titles), num_titles)})
+    facets.say_what_is_shown(figure, {**counts, "panels": (len(titles), num_titles)})
     return figure, panels
 
 

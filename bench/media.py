@@ -66,7 +66,7 @@ def spectrograms(sounds: Sounds, names: Sequence[str]) -> Figure:
     samples = sounds.samples[:MOST_HEARD].cpu().numpy()
     figure = Figure(figsize=(9, 2.2 * len(samples) + 0.4), layout="constrained")
     axes = figure.subplots(len(samples), 2, squeeze=False)
-    window = min(256, samples.shape[1])
+    window = min(256, max(samples.shape[1] // 4, 2))
     for i, (row, sound) in enumerate(zip(axes, samples, strict=True)):
         wave, spectrum = row
         wave.plot(np.arange(len(sound)) / sounds.rate, sound, linewidth=0.5, color="black")

@@ -5,14 +5,16 @@ of `bench.figures` or `bench.findings_figures`, frames and plain values.
 """
 
 import multiprocessing
+import signal
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from io import BytesIO, StringIO
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from bench.figures import show_dollars
+from bench.processes import end_with_parent
 
 DPI = 160
 FIGURES_A_PROCESS = 6
@@ -29,10 +31,27 @@ def draw(drawings: Mapping[str, Drawing], num_cores: int) -> Iterator[tuple[str,
     num_processes = min(num_cores, len(drawings) // FIGURES_A_PROCESS)
     if num_processes < 2:
         return ((name, *pictures(drawing)) for name, drawing in drawings.items())
-    pool = ProcessPoolExecutor(num_processes, multiprocessing.get_context("spawn"))
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(num_processes, context, initializer=_begin)
     found = {name: pool.submit(pictures, drawing) for name, drawing in drawings.items()}
-    pool.shutdown(wait=False)  # of new work: what was handed in is done
-    return ((name, *future.result()) for name, future in found.items())
+    return _in_order(pool, found)
+
+
+def _in_order(
+    pool: ProcessPoolExecutor, found: Mapping[str, Future[tuple[bytes, bytes]]]
+) -> Iterator[tuple[str, bytes, bytes]]:
+    with pool:
+        try:
+            for name, future in found.items():
+                yield name, *future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _begin() -> None:
+    """A process that draws ends with the one it draws for, and at Ctrl-C without a word."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    end_with_parent()
 
 
 def pictures(drawing: Drawing) -> tuple[bytes, bytes]:

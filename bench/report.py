@@ -157,15 +157,10 @@ def write_report(folder: Path, source: Source) -> str:
     for name, table in written.items():
         write(folder / "tables" / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
         write(folder / "tables" / f"{name}.md", shown[name] + "\n")
-    for name, png, svg in pictures:
-        write(folder / "figures" / f"{name}.png", png)
-        write(folder / "figures" / f"{name}.svg", svg)
-    gallery.forget_old(folder / "figures", drawn)
-
     timed_backend = source.speed[0].backend.name if source.speed else None
     verdicts = claims.verdicts(runs, timed, rates, backend=timed_backend)
     said = cost.headlines(cost.plain(timed)) if len(timed) else []
-    for name, title, page in (
+    pages = (
         (
             "claims",
             f"Claims: {source.profile_name}",
@@ -176,7 +171,13 @@ def write_report(folder: Path, source: Source) -> str:
             f"Report: {source.profile_name}",
             _page(source, runs, horizons, shown, written, drawn, said, verdicts),
         ),
-    ):
+    )
+    # Last of all, for other processes are still drawing.
+    for name, png, svg in pictures:
+        write(folder / "figures" / f"{name}.png", png)
+        write(folder / "figures" / f"{name}.svg", svg)
+    gallery.forget_old(folder / "figures", drawn)
+    for name, title, page in pages:
         write(folder / f"{name}.md", page)
         write(folder / f"{name}.html", html(page, title, folder))
     return _summary(folder, source, runs, horizons, said, verdicts)

@@ -1,6 +1,7 @@
 """Intervals and horizons: pure functions of counts and arrays.
 
-Axes of the arrays: S seeds, L lengths, R resamples of the seeds, H horizons tried, A slopes tried.
+Axes of the arrays: G groups, N values of each, S seeds, L lengths, R resamples of the seeds, H
+horizons tried, A slopes tried.
 Training imports this module for `wilson`, without scipy.
 """
 
@@ -58,6 +59,25 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
     Equal values give an interval without width.
     """
     return _student(values, confidence, 1 / math.sqrt(max(len(values), 1)))
+
+
+def mean_intervals(
+    values: np.ndarray, sizes: np.ndarray, confidence: float = 0.95
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, low and high of `mean_interval` for groups of consecutive values, so many in each.
+
+    NaN in the place of None.
+    """
+    starts = np.cumsum(sizes) - sizes
+    mean, half_width = np.empty(len(sizes)), np.full(len(sizes), np.nan)
+    for n in np.unique(sizes):
+        of_n = np.flatnonzero(sizes == n)
+        group_GN = values[starts[of_n, None] + np.arange(n)]
+        mean[of_n] = group_GN.mean(axis=1)
+        if n > 1:
+            quantile = _student_quantile(0.5 + confidence / 2, int(n) - 1)
+            half_width[of_n] = quantile * group_GN.std(axis=1, ddof=1) * (1 / math.sqrt(n))
+    return mean, mean - half_width, mean + half_width
 
 
 def prediction_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:

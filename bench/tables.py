@@ -12,13 +12,14 @@ has not been made. Each is in the table of problems, so that none drops silently
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
 from bench.errors import one_line
 from bench.plan import task_of
 from bench.rates import Rates, Tuned, find
 from bench.spec import Spec
-from bench.stats import Horizon, Interval, horizon, mean_interval, paired_difference, wilson
+from bench.stats import Horizon, Interval, horizon, mean_interval, mean_intervals, wilson
 from bench.store import Damaged, Outcome, Record, is_share
 from models import model_class
 
@@ -275,27 +276,37 @@ def paired_differences(runs: pd.DataFrame) -> pd.DataFrame:
     pairs = known[runs["family"] == "convolutional"].merge(
         known[runs["family"] == "recurrent"], on=["task", "T", "seed"], suffixes=("_a", "_b")
     )
-    rows = []
-    for task, of_task in pairs.groupby("task", sort=False):
-        rising = of_task.sort_values("T", kind="stable")
-        for (length, a, b), seeds in rising.groupby(["T", "model_a", "model_b"], sort=False):
-            found = paired_difference(seeds["score_a"], seeds["score_b"])
-            low, high = ends(found, -1.0, seeds["unit_a"].iloc[0])
-            row = {
-                "task": task,
-                "T": length,
-                "a": a,
-                "b": b,
-                "difference": found.mean,
-                "low": low,
-                "high": high,
-                "seeds": found.n,
-            }
-            if seeds["solved_at_a"].notna().any():
-                by_a, by_b = seeds["solved_a"] == True, seeds["solved_b"] == True  # noqa: E712
-                row |= {"only_a": int((by_a & ~by_b).sum()), "only_b": int((by_b & ~by_a).sum())}
-            rows.append(row)
-    return pd.DataFrame(rows)
+    if pairs.empty:
+        return pd.DataFrame()
+    # A pair's seeds one after the other; tasks and pairs as planned, lengths rising.
+    pair = pairs.groupby(["task", "T", "model_a", "model_b"], sort=False).ngroup()
+    order = np.lexsort((pair, pairs["T"], pd.factorize(pairs["task"])[0]))
+    pairs, pair = pairs.iloc[order], pair.iloc[order]
+    starts = np.flatnonzero(np.diff(pair.to_numpy(), prepend=-1))
+    sizes = np.diff(starts, append=len(pairs))
+    difference = (pairs["score_a"] - pairs["score_b"]).to_numpy()
+    mean, low, high = mean_intervals(difference, sizes)
+    first = pairs.iloc[starts]
+    shares = first["unit_a"].map(is_share).to_numpy()
+    table = pd.DataFrame(
+        {
+            "task": first["task"],
+            "T": first["T"],
+            "a": first["model_a"],
+            "b": first["model_b"],
+            "difference": mean,
+            "low": np.where(shares, np.maximum(low, -1.0), low),
+            "high": np.where(shares, np.minimum(high, 1.0), high),
+            "seeds": sizes,
+        }
+    )
+    judged = np.logical_or.reduceat(pairs["solved_at_a"].notna().to_numpy(), starts)
+    if judged.any():
+        by_a, by_b = ((pairs[f"solved_{of}"] == True).to_numpy() for of in "ab")  # noqa: E712
+        for column, alone in (("only_a", by_a & ~by_b), ("only_b", by_b & ~by_a)):
+            count = np.add.reduceat(alone, starts, dtype=int)
+            table[column] = count if judged.all() else np.where(judged, count, np.nan)
+    return table.reset_index(drop=True)
 
 
 def settings(runs: pd.DataFrame, rates: Rates) -> pd.DataFrame:

@@ -66,7 +66,7 @@ def without_times(record: Record) -> dict:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ("plan --profile quik", "did you mean 'quick'? valid: full, paper, quick"),
+        ("plan --profile quik", "did you mean 'quick'? valid: full, generation, paper"),
         ("plan --profile none.toml", "can't read none.toml: No such file"),
         ("plan --task copy_memry", "did you mean 'copy_memory'? valid: adding"),
         ("plan --model ltsm", "did you mean 'lstm'? valid: gru"),
@@ -217,6 +217,7 @@ def test_a_damaged_record_is_set_aside_and_made_again(
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
+    """A bench of its own group that heeds Ctrl-C, also where the tests run in the background."""
     return subprocess.Popen(
         [sys.executable, "-m", "bench", *arguments],
         cwd=ROOT,
@@ -224,6 +225,7 @@ def start(*arguments: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 

@@ -164,6 +164,7 @@ class Nodes:
             **os.environ,
             "HOME": str(folder),  # Ray keeps a token there
             "RAY_TMPDIR": str(folder),
+            "TMPDIR": str(folder),  # what killed workers leave goes with it
             "RAY_USAGE_STATS_ENABLED": "0",
         }
         self.process = subprocess.Popen(
@@ -221,7 +222,8 @@ def selected(tmp_path: Path) -> list[str]:
     """Eight runs of two seconds; with `--shard` there is no report, which takes longer."""
     plugin, profile = tmp_path / "slow.py", tmp_path / "few.toml"
     plugin.write_text(PLUGIN.replace("BEGUN", str(tmp_path / "begun")))
-    profile.write_text(PROFILE.format(steps=100).replace('"copy_memory"', '"slow"'))
+    content = PROFILE.format(steps=100).replace('"copy_memory"', '"slow"')
+    profile.write_text(content + "keep_weights = true\n")
     settings = ["--set", "validate_every=10", "--set", "stop_when_solved=false"]
     chosen = ["--device", "cpu", "--profile", str(profile), "--plugin", str(plugin)]
     return [*chosen, *settings, "--shard", "1/1"]
@@ -274,6 +276,10 @@ def test_a_node_that_dies_and_an_interruption_cost_no_run_and_change_no_record(
     assert main(["run", *selected, "--results", str(alone)]) == 0
     whole = {key: without_times(record) for key, record in records(alone).items()}
     assert {key: without_times(record) for key, record in on_cluster.items()} == whole
+    kept_weights = [path.relative_to(alone) for path in alone.rglob("weights/**/*.safetensors")]
+    assert len(kept_weights) == 8
+    for path in kept_weights:
+        assert (results / path).read_bytes() == (alone / path).read_bytes()
 
 
 @faults

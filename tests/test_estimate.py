@@ -63,11 +63,11 @@ def test_memory_is_known_from_the_largest_that_was_taken() -> None:
 
 @pytest.fixture(scope="module")
 def reference() -> list[Record]:
-    """The committed run of 645: what it took on two cores."""
+    """The committed run but for generation, which was made at another time."""
     folder = Path(__file__).parent.parent / "results" / "reference" / "cpu"
     records, damaged = Store(folder).read_all()
     assert not damaged
-    return [record for record in records if record.outcome]
+    return [r for r in records if r.outcome and not r.outcome.baselines]
 
 
 @pytest.mark.parametrize(

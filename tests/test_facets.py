@@ -59,6 +59,15 @@ def test_many_models_have_several_panels_and_few_have_one() -> None:
     assert not said(figure)
 
 
+def test_more_models_than_a_figure_holds_are_told() -> None:
+    every = ["gru", *(f"gru num_layers={layers}" for layers in range(2, 92))]
+    figure = figures.score_against_length(scores(every, ["adding"]), {}, figures.styles(every))
+    shown = set().union(*models_of(figure))
+    assert "gru" in shown
+    assert len(shown) == facets.MOST_MODELS
+    assert said(figure).startswith(f"{facets.MOST_MODELS} of 91 models; ")
+
+
 def test_more_panels_than_a_figure_holds_are_told() -> None:
     tasks = [f"task {i}" for i in range(30)]
     figure = figures.score_against_length(scores(["gru"], tasks), {}, figures.styles(["gru"]))

@@ -87,6 +87,7 @@ def test_a_file_that_is_no_record_is_told_and_set_aside(store: Store, kind: str)
     assert damaged[0].reason
     content = damaged[0].path.read_bytes()
     aside = store.set_aside(damaged[0])
+    assert aside is not None
     assert aside.read_bytes() == content
     assert store.read_all() == (found, [])
 
