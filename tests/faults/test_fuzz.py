@@ -79,6 +79,31 @@ FRAGMENTS = st.sampled_from(
 )
 
 
+LINES = st.sampled_from(
+    [
+        *('description = "made up"', "seeds = [0]", "param_budget = 2000", "models = ['rnn']"),
+        *("[training]", "max_steps = 1", "[[grid]]", 'task = "adding"', "lengths = [5]"),
+        *('"a\\nb\\u001b[2J" = 1', "[[speed]]", "seeds = '\\n'", 'task = "a\\nb"', "x.y.z = 1"),
+        *(f"seeds = {'[' * 3000}", f"param_budget = {'9' * 5000}", "param_budget = 1979-05-27"),
+    ]
+)
+WHOLE = """description = "made up"
+seeds = [0]
+param_budget = 2000
+%s
+[training]
+max_steps = 1
+%s
+[[grid]]
+task = "adding"
+%s
+"""
+
+
+def lines(most: int) -> st.SearchStrategy[str]:
+    return st.lists(LINES, max_size=most).map("\n".join)
+
+
 @repeated(few=100, many=1000)
 def test_a_profile_of_arbitrary_text_is_refused_or_valid(
     times: int, tmp_path: Path, record_property: Note
@@ -86,7 +111,12 @@ def test_a_profile_of_arbitrary_text_is_refused_or_valid(
     path, refused = tmp_path / "any.toml", 0
 
     @cases(times)
-    @given(st.lists(FRAGMENTS | TEXT, max_size=20).map("".join) | st.binary())
+    @given(
+        st.lists(FRAGMENTS | TEXT, max_size=20).map("".join)
+        | lines(12)
+        | st.tuples(lines(1), lines(1), lines(1)).map(lambda parts: WHOLE % parts)
+        | st.binary()
+    )
     def holds(content: str | bytes) -> None:
         nonlocal refused
         is_text = isinstance(content, str)

@@ -7,6 +7,7 @@ The last line that is printed says in JSON what was done. A record counts as fin
 writer has said so, which it does after `Store.write` has returned.
 """
 
+import builtins
 import json
 import os
 import random
@@ -16,12 +17,14 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from bench.store import CurvePoint, Record, Store
 from tests.records import outcome, record, spec
 
 MOST_DELAY_S = 0.03
 """Between a pair's first finished record and its end."""
+PIECE_BYTES, PAUSE_S = 2000, 1e-3
 SHARED_SEED = 2**31 - 1
 """Of a record that every writer writes again and again."""
 
@@ -36,6 +39,28 @@ def realistic(seed: int, score: float = 1.0) -> Record:
     return record(spec(seed=seed), outcome=outcome(score, curve=curve))
 
 
+def write_slowly() -> None:
+    """Piece by piece from now on, as on a slow disk, so that a kill falls between two pieces."""
+    opened = builtins.open
+
+    def slow(path: Any, mode: str = "r", *arguments: Any, **named: Any) -> Any:
+        file: Any = opened(path, mode, *arguments, **named)
+        if "b" in mode and set(mode) & set("wxa"):
+            write = file.write
+
+            def pieces(content: bytes) -> int:
+                for start in range(0, len(content), PIECE_BYTES):
+                    write(content[start : start + PIECE_BYTES])
+                    file.flush()
+                    time.sleep(PAUSE_S)
+                return len(content)
+
+            file.write = pieces
+        return file
+
+    builtins.open = slow
+
+
 def fork(does: Callable[[], None]) -> int:
     pid = os.fork()
     if pid == 0:
@@ -48,6 +73,7 @@ def fork(does: Callable[[], None]) -> int:
 
 def write_for_ever(store: Store, first_seed: int, said: int) -> None:
     """A record of its own, then the shared one, until killed; says each that is finished."""
+    write_slowly()
     for seed in range(first_seed, first_seed + 1_000_000):
         store.write(realistic(seed))
         os.write(said, f"{seed}\n".encode())
