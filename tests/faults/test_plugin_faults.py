@@ -68,6 +68,8 @@ TROUBLE = {
     "kills": lambda: os.kill(os.getpid(), 9),
     "loops": lambda: all(True for _ in iter(int, 1)),
     "sleeps": lambda: time.sleep(10_000),
+    "imports what is not there": lambda: __import__("nothing_so_named"),
+    "compiles no Python": lambda: compile("def", "no_python", "exec"),
     "draws nothing": lambda: None,
 }
 
@@ -160,6 +162,8 @@ TASKS: dict[str, tuple[str, str]] = {
     "kills": ("failed", "the worker process died: signal 9 (SIGKILL)"),
     "loops": ("failed", "took longer than the run timeout of 0.25 min"),
     "sleeps": ("failed", "took longer than the run timeout of 0.25 min"),
+    "imports what is not there": ("failed", "ModuleNotFoundError: No module named 'nothing_so_na"),
+    "compiles no Python": ("failed", "SyntaxError: invalid syntax"),
     "draws nothing": ("failed", "AttributeError: 'NoneType'"),
     "is not a number": ("diverged", "loss not finite after"),
 }
