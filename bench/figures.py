@@ -73,7 +73,7 @@ def titled_panels(
         )
         axes = list(figure.subplots(num_rows, num_columns, squeeze=False).flat)
     for panel, title in zip(axes, titles, strict=False):
-        panel.set_title(title, fontsize=10)
+        panel.set_title(title, fontsize=10, y=1.0)  # without y it is searched for at each draw
     for panel in axes[len(titles) :]:
         panel.remove()
     facets.say_what_is_shown(figure, {**counts, "panels": (len(titles), num_titles)})

@@ -374,7 +374,7 @@ def _grid(
         if title is None:
             panel.remove()
         else:
-            panel.set_title(title, fontsize=9)
+            panel.set_title(title, fontsize=9, y=1.0)
         panels.append(None if title is None else panel)
     facets.say_what_is_shown(figure, {**counts, "panels": (len(titles), num_titles)})
     return figure, panels
