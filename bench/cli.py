@@ -402,7 +402,7 @@ def _write_report(request: "Request") -> None:
     """For the backend that has most of the plan's records; the others are named."""
     from collections import Counter
 
-    from bench import rates, samples
+    from bench import rates
     from bench.plan import labels, thresholds
     from bench.report import Source, write_report
 
@@ -424,7 +424,7 @@ def _write_report(request: "Request") -> None:
         other_backends=[other.name for other in counts if other != backend],
         studies=request.plan.studies,
         sweep=rates.load(),
-        samples=[each for each in samples.read_all(request.results) if each.spec.id in planned],
+        samples=[each for each in request.samples if each.spec.id in planned],
     )
     print(write_report(request.results, source))
 

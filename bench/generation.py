@@ -9,63 +9,35 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from bench import tables
 from bench.samples import SampleRecord
-from bench.stats import mean_interval
 from bench.store import Record, SpeedRecord
-from bench.tables import Labels, by_length
+from bench.tables import Labels
 
 BASELINES = ("uniform", "unigram", "markov-1")
-"""Those that are shown beside networks; a task may have others, or not all of them."""
+"""Those that are drawn beside networks; a task may have others, or not all of them."""
 
 
-def likelihood(records: Sequence[Record], labels: Labels) -> pd.DataFrame:
-    """The score of each task, T and model beside those of predictors without a network.
+def likelihood(runs: pd.DataFrame, records: Sequence[Record], labels: Labels) -> pd.DataFrame:
+    """The scores of tasks whose records hold those of predictors without a network, beside them.
 
-    Of runs whose record holds such baselines: mean over seeds with Student's interval.
+    As `tables.scores` counts; with nats a sequence, where the task has them.
     """
-    rows = []
-    for record in records:
-        outcome = record.outcome
-        if outcome is not None and outcome.baselines:
-            task, model = labels[record.spec.id]
-            rows.append(
-                {
-                    "task": task,
-                    "T": record.spec.length,
-                    "model": model,
-                    "score": outcome.score.name,
-                    "unit": outcome.score.unit,
-                    "value": outcome.test_score,
-                    "nats": outcome.test.get("nats"),
-                    "parameters": outcome.num_parameters,
-                    "baselines": outcome.baselines,
-                }
-            )
-    if not rows:
-        return pd.DataFrame()
-    found = []
-    for (task, length, model), group in pd.DataFrame(rows).groupby(
-        ["task", "T", "model"], sort=False
-    ):
-        first = group.iloc[0]
-        interval = mean_interval(group["value"])
-        found.append(
-            {
-                "task": task,
-                "T": length,
-                "model": model,
-                "score": first["score"],
-                "mean": group["value"].mean(),
-                "mean_low": interval.low,
-                "mean_high": interval.high,
-                "seeds": len(group),
-                "unit": first["unit"],
-                "nats": group["nats"].mean() if group["nats"].notna().all() else None,
-                "parameters": int(first["parameters"]),
-                **{name: first["baselines"].get(name) for name in BASELINES},
-            }
-        )
-    return by_length(pd.DataFrame(found))
+    place = {r.spec.id: (labels[r.spec.id][0], r.spec.length) for r in records}
+    known = {place[r.spec.id]: r.outcome.baselines for r in records if r.outcome}
+    known = {cell: baselines for cell, baselines in known.items() if baselines}
+    cells = list(zip(runs["task"], runs["T"], strict=True))
+    table = tables.scores(runs[[cell in known for cell in cells]])
+    if table.empty:
+        return table
+    table = table[
+        ["task", "T", "model", "score", "mean", "mean_low", "mean_high", "seeds", "unit"]
+    ].merge(runs.groupby(tables.ROW)["parameters"].max().reset_index(), on=tables.ROW)
+    metrics = tables.metrics(records, labels)
+    nats = metrics[metrics["metric"] == "nats"][[*tables.ROW, "mean"]]
+    table = table.merge(nats.rename(columns={"mean": "nats"}), on=tables.ROW, how="left")
+    beside = [known[cell] for cell in zip(table["task"], table["T"], strict=True)]
+    return pd.concat([table, pd.DataFrame(beside)], axis=1)
 
 
 def sampling(records: Sequence[SpeedRecord]) -> pd.DataFrame:
@@ -90,7 +62,7 @@ def sampling(records: Sequence[SpeedRecord]) -> pd.DataFrame:
                 "speedup": naive / cached,
             }
         )
-    return by_length(pd.DataFrame(rows))
+    return tables.by_length(pd.DataFrame(rows))
 
 
 def judged(samples: Sequence[SampleRecord]) -> pd.DataFrame:

@@ -28,11 +28,11 @@ def likelihood_figure(table: pd.DataFrame, style: Style) -> Figure:
             if row["mean_low"] is not None and row["mean_low"] == row["mean_low"]:
                 panel.vlines(place, row["mean_low"], row["mean_high"], color=look["color"])
         for name, dash in DASHES.items():
-            if group[name].isna().all():
+            if name not in group or group[name].isna().all():
                 continue
             panel.axhline(group[name].iloc[0], color="0.35", ls=dash, lw=1.2, label=name)
         panel.set_xlim(-0.5, len(group) - 0.5)
-        panel.set_ylim(bottom=0)
+        panel.set_ylim(bottom=min(panel.get_ylim()[0], -0.04 * panel.get_ylim()[1]))
         panel.set_xticks(range(len(group)), group["model"], rotation=30, ha="right", fontsize=8)
         panel.set_ylabel(f"test {group['score'].iloc[0]}\n({group['unit'].iloc[0]})", fontsize=9)
         panel.grid(axis="x", visible=False)

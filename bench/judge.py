@@ -3,13 +3,13 @@
 Shape letters: B sequences, T steps.
 """
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bench.samples import Agreement
 from bench.stats import wilson
 from tasks import Task
 
@@ -17,19 +17,6 @@ HIDDEN = 256
 NUM_STEPS, BATCH = 4000, 128
 LEARNING_RATE = 1e-3
 DROPOUT = 0.2
-
-
-@dataclass(frozen=True, kw_only=True)
-class Agreement:
-    """How often the classifier finds in a sample the condition that was given."""
-
-    share: float
-    low: float
-    high: float
-    """Wilson's 95% interval."""
-    num_samples: int
-    on_real: float
-    """The same of the real test sequences, whose conditions are known."""
 
 
 def agreement(task: Task, y_BT: Tensor, condition_B: Tensor) -> Agreement:

@@ -85,7 +85,7 @@ def write_report(folder: Path, source: Source) -> str:
     cliff = findings.cliff(runs[_in(source, runs, "receptive_field")])
     fields = findings.fields(source.records, source.labels)
     beyond = findings.beyond(source.records, source.labels)
-    likelihood = generation.likelihood(source.records, source.labels)
+    likelihood = generation.likelihood(runs, source.records, source.labels)
     sampling = generation.sampling(source.speed)
     sensitivity = findings.rate_sensitivity(rates)
     style = figures.styles(
@@ -142,7 +142,6 @@ def write_report(folder: Path, source: Source) -> str:
         "likelihood": likelihood,
         "sampling": sampling,
         "judged": generation.judged(source.samples),
-        "baselines": tables.baselines(source.records, source.labels),
         "cost": run_cost,
         "training_speed": cost.whole_sequences(timed, "train"),
         "inference_speed": cost.whole_sequences(timed, "forward"),

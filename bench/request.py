@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import tasks
-from bench import plugins, profile, weights
+from bench import plugins, profile, samples, weights
 from bench.backend import Backend, choose_devices
 from bench.errors import RequestError, StorageError, message_of
 from bench.estimate import Estimator
@@ -129,7 +129,8 @@ class Request:
     def _read_times(self, damaged: Sequence[Damaged]) -> None:
         self.speed_records, damaged_speed = self.store.read_speed()
         self.yardsticks, damaged_yardsticks = self.store.read_yardsticks()
-        self.damaged = [*damaged, *damaged_speed, *damaged_yardsticks]
+        self.samples, damaged_samples = samples.read_all(self.store)
+        self.damaged = [*damaged, *damaged_speed, *damaged_yardsticks, *damaged_samples]
 
     def records_of(self, specs: Sequence[Spec], backend: Backend | None = None) -> list[Record]:
         """The records of these specs on one backend, in their order."""

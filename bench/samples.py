@@ -1,22 +1,25 @@
 """Samples of a trained network: as ids, as files that a person looks at, hears or reads."""
 
-import contextlib
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import torch
+from pydantic import model_validator
 from torch import Tensor
 
 import models
-from bench import judge, media, weights
+from bench import weights
 from bench.backend import Backend
 from bench.errors import RequestError, unknown
 from bench.execute import now
-from bench.files import json_below, read_json, write_whole
+from bench.files import write_whole
 from bench.plan import label, model_of, task_of
 from bench.spec import Frozen, Spec
-from bench.store import UTC, Record, Store
+from bench.store import UTC, Damaged, Filed, Record, Store
 from tasks import Task
 
 EVERY = "all"
@@ -38,7 +41,19 @@ class Wanted:
     """Whether a classifier is to say if the samples are what was asked for."""
 
 
-class SampleRecord(Frozen):
+class Agreement(Frozen):
+    """How often a classifier finds in a sample the condition that was given."""
+
+    share: float
+    low: float
+    high: float
+    """Wilson's 95% interval."""
+    num_samples: int
+    on_real: float
+    """The same of the real test sequences, whose conditions are known."""
+
+
+class SampleRecord(Filed):
     """What was sampled, beside its files."""
 
     spec: Spec
@@ -50,21 +65,23 @@ class SampleRecord(Frozen):
     prompt: str | None
     temperature: float
     seed: int
-    agreement: judge.Agreement | None = None
+    agreement: Agreement | None = None
     picture: str | None = None
     """Of some of the samples, below the results."""
     created: UTC
 
+    @model_validator(mode="after")
+    def _of_its_own_picture(self) -> Self:
+        if self.picture not in (None, self.path.with_suffix(".png").as_posix()):
+            raise ValueError("a picture of another record")
+        return self
+
     @property
     def path(self) -> Path:
-        """Where it lies below the results; its files lie beside it."""
-        asked = [self.condition or "", f"t{self.temperature:g}", f"seed{self.seed}"]
-        plain = "-".join(
-            "".join(c if c.isalnum() or c in ".-" else "_" for c in part[:40])
-            for part in asked
-            if part
-        )
-        return Path("samples", f"{self.spec.place}-{self.spec.id}-{plain}.json")
+        """Where it lies below the results, by all that was asked for; its files lie beside it."""
+        asked = [self.number, self.condition, self.prompt, self.temperature, self.seed]
+        digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]
+        return Path("samples", f"{self.spec.place}-{self.spec.id}-{digest}.json")
 
 
 def choose(
@@ -127,6 +144,8 @@ def draw(
     if wanted.judged:
         if condition_B is None:
             raise RequestError("--judge: nothing was asked of these samples; valid: conditions")
+        from bench import judge  # scipy is loaded where it is used
+
         found = judge.agreement(task, y_BT, condition_B)
     made = SampleRecord(
         spec=record.spec,
@@ -173,6 +192,8 @@ def save(
     results: Path, record: SampleRecord, y_BT: Tensor, condition_B: Tensor | None
 ) -> list[Path]:
     """Write the samples as files of their kind and the record beside them; returns where."""
+    from bench import media  # matplotlib is loaded where it is used
+
     task = task_of(record.spec)
     names = task.condition_names
     rows = [] if condition_B is None else [names[i] for i in condition_B.tolist()]
@@ -187,20 +208,19 @@ def save(
     return [*written, Store(results).write(record)]
 
 
-def read_all(results: Path) -> list[SampleRecord]:
-    """What was sampled, by its path; a file that is no such record is passed over."""
-    found = []
-    for path in sorted(json_below(results / "samples")):
-        with contextlib.suppress(OSError, ValueError):
-            record = SampleRecord.model_validate_json(read_json(path))
-            picture = record.path.with_suffix(".png")
-            there = picture.as_posix() if (results / picture).is_file() else None
-            if path == results / record.path and record.picture == there:
-                found.append(record)
-    return found
+def read_all(store: Store) -> tuple[list[SampleRecord], list[Damaged]]:
+    """What was sampled, and every file among the records of it that is none."""
+    records, damaged = store.read_below("samples", SampleRecord)
+    there = [
+        record
+        if record.picture is None or (store.root / record.picture).is_file()
+        else record.model_copy(update={"picture": None})
+        for record in records
+    ]
+    return there, damaged
 
 
-def agreement_line(found: judge.Agreement) -> str:
+def agreement_line(found: Agreement) -> str:
     return (
         f"a classifier finds what was asked for in {found.share:.1%} of {found.num_samples} "
         f"samples ({found.low:.1%} to {found.high:.1%}; in {found.on_real:.1%} of real ones)"

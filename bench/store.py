@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Annotated, Literal, Protocol, Self, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -28,6 +28,15 @@ MOST_ERROR = 4_000
 def is_share(unit: str) -> bool:
     """Whether values of this unit are shares, in [0, 1]."""
     return unit.startswith("share of")
+
+
+class Filed(Frozen):
+    """What lies in a file of its own below the results."""
+
+    @property
+    def path(self) -> Path:
+        """Where."""
+        raise NotImplementedError
 
 
 class MetricInfo(Frozen):
@@ -210,7 +219,7 @@ class Spent(Frozen):
     peak_memory_bytes: int | None
 
 
-class Summary(Frozen):
+class Summary(Filed):
     """What a plan asks of a record: which run it is of, how that ended and what it took."""
 
     schema_version: Literal[1] = SCHEMA
@@ -323,7 +332,7 @@ class Speed(Frozen):
     sampling: Sampling | None = None
 
 
-class SpeedRecord(Frozen):
+class SpeedRecord(Filed):
     """What one network costs on one machine."""
 
     schema_version: Literal[1] = SCHEMA
@@ -347,7 +356,7 @@ class SpeedRecord(Frozen):
         return folder / f"{self.spec.place}-{self.spec.id}.json"
 
 
-class YardstickRecord(Frozen):
+class YardstickRecord(Filed):
     """How a comparison came out on one machine."""
 
     schema_version: Literal[1] = SCHEMA
@@ -384,15 +393,7 @@ class YardstickRecord(Frozen):
         return folder / f"{self.yardstick.name.replace(' ', '_')}.json"
 
 
-AnyRecord = TypeVar("AnyRecord", Record, Summary, SpeedRecord, YardstickRecord)
-
-
-class Stored(Protocol):
-    """What can be written: it knows its place below the results, and its JSON."""
-
-    @property
-    def path(self) -> Path: ...
-    def model_dump_json(self, *, indent: int | None = None) -> str: ...
+AnyRecord = TypeVar("AnyRecord", bound=Filed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -426,7 +427,7 @@ class Store:
         self.root = root
         self.aside = root / "set-aside"
 
-    def write(self, record: Stored) -> Path:
+    def write(self, record: Filed) -> Path:
         """Whole or not at all; returns where."""
         path = self.root / record.path
         write_whole(path, (record.model_dump_json(indent=1) + "\n").encode())
@@ -453,23 +454,24 @@ class Store:
 
     def read_all(self) -> tuple[list[Record], list[Damaged]]:
         """Every training record, and every file among them that is none."""
-        return self._read_below("runs", Record)
+        return self.read_below("runs", Record)
 
     def read_summaries(self) -> tuple[list[Summary], list[Damaged]]:
         """As `read_all`, in a quarter of the time: what a run gave is neither read nor checked."""
-        return self._read_below("runs", Summary)
+        return self.read_below("runs", Summary)
 
     def read_speed(self) -> tuple[list[SpeedRecord], list[Damaged]]:
         """Every speed record of whatever machine, and every file among them that is none."""
-        return self._read_below("speed", SpeedRecord)
+        return self.read_below("speed", SpeedRecord)
 
     def read_yardsticks(self) -> tuple[list[YardstickRecord], list[Damaged]]:
         """Every comparison of whatever machine, and every file among them that is none."""
-        return self._read_below("yardsticks", YardstickRecord)
+        return self.read_below("yardsticks", YardstickRecord)
 
-    def _read_below(
+    def read_below(
         self, folder: str, kind: type[AnyRecord]
     ) -> tuple[list[AnyRecord], list[Damaged]]:
+        """Every record of a kind in a folder, and every file among them that is none."""
         records, damaged = [], []
         with _uncollected():
             for path in json_below(self.root / folder):

@@ -207,23 +207,6 @@ def over_seeds(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     ).reset_index()
 
 
-def baselines(records: Sequence[Record], labels: Labels) -> pd.DataFrame:
-    """The score of predictors that need no network, a row a task and T that has any."""
-    rows: dict[tuple[str, int], dict[str, object]] = {}
-    for record in records:
-        outcome = record.outcome
-        if outcome is not None and outcome.baselines:
-            task, length = labels[record.spec.id][0], record.spec.length
-            rows[task, length] = {
-                "task": task,
-                "T": length,
-                "score": outcome.score.name,
-                "unit": outcome.score.said_unit,
-                **outcome.baselines,
-            }
-    return pd.DataFrame(list(rows.values()))
-
-
 def horizons(runs: pd.DataFrame) -> dict[tuple[str, str], Horizon]:
     """(task, model) → horizon, for the tasks that have one."""
     found = {}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench import choices, report, tables
+from bench import choices, generation, report, tables
 from bench.report import Source, write_report
 from bench.spec import Spec
 from bench.store import Damaged, Record
@@ -101,12 +101,30 @@ def test_where_lower_is_better_low_costs_solve_and_the_page_says_so(tmp_path: Pa
     write_report(tmp_path, source(specs, records, threshold=0.2))
     page = (tmp_path / "report.md").read_text()
     assert "lower is better" in page
-    assert "Scores without a network" in page
-    assert list(table(tmp_path, "baselines")["unigram"]) == [0.5, 0.5]
+    assert "## Generation" in page
+    beside = table(tmp_path, "likelihood")
+    assert list(beside["unigram"]) == [0.5, 0.5]
+    assert list(beside["mean"]) == list(scores["mean"])
 
 
-def test_there_is_no_table_of_baselines_where_there_are_none(written: tuple[Path, str]) -> None:
-    assert "Scores without a network" not in (written[0] / "report.md").read_text()
+def test_no_likelihoods_are_shown_where_there_are_none(written: tuple[Path, str]) -> None:
+    assert "## Generation" not in (written[0] / "report.md").read_text()
+
+
+def test_a_run_that_failed_counts_at_chance_among_the_likelihoods() -> None:
+    specs = [spec(seed=seed) for seed in range(2)]
+    baselines = {"unigram": 0.5}
+    records = [
+        record(specs[0], outcome=cost_outcome(0.1, baselines=baselines)),
+        record(specs[1], None),
+    ]
+    labels = {s.id: ("copy_memory", "tcn") for s in specs}
+    runs = tables.runs_frame(specs, records, labels, dict.fromkeys(labels, 0.2))
+    (row,) = generation.likelihood(runs, records, labels).to_dict("records")
+    assert records[0].outcome is not None
+    chance = records[0].outcome.score.chance
+    assert row["seeds"] == 2
+    assert row["mean"] == pytest.approx((0.1 + chance) / 2)
 
 
 def test_horizons_of_many_models_stand_in_rows() -> None:

@@ -103,6 +103,9 @@ def test_text_begins_with_its_prompt_and_hangs_on_its_seed(
         return Path(text).read_text()
 
     first = drawn()
+    before = len(read_all(Store(results))[0])
+    assert drawn("--prompt", "Not to") != first
+    assert len(read_all(Store(results))[0]) == before + 1  # files of its own
     assert first.count("To be") >= 3
     assert drawn("--naive") == first  # the stepper says what forward says
     assert drawn("--seed", "1") != first
@@ -122,7 +125,7 @@ def test_sounds_are_files_that_play(results: Path, capsys: pytest.CaptureFixture
     assert heard.dtype == np.int16
     assert np.abs(heard).max() > 0
     assert png.read_bytes().startswith(b"\x89PNG")
-    (made,) = [each for each in read_all(results) if each.condition == "pluck C#"]
+    (made,) = [each for each in read_all(Store(results))[0] if each.condition == "pluck C#"]
     assert "synthetic" in made.task_label
 
 
@@ -133,7 +136,7 @@ def test_the_report_shows_what_was_drawn(results: Path) -> None:
     assert main(["report", *arguments]) == 0
     page = (results / "report.md").read_text()
     assert "## Generation" in page
-    pictures = [made.picture for made in read_all(results) if made.picture]
+    pictures = [made.picture for made in read_all(Store(results))[0] if made.picture]
     assert pictures
     for picture in pictures:
         assert f"]({picture})" in page
@@ -188,16 +191,18 @@ def test_a_damaged_file_of_weights_is_told(
 
 def test_a_record_of_samples_points_nowhere_else(results: Path) -> None:
     assert main(sample(results, "gru", "--task", "audio", "--number", "1", "--seed", "5")) == 0
-    (made,) = [each for each in read_all(results) if each.seed == 5]
+    (made,) = [each for each in read_all(Store(results))[0] if each.seed == 5]
     path = results / made.path
-    number = len(read_all(results))
+    number = len(read_all(Store(results))[0])
     text = path.read_text()
     path.write_text(text.replace(f'"{made.picture}"', '"../../secret.png"'))
-    assert len(read_all(results)) == number - 1
+    assert len(read_all(Store(results))[0]) == number - 1
+    (damaged,) = read_all(Store(results))[1]
+    assert "a picture of another record" in damaged.reason
     path.write_text("[" * 100_000)
-    assert len(read_all(results)) == number - 1
+    assert len(read_all(Store(results))[0]) == number - 1
     path.write_text(text)
-    assert SampleRecord.model_validate_json(text) in read_all(results)
+    assert SampleRecord.model_validate_json(text) in read_all(Store(results))[0]
 
 
 def test_the_judge_knows_real_images_and_is_not_fooled(

@@ -120,7 +120,7 @@ def check(store: Store, path: Path, spoil: Spoil, reason: str, kind: type[Any]) 
     folder = path.relative_to(store.root).parts[0]
     kept = {p for p in store.root.rglob("*.json") if p != path}
     spoil(path, json.loads(path.read_text()))
-    found, damaged = store._read_below(folder, kind)
+    found, damaged = store.read_below(folder, kind)
     assert {store.root / record.path for record in found} == {
         p for p in kept if p.is_relative_to(store.root / folder)
     }
@@ -134,7 +134,7 @@ def check(store: Store, path: Path, spoil: Spoil, reason: str, kind: type[Any]) 
     assert aside is not None
     assert aside.parent == store.root / "set-aside"
     assert os.path.samestat(aside.lstat(), before)  # moved, not copied, and nothing beside it
-    assert store._read_below(folder, kind) == (found, [])
+    assert store.read_below(folder, kind) == (found, [])
     assert store.set_aside(damaged[0]) is None  # another bench was faster
 
 

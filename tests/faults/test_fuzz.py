@@ -21,7 +21,7 @@ from bench.gallery import file_name
 from bench.plan import Selection, make_plan
 from bench.profile import Grid, ModelChoice, Profile, SpeedGrid, TrainingChoice
 from bench.spec import Part, Spec, SpeedSpec, Yardstick
-from bench.store import Damaged, Outcome, Record, SpeedRecord, Store, Stored, YardstickRecord
+from bench.store import Damaged, Filed, Outcome, Record, SpeedRecord, Store, YardstickRecord
 from tests.faults.harness import Note, not_drawn, repeated
 from tests.records import MACHINE, outcome, record, spec, speed_record, yardstick_record
 from tests.test_report import source
@@ -250,7 +250,7 @@ def like(value: Any) -> st.SearchStrategy[Any]:
 
 
 @st.composite
-def mutated(draw: st.DrawFn, one: Stored, below: tuple = ()) -> bytes:
+def mutated(draw: st.DrawFn, one: Filed, below: tuple = ()) -> bytes:
     """A real record with a few of its values, now and then of its bytes, replaced."""
     content = json.loads(one.model_dump_json())
     leaves = [
