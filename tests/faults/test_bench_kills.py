@@ -51,7 +51,8 @@ def num_records(results: Path) -> int:
 def test_a_bench_killed_at_any_moment_goes_on_and_loses_nothing(
     times: int, begin: Begin, tmp_path: Path, capfd: Capture, record_property: Note
 ) -> None:
-    stubs = Stubs(folder=tmp_path / "stubs", num_seeds=2 + 2 * times)
+    # The pause keeps a fast machine from making every run before the last kill.
+    stubs = Stubs(folder=tmp_path / "stubs", num_seeds=2 + 2 * times, pause_s=0.2)
     results, undisturbed = tmp_path / "results", tmp_path / "undisturbed"
     moments, kept, half, early = random.Random(0), {}, 0, 0
     for i in range(times):
@@ -60,7 +61,11 @@ def test_a_bench_killed_at_any_moment_goes_on_and_loses_nothing(
             time.sleep(moments.uniform(0, 6))
         else:
             wanted = num_records(results) + moments.randint(1, 3)
-            wait_until(lambda wanted=wanted: num_records(results) >= wanted)
+            wait_until(
+                lambda bench=bench, wanted=wanted: (
+                    bench.poll() is not None or num_records(results) >= wanted
+                )
+            )
             time.sleep(moments.uniform(0, 0.06))
         early += bench.poll() is None
         kill(bench)
@@ -72,6 +77,7 @@ def test_a_bench_killed_at_any_moment_goes_on_and_loses_nothing(
         half = max(half, len(tables_or_half))
         if early == i + 1:  # no report has been written yet
             assert others == tables_or_half
+    assert early > 0.8 * times
     left = grow_old(results)
     run_here(capfd, *stubs.arguments(results))
     made = by_id(results)
