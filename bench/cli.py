@@ -192,6 +192,7 @@ def _sample(options: argparse.Namespace) -> int:
     record = samples.choose(options.results, records, options.model, options.task, options.length)
     wanted = samples.Wanted(
         number=options.number,
+        steps=options.steps,
         condition=options.condition,
         prompt=options.prompt,
         temperature=options.temperature,
@@ -199,7 +200,7 @@ def _sample(options: argparse.Namespace) -> int:
         cached=not options.naive,
         judged=options.judge,
     )
-    num_steps = task_of(record.spec).signature.num_steps
+    num_steps = options.steps or task_of(record.spec).signature.num_steps
     hidden = not sys.stderr.isatty()
     with tqdm(total=num_steps, unit="step", disable=hidden, dynamic_ncols=True) as bar:
         made, y, condition = samples.draw(

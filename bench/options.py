@@ -169,6 +169,12 @@ def _add_sampling(parser: argparse.ArgumentParser) -> None:
         "--number", type=_whole_number(1), default=16, metavar="N", help="samples; 16 by default"
     )
     parser.add_argument(
+        "--steps",
+        type=_whole_number(1),
+        metavar="N",
+        help="of a sample, more than the network was trained on or fewer; not of an image",
+    )
+    parser.add_argument(
         "--condition",
         metavar="NAME|all",
         help="what to draw, where the network was told; by default each in turn",

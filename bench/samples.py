@@ -31,6 +31,8 @@ class Wanted:
     """What is asked for."""
 
     number: int = 16
+    steps: int | None = None
+    """Of a sample; None: as many as the network was trained on."""
     condition: str | None = None
     """The name of one; `all`: each in turn; None: each in turn where the task has any."""
     prompt: str | None = None
@@ -61,6 +63,7 @@ class SampleRecord(Filed):
     label: str
     task_label: str
     number: int
+    steps: int | None = None
     condition: str | None
     prompt: str | None
     temperature: float
@@ -79,7 +82,7 @@ class SampleRecord(Filed):
     @property
     def path(self) -> Path:
         """Where it lies below the results, by all that was asked for; its files lie beside it."""
-        asked = [self.number, self.condition, self.prompt, self.temperature, self.seed]
+        asked = [self.number, self.steps, self.condition, self.prompt, self.temperature, self.seed]
         digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]
         return Path("samples", f"{self.spec.place}-{self.spec.id}-{digest}.json")
 
@@ -124,12 +127,18 @@ def draw(
 ) -> tuple[SampleRecord, Tensor, Tensor | None]:
     """The record of the samples, their ids (B, T) and conditions (B,), where there are any."""
     task, network = task_of(record.spec), weights.trained(results, record.spec, record.backend)
+    signature = task.signature
+    if wanted.steps not in (None, signature.num_steps):
+        if signature.grid is not None:
+            raise RequestError(f"--steps {wanted.steps}: valid: the pixels of an image")
+        if wanted.judged:
+            raise RequestError("--judge with --steps: it knows sequences of the task's length")
     condition_B = _conditions(task, wanted)
     prompt_BP = _prompt(task, wanted)
     try:
         y_BT = models.generate(
             network,
-            task.signature.num_steps,
+            wanted.steps or signature.num_steps,
             batch_size=wanted.number,
             condition=condition_B,
             prompt=prompt_BP,
@@ -153,6 +162,7 @@ def draw(
         label=label(model_of(record.spec), record.spec.model.name),
         task_label=label(task, record.spec.task.name),
         number=wanted.number,
+        steps=wanted.steps,
         condition=wanted.condition,
         prompt=wanted.prompt,
         temperature=wanted.temperature,

@@ -30,6 +30,8 @@ ROUNDS = 25
 MIN_SECONDS = 0.02
 """Of a block of calls, at least: what makes a clock's step small beside it."""
 BATCH_SIZE = 32
+SAMPLED_ROUNDS = 5
+"""Turns of sampling, whose slow side takes seconds."""
 EARLY, LATE = 100, 1_000_000
 """Steps of a stream that are compared."""
 TRAINED_STEPS = 100
@@ -218,6 +220,20 @@ def _flat(yardstick: Yardstick, backend: Backend, device: str) -> dict[str, Time
     )
 
 
+def _sampling(yardstick: Yardstick, backend: Backend, device: str) -> dict[str, Times]:
+    """One sequence sampled by the stepper beside reading its past again for every step."""
+    task, network = _network(yardstick, device)
+
+    def draw(cached: bool) -> torch.Tensor:
+        generator = torch.Generator(device).manual_seed(0)
+        return models.generate(
+            network, task.signature.num_steps, generator=generator, cached=cached
+        )
+
+    sides = {"cached": lambda: draw(True), "naive": lambda: draw(False)}
+    return turns(sides, device, rounds=SAMPLED_ROUNDS)
+
+
 def _textbook(yardstick: Yardstick, backend: Backend, device: str) -> dict[str, Times]:
     """A training step beside the textbook's network, from the same weights."""
     task, network = _network(yardstick, device)
@@ -288,6 +304,7 @@ KINDS: dict[str, Callable[[Yardstick, Backend, str], dict[str, Times]]] = {
     "window": _window,
     "library": _library,
     "flat": _flat,
+    "sampling": _sampling,
     "textbook": _textbook,
     "overhead": _overhead,
     "capture": _capture,

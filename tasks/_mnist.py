@@ -5,7 +5,7 @@ Shape letters: N images, n pixels a side.
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
@@ -51,12 +51,28 @@ def images(split: Split, side: int, device: torch.device) -> tuple[Tensor, Tenso
 @lru_cache(maxsize=6)
 def levels(split: Split, side: int, num_levels: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """The same images as ids below `num_levels`, evenly spaced from 0 to 1: (N, side²) uint8."""
-    pixels, labels = _split_of(split)
     # 0.5 is rounded up, which torch's round would not do.
-    blocks = [
-        ((num_levels - 1) * block + 0.5).floor().to(torch.uint8)
-        for block in _averaged(pixels, side)
-    ]
+    return _ids(split, side, lambda grey: ((num_levels - 1) * grey + 0.5).floor(), device)
+
+
+@lru_cache(maxsize=6)
+def drawn(split: Split, side: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The same images, each pixel 1 with its grey value as the probability: (N, side²) uint8.
+
+    Drawn once: every run has the same.
+    """
+    generator = torch.Generator().manual_seed(["train", "validation", "test"].index(split))
+    return _ids(
+        split, side, lambda grey: torch.rand(grey.shape, generator=generator) < grey, device
+    )
+
+
+def _ids(
+    split: Split, side: int, of_grey: Callable[[Tensor], Tensor], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """What a function makes of every grey value, as bytes; labels."""
+    pixels, labels = _split_of(split)
+    blocks = [of_grey(block).to(torch.uint8) for block in _averaged(pixels, side)]
     return torch.cat(blocks).to(device), labels.to(device)
 
 

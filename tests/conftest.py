@@ -34,7 +34,7 @@ def stand_in_mnist(monkeypatch: pytest.MonkeyPatch) -> Iterator[_files.Mnist]:
     )
     monkeypatch.setattr(_mnist, "load_mnist", lambda: mnist)
     monkeypatch.setattr(_mnist, "mnist_files", dict)
-    caches = (_mnist.images, _mnist.levels, _likelihood.baselines_of)
+    caches = (_mnist.images, _mnist.levels, _mnist.drawn, _likelihood.baselines_of)
     for cache in caches:
         cache.cache_clear()
     yield mnist

@@ -10,14 +10,17 @@ import pytest
 import torch
 from torch import Tensor
 
+import models
 import tasks
 from bench.plan import label
 from bench.store import Store
+from bench.train import Evaluation, evaluate
 from tasks import Batch, DataUnavailable, _likelihood
 from tasks._likelihood import LikelihoodTask, bits_of_simple_predictors, pair_counts
 from tasks._mnist import images
 from tasks.char_text import CharText, encoded
 from tasks.markov_source import CYCLE, NUM_SCORED, MarkovSource
+from tests.test_models import skip_unless_supported
 
 pytestmark = pytest.mark.usefixtures("stand_in_mnist")
 
@@ -189,6 +192,47 @@ def test_one_that_sees_the_answer_is_below_the_source() -> None:
     assert gap.mean() < -5 * gap.std() / math.sqrt(500)
 
 
+def trained_gap(task: MarkovSource, name: str) -> Evaluation:
+    """Of a network after 300 updates, on the test stream."""
+    torch.manual_seed(0)
+    network = models.network(name, task.signature, width=24)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
+    generator = task.generator("train", 0)
+    for _ in range(300):
+        batch = task.sample(32, generator)
+        optimizer.zero_grad()
+        task.objective.loss(network(batch.x)[0], batch).backward()
+        optimizer.step()
+    return evaluate(network, task, task.evaluation("test", 0, 500), "cpu")
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_after_training_every_model_is_above_the_entropy_and_approaches_it(name: str) -> None:
+    task = MarkovSource(length=2)
+    skip_unless_supported(name, task.signature)
+    found = trained_gap(task, name)
+    gap, error = found.values["gap_bits"], found.score_error
+    assert gap is not None
+    assert error is not None
+    assert error < 0.01
+    assert -4 * error < gap < 0.5 * task.chance
+
+
+class Leaking(MarkovSource):
+    """Inputs that are not late: each step reads what it is asked for."""
+
+    def batch_of(self, y_BT: Tensor, condition: Tensor | None = None) -> Batch:
+        return Batch(x=y_BT, y=y_BT, condition=condition)
+
+
+def test_a_leak_is_found_below_the_entropy() -> None:
+    found = trained_gap(Leaking(length=2), "rnn")
+    gap, error = found.values["gap_bits"], found.score_error
+    assert gap is not None
+    assert error is not None
+    assert gap < -40 * error
+
+
 def test_the_entropy_by_hand() -> None:
     task = MarkovSource(length=5, noise=0.5)
     follows = 0.5 + 0.5 / 8
@@ -258,11 +302,41 @@ def test_pixels_are_cut_evenly(length: int, levels: int) -> None:
         assert torch.equal(y, (255 * grey).round().long())
 
 
+@pytest.mark.parametrize("length", [49, 784])
+def test_grey_is_the_probability_of_ink_drawn_once(length: int) -> None:
+    task = tasks.load("mnist_generation", length=length, binarised="stochastic")
+    grey, _ = images("test", math.isqrt(length), torch.device("cpu"))
+    y = torch.cat([batch.y for batch in task.evaluation("test", 0, 77)])
+    assert set(y.unique().tolist()) == {0, 1}
+    # Five standard deviations of a sum of Bernoulli draws, and of one within a band of greys.
+    for low, high in ((0, 1), (0.2, 0.4), (0.6, 0.8)):
+        band = (grey >= low) & (grey <= high)
+        deviation = (grey * (1 - grey))[band].sum().sqrt()
+        assert abs(y[band].sum() - grey[band].sum()) < 5 * deviation
+    again = torch.cat([batch.y for batch in task.evaluation("test", 1, 100)])
+    assert torch.equal(y, again)
+    assert not torch.equal(
+        y[:200], torch.cat([b.y for b in task.evaluation("validation", 0, 9)])[:200]
+    )
+    flat = tasks.load("mnist_generation", length=length)
+    assert task.baselines()["markov-1"] > flat.baselines()["markov-1"]
+
+
 @pytest.mark.parametrize(
     ("name", "fields", "said"),
     [
         ("mnist_generation", {"length": 64}, "length 64 of mnist_generation; valid: 49, 196, 784"),
         ("mnist_generation", {"length": 49, "levels": 3}, "levels 3 of .*; valid: 2, 256"),
+        (
+            "mnist_generation",
+            {"length": 49, "levels": 256, "binarised": "stochastic"},
+            "binarised stochastic of .*; valid with levels 2",
+        ),
+        (
+            "mnist_generation",
+            {"length": 49, "binarised": "anew"},
+            "binarised 'anew' of .*; valid: threshold, stochastic",
+        ),
         ("markov_source", {"length": 0}, "length 0 of markov_source; valid: 1 or more"),
         ("markov_source", {"length": 3, "noise": 0.0}, "noise 0.0 of .*between 0 and 1"),
         ("char_text", {"length": 10**6}, "length 1000000 of char_text; valid: 1 to 57893"),

@@ -129,6 +129,21 @@ def test_sounds_are_files_that_play(results: Path, capsys: pytest.CaptureFixture
     assert "synthetic" in made.task_label
 
 
+def test_samples_may_be_longer_than_what_was_trained_on(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["gru", "--number", "2", "--condition", "chirp D", "--steps", "700"]
+    assert main(sample(results, "--task", "audio", *arguments)) == 0
+    said = capsys.readouterr().out.splitlines()
+    (wav,) = [Path(line) for line in said if line.endswith(".wav")]
+    rate, heard = wavfile.read(wav)
+    assert len(heard) == 2 * (700 + rate // 4)
+    assert main(sample(results, "--task", "audio", *arguments, "--naive")) == 0
+    assert np.array_equal(wavfile.read(wav)[1], heard)
+    (made,) = [each for each in read_all(Store(results))[0] if each.steps == 700]
+    assert made.condition == "chirp D"
+
+
 def test_the_report_shows_what_was_drawn(results: Path) -> None:
     assert main(sample(results, "gru", "--task", "audio", "--number", "2")) == 0
     profile = str(results.parent / "kept.toml")
@@ -157,6 +172,7 @@ def test_the_report_shows_what_was_drawn(results: Path) -> None:
         ("gru --task char_text --prompt " + "x" * 17, "17 characters; valid: 16 at most"),
         ("gru --task audio --prompt none.wav", "valid: a WAV file"),
         ("gru --task char_text --judge", "--judge: nothing was asked of these samples"),
+        ("gru --task audio --steps 9 --judge", "--judge with --steps"),
         ("gru --task char_text --temperature 0", "temperature 0.0; valid: more than 0"),
     ],
 )
@@ -167,6 +183,12 @@ def test_what_can_not_be_drawn(
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+
+
+def test_an_image_has_its_own_number_of_steps(capsys: pytest.CaptureFixture[str]) -> None:
+    committed = Path(__file__).parent.parent / "results" / "reference" / "cpu"
+    assert main(sample(committed, "pixelcnn", "--steps", "7")) == 2
+    assert "--steps 7: valid: the pixels of an image" in capsys.readouterr().err
 
 
 def test_without_weights_it_says_what_keeps_them(

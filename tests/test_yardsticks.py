@@ -102,7 +102,7 @@ name = "{kind}"
 kind = "{kind}"
 what = "a trial"
 at_least = 1e-9
-task = {{ name = "copy_memory", fields = {{ length = 5 }} }}
+task = {{ name = "{task}", fields = {{ length = 5 }} }}
 model = {{ name = "tcn", fields = {{ kernel_size = 3, num_blocks = 2 }}, width = 20 }}
 rival = "lstm"
 """
@@ -114,10 +114,17 @@ def test_every_comparison_runs(
 ) -> None:
     if kind == "library":
         pytest.importorskip("pytorch_tcn")
-    (tmp_path / "few.toml").write_text(FEW.format(kind=kind))
+    task = "markov_source" if kind == "sampling" else "copy_memory"
+    (tmp_path / "few.toml").write_text(FEW.format(kind=kind, task=task))
     (listed,) = yardsticks.load(tmp_path / "few.toml")
     monkeypatch.setattr(yardsticks, "load", lambda: [listed])
-    for name, value in {"ROUNDS": 4, "MIN_SECONDS": 1e-4, "LATE": 200, "TRAINED_STEPS": 2}.items():
+    for name, value in {
+        "ROUNDS": 4,
+        "SAMPLED_ROUNDS": 2,
+        "MIN_SECONDS": 1e-4,
+        "LATE": 200,
+        "TRAINED_STEPS": 2,
+    }.items():
         monkeypatch.setattr(yardsticks, name, value)
     state = torch.random.get_rng_state()
     (made,) = yardsticks.run(tmp_path, BACKEND, "cpu")
