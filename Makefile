@@ -49,7 +49,7 @@ fetch: setup  ## download MNIST ahead of time, for a machine that will have no n
 test: setup  ## the tests
 	$(PY) -m pytest --numprocesses auto -m "not faults" $(ARGS)
 
-FAULTS := tests/faults $(addprefix tests/test_,checkpoint.py files.py plugins.py store.py workers.py)
+FAULTS := tests/faults tests/core/test_store.py tests/measure/test_checkpoint.py tests/plan/test_plugins.py tests/run/test_workers.py tests/tasks/test_files.py
 
 test-faults: setup  ## kills, full disks, broken plug-ins, arbitrary files: docs/reliability.md
 	$(PY) -m pytest --numprocesses auto $(FAULTS) $(ARGS)

@@ -13,14 +13,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
-from bench.errors import RequestError, StorageError, message_of, one_line
+from bench.core.errors import RequestError, StorageError, message_of, one_line
 from bench.options import EXIT_BAD_REQUEST, Verb, parser_of
 
 if TYPE_CHECKING:
-    from bench.execute import Job
-    from bench.request import Request
-    from bench.spec import Spec
-    from bench.store import Damaged
+    from bench.core.spec import Spec
+    from bench.core.store import Damaged
+    from bench.run.job import Job
+    from bench.run.request import Request
 
 EXIT_OK, EXIT_FAILED_RUNS, EXIT_REGRESSION = 0, 1, 1
 EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
@@ -60,7 +60,7 @@ def _terminated(number: int, frame: object) -> None:
 
 
 def _list(options: argparse.Namespace) -> int:
-    from bench import catalogue
+    from bench.plan import catalogue
 
     sections = {
         "tasks": catalogue.first_lines("tasks"),
@@ -115,7 +115,7 @@ def _cluster(options: argparse.Namespace) -> AbstractContextManager[None]:
     """The connection to a cluster, where one is asked for."""
     if options.ray is None:
         return nullcontext()
-    from bench import cluster
+    from bench.run import cluster
 
     return cluster.connected(options.ray)
 
@@ -125,7 +125,7 @@ def _speed(options: argparse.Namespace) -> int:
     _make_ready(request)
     ended = _time(request)
     if options.yardsticks:
-        from bench import yardsticks
+        from bench.measure import yardsticks
 
         for record in yardsticks.run(request.results, request.backend, request.device):
             print(yardsticks.line(record), flush=True)
@@ -138,8 +138,8 @@ def _time(request: "Request") -> int:
     """Take the times that are not there yet, one after the other."""
     from tqdm import tqdm
 
-    from bench.execute import measure
-    from bench.progress import speed_line
+    from bench.run.job import measure
+    from bench.run.progress import speed_line
 
     specs = request.speed_jobs()
     there = len(request.speed_specs) - len(specs)
@@ -166,7 +166,7 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace) -> int:
-    from bench.store import Store
+    from bench.core.store import Store
 
     store = Store(options.results)
     records, damaged = store.read_all()
@@ -183,9 +183,9 @@ def _show(options: argparse.Namespace) -> int:
 def _sample(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from bench import samples
-    from bench.plan import task_of
-    from bench.store import Store
+    from bench.core.store import Store
+    from bench.measure import samples
+    from bench.plan.grid import task_of
 
     records, damaged = Store(options.results).read_all()
     _tell_damaged(damaged)
@@ -229,7 +229,8 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _tune(options: argparse.Namespace) -> int:
-    from bench import rates, tune
+    from bench.plan import rates
+    from bench.run import tune
 
     with _cluster(options):
         request = _request(options)
@@ -255,7 +256,7 @@ def _tune(options: argparse.Namespace) -> int:
 
 def _fetch(options: argparse.Namespace) -> int:
     import tasks
-    from bench.request import unavailable
+    from bench.run.request import unavailable
 
     every = [cls(**cls.smallest) for cls in map(tasks.task_class, tasks.names())]
     reasons = unavailable(every)
@@ -270,12 +271,12 @@ def _fetch(options: argparse.Namespace) -> int:
 
 def _request(options: argparse.Namespace, *, whole: bool = True) -> "Request":
     """What is asked for, the records read; without `whole` only as far as a plan needs them."""
-    from bench.plan import Selection
-    from bench.request import Request
+    from bench.plan.grid import Selection
+    from bench.run.request import Request
 
     gpus = None
     if getattr(options, "ray", None) is not None:
-        from bench import cluster
+        from bench.run import cluster
 
         gpus = cluster.gpus()
     request = Request(
@@ -315,12 +316,12 @@ def _tell_damaged(damaged: "Sequence[Damaged]") -> None:
 
 def _num_workers(request: "Request", options: argparse.Namespace) -> int:
     """As asked for; else one a core, on GPUs `--per-gpu` each."""
-    from bench.backend import num_cores
+    from bench.core.backend import num_cores
 
     if getattr(options, "workers", None):
         return options.workers
     if getattr(options, "ray", None) is not None:
-        from bench import cluster
+        from bench.run import cluster
 
         return cluster.num_slots(request.backend, getattr(options, "per_gpu", None) or 1)
     if request.device == "cpu":
@@ -330,7 +331,7 @@ def _num_workers(request: "Request", options: argparse.Namespace) -> int:
 
 def _outlook(request: "Request", jobs: "Sequence[Job]", options: argparse.Namespace) -> str:
     """What is planned, what is there, and how long the rest, the `jobs`, takes."""
-    from bench.progress import duration
+    from bench.run.progress import duration
 
     num_workers = _num_workers(request, options)
     there = len(request.plan.specs) - len(jobs)
@@ -358,11 +359,11 @@ def _make_ready(request: "Request", num_runs: int = 0) -> None:
 
 def _execute(request: "Request", specs: "Sequence[Spec]", options: argparse.Namespace) -> int:
     """Make the runs that are not there; what fails is in its record and in the status."""
-    from bench.backend import room_bytes
-    from bench.checkpoint import remove_leftovers
-    from bench.estimate import Estimator
-    from bench.progress import ProgressBar, duration
-    from bench.workers import Limits, execute
+    from bench.core.backend import room_bytes
+    from bench.measure.checkpoint import remove_leftovers
+    from bench.run.estimate import Estimator
+    from bench.run.progress import ProgressBar, duration
+    from bench.run.workers import Limits, execute
 
     jobs = request.jobs(specs)
     _make_ready(request, len(jobs))
@@ -382,7 +383,7 @@ def _execute(request: "Request", specs: "Sequence[Spec]", options: argparse.Name
         if here:
             execute(jobs, request.setup, limits, bar)
         else:
-            from bench import cluster
+            from bench.run import cluster
 
             fixed = options.workers is not None
             cluster.execute(jobs, request.setup, limits, bar, per_gpu=options.per_gpu, fixed=fixed)
@@ -403,9 +404,9 @@ def _write_report(request: "Request") -> None:
     """For the backend that has most of the plan's records; the others are named."""
     from collections import Counter
 
-    from bench import rates
-    from bench.plan import labels, thresholds
-    from bench.report import Source, write_report
+    from bench.plan import rates
+    from bench.plan.grid import labels, thresholds
+    from bench.report.page import Source, write_report
 
     specs = request.plan.specs
     planned = {spec.id for spec in specs}

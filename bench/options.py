@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bench.shard import Shard
+    from bench.run.shard import Shard
 
 EXIT_BAD_REQUEST = 2
 Verb = Callable[[argparse.Namespace], int]
@@ -241,7 +241,7 @@ _percent = _minutes = _number
 
 
 def _shard(text: str) -> "Shard":
-    from bench.shard import parse
+    from bench.run.shard import parse
 
     try:
         return parse(text)

@@ -9,7 +9,7 @@ import torch
 
 import models
 import tasks
-from bench import plugins as loaded
+from bench.plan import plugins as loaded
 from tasks import _files, _likelihood, _mnist
 
 torch.set_num_threads(1)

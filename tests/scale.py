@@ -16,10 +16,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from bench import profile
-from bench.plan import Selection, label, make_plan, make_speed_plan, model_of, task_of
-from bench.spec import Spec, SpeedSpec
-from bench.store import Outcome, Probes, Record, SpeedRecord, Store
+from bench.core.records import Outcome, Probes, Record, SpeedRecord
+from bench.core.spec import Spec, SpeedSpec
+from bench.core.store import Store
+from bench.plan import profile
+from bench.plan.grid import Selection, label, make_plan, make_speed_plan, model_of, task_of
 from models.tcn import Tcn, receptive_field
 
 ROOT = Path(__file__).parent.parent

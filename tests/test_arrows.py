@@ -60,7 +60,7 @@ def test_listing_does_not_import_torch() -> None:
 
 
 def test_training_does_not_import_what_the_report_needs() -> None:
-    code = "import bench.train, bench.execute, bench.request, bench.progress; import tasks, models"
+    code = "import bench.measure.train, bench.run.job, bench.run.request, bench.run.progress"
     loaded = modules_after(code)
     assert "torch" in loaded
     assert not loaded & {"pandas", "seaborn", "scipy", "matplotlib", "jinja2", "requests", "numba"}

@@ -9,16 +9,16 @@ from torch import nn
 
 import models
 import tasks
-from bench import checkpoint, speed
-from bench.backend import Backend, prepare
-from bench.plan import network_of, task_of
-from bench.spec import Training
-from bench.train import Progress, train
-from bench.update import Updater
+from bench.core.backend import Backend, prepare
+from bench.core.spec import Training
+from bench.measure import checkpoint, speed
+from bench.measure.train import Progress, train
+from bench.measure.update import Updater
+from bench.plan.grid import network_of, task_of
 from models._stepper import CapturedStepper
-from tests.test_models import Signature, skip_unless_supported
-from tests.test_speed import spec_of
-from tests.test_train import tiny
+from tests.support.signatures import Signature, skip_unless_supported
+from tests.support.timing import spec_of
+from tests.support.training import tiny
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 GRAPH = Backend(device="cuda", capture=True)

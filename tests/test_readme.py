@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from bench import choices, cost, plan, profile, tables
-from bench.report import LATENCY_BUDGETS_US, markdown_table, step_times
-from bench.store import Store
+from bench.core.store import Store
+from bench.plan import grid, profile
+from bench.report import choices, cost, tables
+from bench.report.page import LATENCY_BUDGETS_US, markdown_table, step_times
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = ROOT / "results" / "reference" / "cpu"
@@ -39,11 +40,11 @@ def test_what_it_costs_is_what_the_committed_report_says() -> None:
 def test_the_committed_choice_follows_from_the_committed_records() -> None:
     records, damaged = Store(REFERENCE).read_all()
     assert not damaged
-    planned = plan.make_plan(profile.load("reference"), plan.Selection())
+    planned = grid.make_plan(profile.load("reference"), grid.Selection())
     assert {record.spec.id for record in records} == {spec.id for spec in planned.specs}
     whole = [s for s in planned.specs if "receptive_field" not in planned.studies[s.id]]
-    thresholds = {spec.id: plan.task_of(spec).solved for spec in whole}
-    runs = tables.runs_frame(whole, records, plan.labels(planned.specs), thresholds)
+    thresholds = {spec.id: grid.task_of(spec).solved for spec in whole}
+    runs = tables.runs_frame(whole, records, grid.labels(planned.specs), thresholds)
     speed, damaged = Store(REFERENCE).read_speed()
     assert not damaged
     assert len({(r.machine.slug, r.backend) for r in speed}) == 1

@@ -4,8 +4,8 @@ A is what there was, B what there is now: two commits, two machines, or two mode
 B minus A and ratios B over A. Nothing is averaged over backends or machines.
 """
 
-from bench.compare._frames import TOLERANCE, Comparison, compare
-from bench.compare._match import Side, read
-from bench.compare._page import write_comparison
+from bench.compare.frames import TOLERANCE, Comparison, compare
+from bench.compare.match import Side, read
+from bench.compare.page import write_comparison
 
 __all__ = ["TOLERANCE", "Comparison", "Side", "compare", "read", "write_comparison"]

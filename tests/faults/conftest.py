@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.harness import Begin
-from tests.test_cli import start
+from tests.support.commands import start
+from tests.support.harness import Begin
 
 
 @pytest.fixture

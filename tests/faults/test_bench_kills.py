@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bench import files
-from bench.store import Store
-from tests.faults.harness import (
+from bench.core import files
+from bench.core.store import Store
+from tests.support.harness import (
     Begin,
     Capture,
     Note,

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from bench import files
 from bench.cli import main
-from bench.store import Damaged, Record, SpeedRecord, Store, YardstickRecord
-from tests.records import record, spec, speed_record, yardstick_record
+from bench.core import files
+from bench.core.records import Record, SpeedRecord, YardstickRecord
+from bench.core.store import Damaged, Store
+from tests.support.records import record, spec, speed_record, yardstick_record
 
 Spoil = Callable[[Path, dict[str, Any]], object]
 

@@ -8,19 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from bench import figures, report
-from bench.backend import Backend
-from bench.claims import Verdict, page
 from bench.compare import compare, read, write_comparison
-from bench.findings import learning
-from bench.markup import code, text
-from bench.pictures import pictures
-from bench.report import html, write_report
-from bench.spec import Spec
-from bench.store import Damaged, Record, Store
-from tests.faults.harness import not_drawn
-from tests.records import MACHINE, outcome, record, spec, speed_record, yardstick_record
-from tests.test_report import source
+from bench.core.backend import Backend
+from bench.core.records import Record
+from bench.core.spec import Spec
+from bench.core.store import Damaged, Store
+from bench.report import figures
+from bench.report.claims import Verdict, page
+from bench.report.findings import learning
+from bench.report.markup import code, text
+from bench.report.page import Source, html, write_report
+from bench.report.pictures import pictures
+from tests.support.harness import not_drawn
+from tests.support.records import MACHINE, outcome, record, spec, speed_record, yardstick_record
+from tests.support.reports import source
 
 EVIL = [
     "<script>alert(1)</script>",
@@ -118,7 +119,7 @@ def planted(evil: str) -> tuple[list[Spec], list[Record]]:
     return specs, [*records, record(specs[3], None, error=evil, machine=machine)]
 
 
-def sources(evil: str, folder: Path) -> report.Source:
+def sources(evil: str, folder: Path) -> Source:
     specs, records = planted(evil)
     machine = MACHINE.model_copy(update={"cpu": evil, "torch": evil})
     timed = [
@@ -140,7 +141,7 @@ def sources(evil: str, folder: Path) -> report.Source:
     yardstick = yardstick_record()
     times = {f"{name} {evil}": value for name, value in yardstick.times.items()}
     made = source(specs, records)
-    return report.Source(
+    return Source(
         profile_name=evil,
         profile_description=evil,
         specs=specs,

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from bench.cli import main
-from bench.store import Store
-from tests.faults.full_disk import install, operations
-from tests.faults.harness import Capture, Note, files_below, forget_plugins, not_drawn
-from tests.test_cli import ROOT
+from bench.core.store import Store
+from tests.support.commands import ROOT
+from tests.support.full_disk import install, operations
+from tests.support.harness import Capture, Note, files_below, forget_plugins, not_drawn
 
 STUB = '''
 """Copy memory on eight sequences; in a worker the disk may be full."""
@@ -26,7 +26,7 @@ from tasks.copy_memory import CopyMemory
 
 if multiprocessing.parent_process() is not None:
     sys.path.insert(0, "ROOT")
-    from tests.faults.full_disk import install
+    from tests.support.full_disk import install
     at, code = map(int, Path("FOLDER/full").read_text().split())
     install(Path("FOLDER/results"), Path("FOLDER/counter"), at, code)
 

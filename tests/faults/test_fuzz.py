@@ -14,17 +14,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from bench import catalogue, checkpoint, profile, report
-from bench.backend import Backend
-from bench.errors import RequestError
-from bench.gallery import file_name
-from bench.plan import Selection, make_plan
-from bench.profile import Grid, ModelChoice, Profile, SpeedGrid, TrainingChoice
-from bench.spec import Part, Spec, SpeedSpec, Yardstick
-from bench.store import Damaged, Filed, Outcome, Record, SpeedRecord, Store, YardstickRecord
-from tests.faults.harness import Note, not_drawn, repeated
-from tests.records import MACHINE, outcome, record, spec, speed_record, yardstick_record
-from tests.test_report import source
+from bench.core.backend import Backend
+from bench.core.errors import RequestError
+from bench.core.records import Filed, Outcome, Record, SpeedRecord, YardstickRecord
+from bench.core.spec import Part, Spec, SpeedSpec, Yardstick
+from bench.core.store import Damaged, Store
+from bench.measure import checkpoint
+from bench.plan import catalogue, profile
+from bench.plan.grid import Selection, make_plan
+from bench.plan.profile import Grid, ModelChoice, Profile, SpeedGrid, TrainingChoice
+from bench.report import page
+from bench.report.gallery import file_name
+from tests.support.harness import Note, not_drawn, repeated
+from tests.support.records import MACHINE, outcome, record, spec, speed_record, yardstick_record
+from tests.support.reports import source
 
 
 def cases(times: int) -> settings:
@@ -316,7 +319,7 @@ def test_a_report_of_whatever_is_read_can_be_written(
             ([other], [found]) if isinstance(found, Damaged) else ([other, found], [])
         )
         read += len(records) - 1
-        report.write_report(tmp_path, source([one.spec, other.spec], records, damaged=damaged))
+        page.write_report(tmp_path, source([one.spec, other.spec], records, damaged=damaged))
 
     holds()
     record_property("figure", f"{times} reports, {read} of a changed record, 0 crashes")

@@ -12,11 +12,11 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import pytest
 from pydantic import BaseModel
 
-from bench.spec import Spec, SpeedSpec
-from bench.store import Record, SpeedRecord
-from tests.faults.harness import repeated
-from tests.records import record, spec, speed_record
-from tests.test_cli import ROOT
+from bench.core.records import Record, SpeedRecord
+from bench.core.spec import Spec, SpeedSpec
+from tests.support.commands import ROOT
+from tests.support.harness import repeated
+from tests.support.records import record, spec, speed_record
 
 SPEC = spec(task="copy_memory", model="tcn", length=10)
 SPEED_SPEC = speed_record(train_ms=1.0, step_ms=1.0).spec

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.store import Store
-from tests.faults.harness import (
+from bench.core.store import Store
+from tests.support.harness import (
     Begin,
     Capture,
     Note,

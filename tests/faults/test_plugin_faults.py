@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from bench import plugins
-from bench.store import Record, Store
-from tests.faults.harness import Capture, Note, by_name, not_drawn, run_here
+from bench.core.records import Record
+from bench.core.store import Store
+from bench.plan import plugins
+from tests.support.harness import Capture, Note, by_name, not_drawn, run_here
 
 pytestmark = pytest.mark.usefixtures("plugins")
 
@@ -362,10 +363,10 @@ def test_records_of_a_plugin_that_is_not_loaded_are_no_hindrance(
 DYING = (
     TASK
     + """
-import bench.checkpoint
+import bench.measure.checkpoint
 import multiprocessing
 if multiprocessing.parent_process() is not None:
-    bench.checkpoint.remove = lambda place: os.kill(os.getpid(), 9)
+    bench.measure.checkpoint.remove = lambda place: os.kill(os.getpid(), 9)
 """
 )
 

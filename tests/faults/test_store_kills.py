@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 
-from bench import files
-from bench.store import Record, Store
-from tests.faults.harness import Note, grow_old, repeated
-from tests.faults.writers import SHARED_SEED, realistic
-from tests.test_cli import ROOT
+from bench.core import files
+from bench.core.records import Record
+from bench.core.store import Store
+from tests.support.commands import ROOT
+from tests.support.harness import Note, grow_old, repeated
+from tests.support.writers import SHARED_SEED, realistic
 
 
 def written_by(*arguments: object) -> dict[str, Any]:
-    command = [sys.executable, "-m", "tests.faults.writers", *map(str, arguments)]
+    command = [sys.executable, "-m", "tests.support.writers", *map(str, arguments)]
     made = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(made.stdout.splitlines()[-1])
 

@@ -1,0 +1,187 @@
+"""Samples of a trained network: as ids, as files that a person looks at, hears or reads."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import models
+from bench.core.errors import RequestError, unknown
+from bench.core.files import write_whole
+from bench.core.records import Agreement, Record, SampleRecord, now
+from bench.core.store import Damaged, Store
+from bench.measure import weights
+from bench.plan.grid import label, model_of, task_of
+from tasks import Task
+
+EVERY = "all"
+"""In the place of a condition: each of them in turn."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What is asked for."""
+
+    number: int = 16
+    steps: int | None = None
+    """Of a sample; None: as many as the network was trained on."""
+    condition: str | None = None
+    """The name of one; `all`: each in turn; None: each in turn where the task has any."""
+    prompt: str | None = None
+    temperature: float = 1.0
+    seed: int = 0
+    cached: bool = True
+    judged: bool = False
+    """Whether a classifier is to say if the samples are what was asked for."""
+
+
+def choose(
+    results: Path, records: Sequence[Record], model: str, task: str | None, length: int | None
+) -> Record:
+    """The run of this model, by label or name, whose weights are kept and which tested best.
+
+    Raises `RequestError` where there is none.
+    """
+    kept = [
+        record
+        for record in records
+        if record.outcome and weights.path(results, record.spec, record.backend).is_file()
+    ]
+    if not kept:
+        raise RequestError(
+            f"{results} holds no weights; a profile keeps them where it says keep_weights, "
+            "as in --profile generation"
+        )
+    for kind, wanted, of in (
+        ("task", task, lambda record: {record.spec.task.name, record.outcome.task_label}),
+        ("model", model, lambda record: {record.spec.model.name, record.outcome.label}),
+        ("length", length, lambda record: {record.spec.length}),
+    ):
+        valid = {str(name) for record in kept for name in of(record)}
+        kept = [record for record in kept if wanted is None or wanted in of(record)]
+        if not kept:
+            raise unknown(f"{kind} with weights", str(wanted), valid)
+    return max(kept, key=lambda record: (record.spec.length, _merit(record)))
+
+
+def _merit(record: Record) -> float:
+    assert record.outcome is not None
+    score = record.outcome.test_score
+    return score if record.outcome.score.higher_is_better else -score
+
+
+def draw(
+    results: Path, record: Record, wanted: Wanted, on_step: Callable[[int], object] | None = None
+) -> tuple[SampleRecord, Tensor, Tensor | None]:
+    """The record of the samples, their ids (B, T) and conditions (B,), where there are any."""
+    task, network = task_of(record.spec), weights.trained(results, record.spec, record.backend)
+    signature = task.signature
+    if wanted.steps not in (None, signature.num_steps):
+        if signature.grid is not None:
+            raise RequestError(f"--steps {wanted.steps}: valid: the pixels of an image")
+        if wanted.judged:
+            raise RequestError("--judge with --steps: it knows sequences of the task's length")
+    condition_B = _conditions(task, wanted)
+    prompt_BP = _prompt(task, wanted)
+    try:
+        y_BT = models.generate(
+            network,
+            wanted.steps or signature.num_steps,
+            batch_size=wanted.number,
+            condition=condition_B,
+            prompt=prompt_BP,
+            temperature=wanted.temperature,
+            generator=torch.Generator().manual_seed(wanted.seed),
+            cached=wanted.cached,
+            on_step=on_step,
+        )
+    except ValueError as error:
+        raise RequestError(f"{record.spec.name}: {error}") from None
+    found = None
+    if wanted.judged:
+        if condition_B is None:
+            raise RequestError("--judge: nothing was asked of these samples; valid: conditions")
+        from bench.measure import judge
+
+        found = judge.agreement(task, y_BT, condition_B)
+    made = SampleRecord(
+        spec=record.spec,
+        backend=record.backend,
+        label=label(model_of(record.spec), record.spec.model.name),
+        task_label=label(task, record.spec.task.name),
+        number=wanted.number,
+        steps=wanted.steps,
+        condition=wanted.condition,
+        prompt=wanted.prompt,
+        temperature=wanted.temperature,
+        seed=wanted.seed,
+        agreement=found,
+        created=now(),
+    )
+    return made, y_BT, condition_B
+
+
+def _conditions(task: Task, wanted: Wanted) -> Tensor | None:
+    names = task.condition_names
+    if not names:
+        if wanted.condition is not None:
+            raise RequestError(f"--condition: {task.task_name()} has none")
+        return None
+    if wanted.condition in (None, EVERY):
+        # A block of each, so that a grid of samples has a row of each.
+        each = -(-wanted.number // len(names))
+        return torch.arange(len(names)).repeat_interleave(each)[: wanted.number]
+    if wanted.condition not in names:
+        raise unknown("condition", wanted.condition, [*names, EVERY], "--condition")
+    return torch.full((wanted.number,), names.index(wanted.condition))
+
+
+def _prompt(task: Task, wanted: Wanted) -> Tensor | None:
+    if wanted.prompt is None:
+        return None
+    try:
+        prompt_P = task.prompt(wanted.prompt)
+    except ValueError as error:
+        raise RequestError(f"--prompt: {error}") from None
+    return prompt_P.expand(wanted.number, -1)
+
+
+def save(
+    results: Path, record: SampleRecord, y_BT: Tensor, condition_B: Tensor | None
+) -> list[Path]:
+    """Write the samples as files of their kind and the record beside them; returns where."""
+    from bench.measure import media
+
+    task = task_of(record.spec)
+    names = task.condition_names
+    rows = [] if condition_B is None else [names[i] for i in condition_B.tolist()]
+    base = results / record.path
+    written = []
+    for ending, content in media.files(task.shown(y_BT), y_BT, rows).items():
+        path = base.with_name(f"{base.stem}{ending}")
+        write_whole(path, content)
+        written.append(path)
+        if ending == ".png":
+            record = record.model_copy(update={"picture": path.relative_to(results).as_posix()})
+    return [*written, Store(results).write(record)]
+
+
+def read_all(store: Store) -> tuple[list[SampleRecord], list[Damaged]]:
+    """What was sampled, and every file among the records of it that is none."""
+    records, damaged = store.read_below("samples", SampleRecord)
+    there = [
+        record
+        if record.picture is None or (store.root / record.picture).is_file()
+        else record.model_copy(update={"picture": None})
+        for record in records
+    ]
+    return there, damaged
+
+
+def agreement_line(found: Agreement) -> str:
+    return (
+        f"a classifier finds what was asked for in {found.share:.1%} of {found.num_samples} "
+        f"samples ({found.low:.1%} to {found.high:.1%}; in {found.on_real:.1%} of real ones)"
+    )

@@ -1,0 +1,207 @@
+"""One training step: sample, forward, backward, clip, update; replayed as a CUDA graph on a GPU."""
+
+from copy import deepcopy
+
+import torch
+from pydantic import ConfigDict
+from torch import Tensor, nn
+
+from bench.core.spec import Frozen, Training
+from tasks import Batch, Task
+
+NUM_WARM_UP = 3
+"""Eager steps before the capture, which PyTorch asks for; what they change is undone."""
+
+
+def outputs(network: nn.Module, task: Task, batch: Batch) -> Tensor:
+    """What the objective reads: (B, T, O), or (B, 1, O) for a task read once a sequence."""
+    last_only = task.signature.per == "sequence"
+    return network(batch.x, lengths=batch.lengths, last_only=last_only, condition=batch.condition)[
+        0
+    ]
+
+
+def of_steps(condition: Tensor | None, steps: slice) -> Tensor | None:
+    """A batch's condition beside these steps alone: (B,) classes as they are, features cut."""
+    return condition[:, steps] if condition is not None and condition.ndim == 3 else condition
+
+
+def update(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    task: Task,
+    batch: Batch,
+    clip_norm: float | None,
+) -> Tensor:
+    """Forward, backward, update; the loss as a detached scalar on the device, not waited for."""
+    optimizer.zero_grad()
+    loss = task.objective.loss(outputs(network, task, batch), batch)
+    loss.backward()
+    if clip_norm is not None:
+        torch.nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
+    optimizer.step()
+    return loss.detach()
+
+
+class UpdaterState(Frozen):
+    """What an updater's further steps depend on, the network aside."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=True)
+
+    optimizer: dict[int, dict[str, Tensor]]
+    """What the optimizer keeps, by the parameter's number and then by name."""
+    generator: Tensor
+    step: int
+    total_loss: float
+    """Sum over the steps that `mean_loss` has not been asked for yet."""
+    num_summed: int
+
+
+class Updater:
+    """Calling it takes one training step, on the device of the generator.
+
+    With `capture`, the whole step is recorded once as a CUDA graph and replayed from then on, which
+    spares small networks the launch of each kernel. Where that can't be done, steps are taken one
+    by one and `eager_because` says why (None: captured, or not asked for). Nothing in a step waits
+    for the device: losses are summed on it, and `mean_loss` alone waits.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        task: Task,
+        training: Training,
+        generator: torch.Generator,
+        capture: bool = False,
+    ) -> None:
+        self._network, self._task = network, task
+        self._training, self._generator = training, generator
+        self._total_loss = torch.zeros((), device=generator.device)
+        self._num_summed = 0
+        self._step = 0
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self.eager_because: str | None = None
+        if capture:
+            self.optimizer = self._make_optimizer(capturable=True)
+            self._capture()
+        if self._graph is None:
+            self.optimizer = self._make_optimizer(capturable=False)
+
+    @property
+    def captured(self) -> bool:
+        return self._graph is not None
+
+    def __call__(self) -> None:
+        self._set_rate()
+        if self._graph is None:
+            self._take_step()
+        else:
+            self._graph.replay()
+        self._num_summed += 1
+        self._step += 1
+
+    def mean_loss(self) -> float:
+        """Over the steps since it was last asked; waits for the device."""
+        total, number = self._total_loss.item(), self._num_summed
+        self._total_loss.zero_()
+        self._num_summed = 0
+        return total / number
+
+    def state(self) -> UpdaterState:
+        """A copy of what `load` goes on from; waits for the device."""
+        kept = self.optimizer.state_dict()["state"]
+        return UpdaterState(
+            optimizer={
+                number: {name: value.clone() for name, value in values.items()}
+                for number, values in kept.items()
+            },
+            generator=self._generator.get_state(),
+            step=self._step,
+            total_loss=self._total_loss.item(),
+            num_summed=self._num_summed,
+        )
+
+    def load(self, state: UpdaterState) -> None:
+        """Go on from the state of another updater of the same network, task and training."""
+        ours = self.optimizer.state_dict()
+        if self._graph is None:
+            self.optimizer.load_state_dict({**ours, "state": deepcopy(state.optimizer)})
+        else:  # the graph reads and writes these very tensors
+            for number, values in state.optimizer.items():
+                for name, value in values.items():
+                    ours["state"][number][name].copy_(value)
+        self._generator.set_state(state.generator)
+        self._step = state.step
+        self._total_loss.fill_(state.total_loss)
+        self._num_summed = state.num_summed
+
+    def _take_step(self) -> None:
+        batch = self._task.sample(self._training.batch_size, self._generator, "train")
+        clip_norm = self._training.clip_norm
+        self._total_loss += update(self._network, self.optimizer, self._task, batch, clip_norm)
+
+    def _make_optimizer(self, *, capturable: bool) -> torch.optim.Optimizer:
+        rate = self._training.learning_rate
+        parameters = list(self._network.parameters())
+        if not capturable:
+            kinds = {"adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}
+            kinds |= {"sgd": torch.optim.SGD}
+            return kinds[self._training.optimizer](parameters, lr=rate)
+        # A captured step reads its rate from the device.
+        on_device = torch.tensor(rate, device=self._generator.device)
+        if self._training.optimizer == "adam":
+            return torch.optim.Adam(parameters, lr=on_device, capturable=True)
+        if self._training.optimizer == "rmsprop":
+            return torch.optim.RMSprop(parameters, lr=on_device, capturable=True)
+        return torch.optim.SGD(parameters, lr=on_device)
+
+    def _set_rate(self) -> None:
+        """The rate as it is, then in a line towards zero over the cooldown."""
+        training = self._training
+        cooldown_steps = training.cooldown * training.max_steps
+        left = training.max_steps - self._step
+        if left >= cooldown_steps:
+            return
+        rate = training.learning_rate * (left / cooldown_steps)
+        for group in self.optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+
+    def _capture(self) -> None:
+        """Record a step. Weights, optimizer and generators are afterwards as they were before."""
+        device = self._generator.device
+        weights = {name: value.clone() for name, value in self._network.state_dict().items()}
+        drawn = self._generator.get_state()
+        dropped = torch.cuda.get_rng_state(device)
+
+        def undo() -> None:
+            self._network.load_state_dict(weights)
+            for state in self.optimizer.state.values():
+                for value in state.values():
+                    if isinstance(value, Tensor):
+                        value.zero_()
+            self._network.zero_grad()
+            self._total_loss.zero_()
+            self._generator.set_state(drawn)
+            torch.cuda.set_rng_state(dropped, device)
+
+        self._network.train()
+        try:
+            beside = torch.cuda.Stream(device)
+            beside.wait_stream(torch.cuda.current_stream(device))
+            with torch.cuda.stream(beside):
+                for _ in range(NUM_WARM_UP):
+                    self._take_step()
+            torch.cuda.current_stream(device).wait_stream(beside)
+            undo()
+            graph = torch.cuda.CUDAGraph()
+            graph.register_generator_state(self._generator)
+            with torch.cuda.graph(graph):
+                self._take_step()
+            self._graph = graph
+        except RuntimeError as error:
+            torch.cuda.synchronize(device)
+            self.eager_because = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        undo()

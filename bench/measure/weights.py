@@ -1,0 +1,43 @@
+"""Weights of trained networks, kept where a profile asks for them: tensors alone, as safetensors.
+
+Each file lies at `weights/BACKEND/TASK/MODEL-T50-s0-ID.safetensors`, beside the record's own path.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from bench.core.backend import Backend
+from bench.core.errors import RequestError
+from bench.core.files import write_whole
+from bench.core.spec import Spec
+from bench.plan.grid import network_of
+from models import Network
+
+
+def path(results: Path, spec: Spec, backend: Backend) -> Path:
+    return results / "weights" / backend.name / f"{spec.place}-{spec.id}.safetensors"
+
+
+def write(results: Path, spec: Spec, backend: Backend, weights: Mapping[str, Tensor]) -> None:
+    """Whole or not at all; raises `StorageError` where that can't be done."""
+    from safetensors.torch import save
+
+    content = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    write_whole(path(results, spec, backend), save(content))
+
+
+def trained(results: Path, spec: Spec, backend: Backend) -> Network:
+    """The network of a run as it was tested, on the CPU; `RequestError` where it can't be had."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    file = path(results, spec, backend)
+    network = network_of(spec)
+    try:
+        network.load_state_dict(load(file.read_bytes()))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise RequestError(f"can't read the weights in {file}: {reason}") from None
+    return network.eval()

@@ -1,0 +1,356 @@
+"""Planted differences between two folders are found, named and turned into an exit status."""
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import bootstrap
+
+from bench.cli import main
+from bench.compare import Comparison, compare, read, write_comparison
+from bench.core.intervals import ratio_of_medians, share_difference
+from bench.core.records import Record, SpeedRecord, Work
+from bench.core.store import Store
+from tests.support.records import MACHINE, cost_outcome, outcome, record, spec, speed_record, times
+
+ANOTHER = MACHINE.model_copy(update={"cpu": "Abacus 4000"})
+NEWER = MACHINE.model_copy(update={"torch": "2.14.0"})
+
+
+def runs(
+    scores: Sequence[float | None], *, model: str = "tcn", length: int = 10, **training: Any
+) -> list[Record]:
+    """A seed each; None failed."""
+    return [
+        record(spec(model=model, length=length, seed=seed, **training), score)
+        for seed, score in enumerate(scores)
+    ]
+
+
+def timed(*train_ms: float, model: str = "tcn", **changes: Any) -> SpeedRecord:
+    made = speed_record(model, train_ms=1.0, step_ms=0.01, **changes)
+    assert made.speed is not None
+    train = Work(times=times(*train_ms), flops=1)
+    return made.model_copy(update={"speed": made.speed.model_copy(update={"train": train})})
+
+
+def put(folder: Path, records: Sequence[Record | SpeedRecord]) -> Path:
+    for each in records:
+        Store(folder).write(each)
+    return folder
+
+
+def compared(
+    tmp_path: Path,
+    a: Sequence[Record | SpeedRecord],
+    b: Sequence[Record | SpeedRecord],
+    models: tuple[str, str] | None = None,
+) -> Comparison:
+    folders = [put(tmp_path / name, records) for name, records in (("a", a), ("b", b))]
+    sides = [read(folder, name) for folder, name in zip(folders, "AB", strict=True)]
+    return compare(*sides, models=models)
+
+
+def only(table: pd.DataFrame) -> dict:
+    (row,) = table.to_dict("records")
+    return row
+
+
+def status(tmp_path: Path, *arguments: str) -> int:
+    return main(["compare", str(tmp_path / "a"), str(tmp_path / "b"), *arguments])
+
+
+def test_a_folder_beside_itself_is_identical(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    same = [*runs([1.0, 0.5, 0.9]), *runs([0.2, 0.2], model="gru"), timed(1.0, 1.1, 1.2)]
+    found = compared(tmp_path, same, same)
+    assert list(found.scores["verdict"]) == ["identical", "identical"]
+    assert found.left.empty
+    assert found.num_regressions == 0
+    assert status(tmp_path, "--fail-on-regression") == 0
+    said = capsys.readouterr().out
+    assert "2 in both: 2 identical" in said
+    for name in ("compare.md", "compare.html", "scores.csv", "times.csv", "left.csv"):
+        assert (tmp_path / "b" / "comparison" / name).is_file()
+    assert not (tmp_path / "a" / "comparison").exists()
+
+
+def test_one_bit_is_not_identical(tmp_path: Path) -> None:
+    other = runs([1.0, 0.5, 0.5 + 2**-50])
+    found = compared(tmp_path, runs([1.0, 0.5, 0.5]), other)
+    assert only(found.scores)["verdict"] == "no clear difference"
+
+
+def test_another_curve_is_not_identical_and_other_times_are(tmp_path: Path) -> None:
+    made = outcome(1.0)
+    first, last = made.curve
+
+    def seeds(**changes: float) -> list[Record]:
+        curve = (first.model_copy(update=changes), last)
+        return [
+            record(spec(seed=seed), outcome=made.model_copy(update={"curve": curve}))
+            for seed in range(3)
+        ]
+
+    before = runs([1.0] * 3)
+    found = compared(tmp_path / "loss", before, seeds(validation_loss=0.2))
+    assert only(found.scores)["difference"] == 0
+    assert only(found.scores)["verdict"] == "no clear difference"
+    assert only(compared(tmp_path / "time", before, seeds(seconds=7.0)).scores)["verdict"] == (
+        "identical"
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "verdict"),
+    [
+        ((0.90, 0.92, 0.91), (0.80, 0.82, 0.81), "worse"),
+        ((0.80, 0.82, 0.81), (0.90, 0.92, 0.91), "better"),
+        ((0.90, 0.80, 0.70), (0.70, 0.80, 0.80), "no clear difference"),
+        ((0.90,), (0.10,), "one seed"),
+        # Nothing clear of the mean, but of the seeds that solve.
+        ((0.95, 0.95, 0.95, 0.95, 0.95), (0.94, 0.94, 0.94, 0.94, 1.0), "worse"),
+        ((0.94, 0.94, 0.94, 0.94, 1.0), (0.95, 0.95, 0.95, 0.95, 0.95), "better"),
+    ],
+)
+def test_the_interval_and_the_seeds_that_solve_judge_a_score(
+    before: tuple[float, ...], after: tuple[float, ...], verdict: str, tmp_path: Path
+) -> None:
+    found = compared(tmp_path, runs(before), runs(after))
+    row = only(found.scores)
+    assert row["verdict"] == verdict
+    assert row["difference"] == pytest.approx(np.mean(after) - np.mean(before))
+    assert row["seeds"] == len(before)
+    assert status(tmp_path, "--fail-on-regression") == (verdict == "worse")
+    assert status(tmp_path) == 0
+
+
+def test_where_lower_is_better_a_rise_is_worse(tmp_path: Path) -> None:
+    def losses(values: Sequence[float]) -> list[Record]:
+        """Scored by the loss, which has no threshold."""
+        made = [outcome(value) for value in values]
+        scored = [
+            each.model_copy(
+                update={
+                    "metrics": each.metrics[::-1],
+                    "test": {"recall": 0.5, "cross_entropy": value},
+                    "solved_at": None,
+                }
+            )
+            for each, value in zip(made, values, strict=True)
+        ]
+        return [record(spec(seed=seed), outcome=each) for seed, each in enumerate(scored)]
+
+    found = compared(tmp_path, losses((0.1, 0.11, 0.12)), losses((0.2, 0.21, 0.22)))
+    assert only(found.scores)["verdict"] == "worse"
+    assert "solved_a" not in found.scores
+
+
+def test_where_lower_is_better_a_low_cost_solves(tmp_path: Path) -> None:
+    def costs(*values: float) -> list[Record]:
+        return [record(spec(seed=i), outcome=cost_outcome(v)) for i, v in enumerate(values)]
+
+    found = compared(tmp_path, costs(0.1, 0.15, 0.19), costs(0.5, 0.4, 0.1))
+    row = only(found.scores)
+    assert (row["solved_a"], row["solved_b"]) == (3, 1)
+    assert row["verdict"] == "no clear difference"
+    # An interval of costs is not cut off at 1.
+    wide = compared(tmp_path / "wide", costs(0.1, 0.1), costs(0.3, 0.9))
+    assert only(wide.scores)["high"] > 1
+
+
+def test_a_failed_run_counts_at_chance_and_as_not_solved(tmp_path: Path) -> None:
+    found = compared(tmp_path, runs([1.0, 1.0, 1.0]), runs([None, None, None]))
+    row = only(found.scores)
+    assert (row["b"], row["solved_a"], row["solved_b"]) == (0.125, 3, 0)
+    assert row["verdict"] == "worse"
+
+
+def test_what_stands_in_one_only_is_listed_with_its_count(tmp_path: Path) -> None:
+    skipped = record(spec(model="rnn"), None, status="skipped", error="no data")
+    found = compared(
+        tmp_path,
+        [*runs([1.0, 1.0, 1.0]), *runs([1.0, 1.0], model="gru"), skipped],
+        [*runs([1.0, 1.0]), *runs([0.3], length=20), timed(1.0)],
+    )
+    assert only(found.scores)["seeds"] == 2
+    left = {
+        (row["in"], row["what"], row["model"]): (row["T"], row["count"], row["reason"])
+        for row in found.left.to_dict("records")
+    }
+    assert left == {
+        ("A", "run", "gru"): ("10", 2, "no counterpart in B"),
+        ("A", "run", "rnn"): ("10", 1, "skipped: no data"),
+        ("A", "run", "tcn"): ("10", 1, "no counterpart in B"),
+        ("B", "run", "tcn"): ("20", 1, "no counterpart in A"),
+        ("B", "times", "tcn"): ("10", 1, "no times of this machine and backend in A"),
+    }
+
+
+def test_another_setting_is_another_configuration_and_is_named(tmp_path: Path) -> None:
+    found = compared(tmp_path, runs([1.0] * 2), runs([1.0] * 2, learning_rate=0.01))
+    assert found.scores.empty
+    assert list(found.left["model"]) == ["tcn learning_rate=0.001", "tcn learning_rate=0.01"]
+
+
+def test_a_raised_version_is_compared_and_said(tmp_path: Path) -> None:
+    def of_version(version: int, score: float, day: int) -> list[Record]:
+        made = [spec(seed=seed) for seed in range(3)]
+        part = made[0].model.model_copy(update={"version": version})
+        raised = [each.model_copy(update={"model": part}) for each in made]
+        return [record(each, score, created=f"2026-01-0{day}T00:00:00Z") for each in raised]
+
+    # B still has the records of before.
+    both = [*of_version(1, 0.9, 1), *of_version(2, 0.3, 2)]
+    found = compared(tmp_path, of_version(1, 0.9, 1), both)
+    row = only(found.scores)
+    assert row["changed"] == "model version 1 → 2"
+    assert row["b"] == pytest.approx(0.3)
+    assert only(found.left)["count"] == 3
+
+
+def test_other_data_are_another_configuration(tmp_path: Path) -> None:
+    made = spec()
+    other = made.model_copy(update={"task": made.task.model_copy(update={"version": 2})})
+    assert compared(tmp_path, [record(made)], [record(other)]).scores.empty
+
+
+@pytest.mark.parametrize(
+    ("after", "verdict"),
+    [
+        ((1.2, 1.3, 1.4), "slower"),
+        ((0.6, 0.7, 0.8), "faster"),
+        ((1.05, 1.06, 1.07), "no clear difference"),  # slower, within the tolerance
+        ((1.0, 1.5, 2.0), "no clear difference"),  # slower, but not clearly
+        ((2.0,), "one sample"),
+    ],
+)
+def test_the_ratio_of_medians_judges_a_time(
+    after: tuple[float, ...], verdict: str, tmp_path: Path
+) -> None:
+    found = compared(tmp_path, [timed(1.0, 1.0, 1.0)], [timed(*after)])
+    row = only(found.times.query("timed == 'training step'"))
+    assert row["verdict"] == verdict
+    assert row["ratio"] == pytest.approx(np.median(after))
+    others = found.times.query("timed != 'training step'")
+    assert list(others["timed"]) == ["streaming step", "whole sequence"]
+    assert status(tmp_path, "--fail-on-regression") == (verdict == "slower")
+    assert status(tmp_path, "--fail-on-regression", "--tolerance", "150") == 0
+
+
+def test_another_machine_is_no_regression_and_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = compared(tmp_path, [timed(1.0, 1.0)], [timed(9.0, 9.0, machine=ANOTHER)])
+    row = only(found.times.query("timed == 'training step'"))
+    assert (row["machine"], row["verdict"]) == ("another", "slower")
+    assert status(tmp_path, "--fail-on-regression") == 0
+    assert "3 times are of two machines or backends" in capsys.readouterr().out
+    assert "Abacus 4000" in (tmp_path / "b/comparison/compare.md").read_text()
+
+
+def test_other_versions_on_the_same_hardware_are_a_regression(tmp_path: Path) -> None:
+    found = compared(tmp_path, [timed(1.0, 1.0)], [timed(9.0, 9.0, machine=NEWER)])
+    assert only(found.slower)["machine"] == "same, other versions"
+
+
+def test_times_of_two_machines_are_not_pooled(tmp_path: Path) -> None:
+    """Of what B has, that of A's machine is taken, however much there is of another's."""
+    others = [timed(9.0, 9.0, model=model, machine=ANOTHER) for model in ("tcn", "gru")]
+    found = compared(tmp_path, [timed(1.0, 1.0)], [timed(1.0, 1.0), *others])
+    assert set(found.times["machine"]) == {"same"}
+    assert set(found.times["ratio"]) == {1.0}
+    assert set(found.left["reason"]) == {"no times of this machine and backend in A"}
+
+
+def test_two_models_are_matched_by_task_length_and_seed(tmp_path: Path) -> None:
+    scores = {"tcn": (0.9, 0.91, 0.92), "gru": (0.5, 0.51, 0.52)}
+    every = [run for model, values in scores.items() for run in runs(values, model=model)]
+    every += runs([1.0, 1.0], length=20)  # of the TCN alone
+    every += [timed(1.0, 1.0), timed(3.0, 3.0, model="gru")]
+    found = compared(tmp_path, every, every, models=("tcn", "gru"))
+    row = only(found.scores)
+    assert (row["model"], row["T"], row["seeds"]) == ("tcn → gru", 10, 3)
+    assert row["difference"] == pytest.approx(-0.4)
+    assert row["verdict"] == "worse"
+    assert only(found.times.query("timed == 'training step'"))["ratio"] == pytest.approx(3)
+    assert only(found.left)["count"] == 2
+    # The same folder twice, from the command line.
+    one = str(tmp_path / "a")
+    wanted = ["--fail-on-regression", "--models"]
+    assert main(["compare", one, one, *wanted, "tcn", "gru"]) == 1
+    assert main(["compare", one, one, *wanted, "tcn", "tcn"]) == 0
+
+
+def test_the_summary_is_short_whatever_went_wrong(tmp_path: Path) -> None:
+    lengths = range(10, 20)
+    before = [runs([0.9, 0.91, 0.92], length=length) for length in lengths]
+    after = [runs([0.1, 0.11, 0.12], length=length) for length in lengths]
+    networks = ("tcn", "gru", "lstm", "rnn")
+    found = compared(
+        tmp_path,
+        [*itertools.chain(*before), *(timed(1.0, 1.0, model=model) for model in networks)],
+        [*itertools.chain(*after), *(timed(2.0, 2.0, model=model) for model in networks)],
+    )
+    assert found.num_regressions == 14
+    said = write_comparison(tmp_path / "page", found)
+    assert said.count("\n") < 15
+    assert "and 8 more like these" in said
+    page = (tmp_path / "page" / "compare.md").read_text()
+    assert page.count("| worse") == 10  # all of them
+    assert len(pd.read_csv(tmp_path / "page" / "scores.csv")) == 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("a", "none"), "B: {tmp}/none is not a folder"),
+        (("empty", "a"), "A: {tmp}/empty holds no record"),
+        (("a", "a", "--models", "tcm", "tcn"), "--models: A: unknown model 'tcm'; did you mean"),
+        (("a", "a", "--output", "{tmp}/file"), "--output: can't make {tmp}/file"),
+        (("a", "c", "--fail-on-regression"), "nothing in common"),
+    ],
+)
+def test_a_request_that_makes_no_sense_ends_with_2(
+    arguments: tuple[str, ...], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(tmp_path / "a", runs([1.0]))
+    put(tmp_path / "c", runs([1.0], length=77))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    folders = [str(tmp_path / name) for name in arguments[:2]]
+    options = [each.format(tmp=tmp_path) for each in arguments[2:]]
+    assert main(["compare", *folders, *options]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert said.format(tmp=tmp_path) in error
+
+
+def test_newcombes_interval_squares_and_adds_wilsons() -> None:
+    low, high = share_difference(56, 48, 80)
+    # By hand from Wilson's bounds of 56/80 (0.5922, 0.7894) and of 48/80 (0.4904, 0.7004).
+    assert low == pytest.approx(0.1 - np.hypot(0.7 - 0.5922, 0.7004 - 0.6), abs=2e-4)
+    assert high == pytest.approx(0.1 + np.hypot(0.7894 - 0.7, 0.6 - 0.4904), abs=2e-4)
+    assert share_difference(5, 5, 5)[0] == -share_difference(5, 5, 5)[1]
+
+
+@pytest.mark.parametrize("n", [7, 8])
+def test_medians_drawn_by_their_ranks_are_those_of_resamples(n: int) -> None:
+    random = np.random.default_rng(1)
+    a, b = random.lognormal(size=n), random.lognormal(size=n)
+
+    def ratio(x: np.ndarray, y: np.ndarray, axis: int) -> np.ndarray:
+        return np.median(x, axis=axis) / np.median(y, axis=axis)
+
+    found = ratio_of_medians(list(a), list(b))
+    slow = bootstrap(
+        (a, b), ratio, method="percentile", n_resamples=20_000, rng=np.random.default_rng(2)
+    ).confidence_interval
+    # Both are quantiles of some 10,000 draws from the same few values.
+    assert found == pytest.approx((slow.low, slow.high), rel=0.05)
+    assert ratio_of_medians([1.0], list(b)) is None

@@ -1,0 +1,181 @@
+"""Records on disk: whole, validated, never lost."""
+
+import gc
+import os
+from pathlib import Path
+
+import pytest
+
+from bench.core.records import Record
+from bench.core.store import Damaged, Store
+from tests.support.records import LOSS, SCORE, cost_outcome, record, spec
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path)
+
+
+def test_what_is_written_is_read(store: Store) -> None:
+    records = [record(spec(seed=seed), score) for seed, score in enumerate((1.0, 0.2, None))]
+    for one in records:
+        store.write(one)
+    found, damaged = store.read_all()
+    assert found == records
+    assert not damaged
+
+
+def test_a_path_says_what_it_holds(store: Store, tmp_path: Path) -> None:
+    of = spec(model="lstm", length=50, seed=3)
+    expected = f"runs/cpu-float32-1thread/copy_memory/lstm-T50-s3-{of.id}.json"
+    assert store.write(record(of)) == tmp_path / expected
+
+
+def test_nothing_but_the_record_is_left(store: Store, tmp_path: Path) -> None:
+    store.write(record(spec()))
+    store.write(record(spec(), 0.5))  # over the first
+    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 1
+    assert store.read_all()[0][0].outcome == record(spec(), 0.5).outcome
+
+
+def test_a_write_that_fails_leaves_what_was_there(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write(record(spec()))
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        store.write(record(spec(), 0.1))
+    assert store.read_all()[0] == [record(spec())]
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_temporary_names_are_never_read(store: Store) -> None:
+    path = store.write(record(spec()))
+    path.with_name(f".{path.stem}.1-a.tmp").write_text("half a rec")
+    assert len(store.read_all()[0]) == 1
+
+
+def damage(path: Path, kind: str) -> None:
+    text = path.read_text()
+    if kind == "moved":
+        path.rename(path.parent.parent / path.name)
+    else:
+        path.write_bytes(
+            {
+                "truncated": text[: len(text) // 2].encode(),
+                "empty": b"",
+                "noise": os.urandom(10_000),
+                "another project's": b'{"name": "x"}',
+                "older": text.replace('"schema_version": 1', '"schema_version": 0').encode(),
+                "edited": text.replace('"seed": 0', '"seed": 7').encode(),
+            }[kind]
+        )
+
+
+@pytest.mark.parametrize(
+    "kind", ["truncated", "empty", "noise", "another project's", "older", "edited", "moved"]
+)
+def test_a_file_that_is_no_record_is_told_and_set_aside(store: Store, kind: str) -> None:
+    damage(store.write(record(spec())), kind)
+    store.write(record(spec(seed=1)))
+    found, damaged = store.read_all()
+    assert [r.spec.seed for r in found] == [1]
+    assert len(damaged) == 1
+    assert damaged[0].reason
+    content = damaged[0].path.read_bytes()
+    aside = store.set_aside(damaged[0])
+    assert aside is not None
+    assert aside.read_bytes() == content
+    assert store.read_all() == (found, [])
+
+
+def test_a_summary_says_what_the_record_says(store: Store) -> None:
+    records = [record(spec(seed=seed), score) for seed, score in enumerate((1.0, 0.2, None))]
+    for one in records:
+        store.write(one)
+    summaries, damaged = store.read_summaries()
+    assert not damaged
+    for summary, one in zip(summaries, records, strict=True):
+        assert (summary.spec, summary.backend) == (one.spec, one.backend)
+        assert (summary.status, summary.finished) == (one.status, one.finished)
+        assert (summary.error, summary.path) == (one.error, one.path)
+        if one.outcome is None:
+            assert summary.outcome is None
+        else:
+            assert summary.outcome is not None
+            for field in type(summary.outcome).model_fields:
+                assert getattr(summary.outcome, field) == getattr(one.outcome, field)
+
+
+@pytest.mark.parametrize(
+    "kind", ["truncated", "empty", "noise", "another project's", "older", "edited", "moved"]
+)
+def test_what_is_no_record_has_no_summary_either(store: Store, kind: str) -> None:
+    damage(store.write(record(spec())), kind)
+    assert store.read_summaries() == ([], store.read_all()[1])
+    assert store.read_summaries()[1]
+
+
+def test_a_summary_leaves_the_results_to_whoever_reads_the_record(store: Store) -> None:
+    path = store.write(record(spec()))
+    path.write_text(path.read_text().replace('"stopped": "solved"', '"stopped": "dead"'))
+    assert len(store.read_summaries()[0]) == 1
+    (damaged,) = store.read_all()[1]
+    assert "outcome.stopped" in damaged.reason
+
+
+def test_reading_leaves_the_garbage_collector_as_it_was(store: Store) -> None:
+    assert gc.isenabled()
+    store.read_all()
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        store.read_all()
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
+def test_failed_runs_are_tried_again_and_diverged_ones_are_not() -> None:
+    statuses = {"ok": True, "diverged": True, "failed": False, "skipped": False}
+    for status, finished in statuses.items():
+        assert record(spec(), 0.5, status=status).finished is finished
+
+
+def test_the_best_of_a_record() -> None:
+    solved = record(spec(), 0.97).outcome
+    assert solved is not None
+    assert solved.solved
+    assert solved.test_score == 0.97
+    lost = solved.model_copy(update={"test": {"recall": None, "cross_entropy": None}})
+    assert lost.test_score == 0.125
+    assert not lost.solved
+    assert solved.model_copy(update={"solved_at": None}).solved is None
+
+
+def test_a_cost_is_solved_from_above() -> None:
+    assert cost_outcome(0.2).solved
+    assert not cost_outcome(0.21).solved
+    lost = cost_outcome(0.1, test={"recall": None, "cross_entropy": None})
+    assert lost.test_score == 0.5  # chance
+    assert not lost.solved
+    assert LOSS.reaches(-0.1, 0.2)
+    assert SCORE.reaches(0.95, 0.95)
+    assert not SCORE.reaches(0.94, 0.95)
+    assert (SCORE.said_unit, LOSS.said_unit) == ("share of symbols", "nats, lower is better")
+
+
+def test_reading_never_raises(store: Store) -> None:
+    path = store.root / record(spec()).path
+    path.mkdir(parents=True)  # a folder with a record's name
+    assert isinstance(store.read(path), Damaged)
+
+
+def test_records_hold_neither_host_nor_user() -> None:
+    assert not {"host", "hostname", "user", "node"} & set(
+        Record.model_json_schema()["$defs"]["Machine"]["properties"]
+    )

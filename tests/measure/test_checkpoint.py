@@ -1,0 +1,402 @@
+"""A run that was killed goes on to the same end, and leaves nothing behind."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bench.cli import main
+from bench.core.backend import Backend
+from bench.core.records import Outcome, Record
+from bench.core.spec import Spec
+from bench.core.store import Store
+from bench.measure import checkpoint
+from bench.measure import train as loop
+from bench.measure.checkpoint import Place, pack, read, remove_leftovers, unpack
+from bench.measure.train import Progress, train
+from bench.measure.update import Updater
+from bench.plan.grid import network_of, task_of
+from bench.run.job import Event, Setup, run_one
+from tests.support.commands import PROFILE, records, selectors, start, without_times
+from tests.support.records import record
+from tests.support.training import tiny
+
+BACKEND = Backend(device="cpu")
+
+
+@pytest.fixture(autouse=True)
+def at_every_validation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "INTERVAL_S", 0.0)
+
+
+class Stopped(Exception):
+    """In the place of a kill."""
+
+
+def place_of(spec: Spec, results: Path) -> Place:
+    return Place(results=results, spec=spec, backend=BACKEND)
+
+
+def stop_at(step: int, spec: Spec, results: Path) -> list[int]:
+    """Train up to a validation and be stopped there; the steps of the validations met."""
+    met = []
+
+    def on_progress(progress: Progress) -> None:
+        met.append(progress.step)
+        if progress.step == step:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        train(spec, "cpu", on_progress, place=place_of(spec, results))
+    return met
+
+
+def but_times(outcome: Outcome) -> dict:
+    content = outcome.model_dump(exclude={"train_seconds", "total_seconds", "latency"})
+    for point in content["curve"]:
+        del point["seconds"]
+    return content
+
+
+def left(spec: Spec, results: Path) -> checkpoint.Checkpoint:
+    found = read(place_of(spec, results), like=network_of(spec).state_dict())
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "sgd"])
+@pytest.mark.parametrize(
+    ("model", "fields"), [("tcn", {"dropout": 0.3}), ("lstm", {}), ("gru", {})]
+)
+def test_a_run_stopped_at_each_validation_ends_as_one_that_was_not(
+    model: str, fields: dict[str, float], optimizer: str, tmp_path: Path
+) -> None:
+    spec = tiny(model=model, optimizer=optimizer, max_steps=25, cooldown=0.8)
+    spec = spec.model_copy(
+        update={"model": spec.model.model_copy(update={"fields": {**spec.model.fields, **fields}})}
+    )
+    expected = train(spec, "cpu")
+    assert stop_at(0, spec, tmp_path) == [0]
+    assert stop_at(10, spec, tmp_path) == [0, 10]
+    assert stop_at(20, spec, tmp_path) == [10, 20]
+    assert stop_at(25, spec, tmp_path) == [20, 25]
+    torch.manual_seed(7)  # another process has another past
+    found = train(spec, "cpu", place=place_of(spec, tmp_path))
+    assert but_times(found) == but_times(expected)
+    assert found.curve[-1].train_loss is not None
+
+
+def test_dropout_draws_from_the_generator_that_is_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = tiny(model="tcn")
+    fields = {**spec.model.fields, "dropout": 0.3}
+    spec = spec.model_copy(update={"model": spec.model.model_copy(update={"fields": fields})})
+    expected = train(spec, "cpu")
+    stop_at(10, spec, tmp_path)
+    monkeypatch.setattr(torch.random, "set_rng_state", lambda state: None)
+    found = train(spec, "cpu", place=place_of(spec, tmp_path))
+    assert found.curve[-1].train_loss != expected.curve[-1].train_loss
+
+
+def test_the_best_weights_of_before_are_tested(tmp_path: Path) -> None:
+    spec = tiny("adding", "lstm", learning_rate=0.5, max_steps=60, seed=4)
+    expected = train(spec, "cpu")
+    assert 0 < expected.best_step < 60, "choose a seed whose last weights are not the best"
+    stop_at(60, spec, tmp_path)
+    assert left(spec, tmp_path).fit.best_step == expected.best_step
+    found = train(spec, "cpu", place=place_of(spec, tmp_path))
+    assert but_times(found) == but_times(expected)
+
+
+def test_validations_that_were_clearly_solved_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    perfect = loop.Evaluation(
+        values={"recall": 1.0, "faultless": 1.0, "cross_entropy": 0.0}, loss=0.0, num_sequences=1000
+    )
+    monkeypatch.setattr(loop, "evaluate", lambda *_: perfect)
+    spec = tiny()
+    stop_at(10, spec, tmp_path)
+    found = train(spec, "cpu", place=place_of(spec, tmp_path))
+    assert (found.stopped, found.steps) == ("solved", 10)
+
+
+def test_a_run_that_diverges_does_so_after_a_stop(tmp_path: Path) -> None:
+    spec = tiny("adding", learning_rate=1e30, optimizer="sgd", clip_norm=None)
+    stop_at(10, spec, tmp_path)
+    found = train(spec, "cpu", place=place_of(spec, tmp_path))
+    assert but_times(found) == but_times(train(spec, "cpu"))
+    assert found.stopped == "diverged"
+
+
+def test_seconds_go_on(tmp_path: Path) -> None:
+    spec, place = tiny(), place_of(tiny(), tmp_path)
+    stop_at(10, spec, tmp_path)
+    before = left(spec, tmp_path)
+    assert before.fit.train_seconds > 0
+    assert before.fit.earlier_seconds >= before.fit.curve[-1].seconds - 1e-4  # which is rounded
+    slower = replace(before.fit, train_seconds=500.0, earlier_seconds=1000.0)
+    checkpoint.write(place, before.model_copy(update={"fit": slower}))
+    found = train(spec, "cpu", place=place)
+    assert 500 < found.train_seconds < 600
+    assert 1000 < found.curve[-2].seconds < found.curve[-1].seconds < found.total_seconds < 1100
+    assert found.curve[0] == before.fit.curve[0]
+
+
+def test_an_updater_goes_on_between_two_validations() -> None:
+    spec = tiny(cooldown=0.8)
+    task, network = task_of(spec), network_of(spec)
+    first = Updater(network, task, spec.training, task.generator("train", 0))
+    for _ in range(7):
+        first()
+    state = first.state()
+    weights = {name: value.clone() for name, value in network.state_dict().items()}
+    losses = []
+    for take_step in (first, Updater(network, task, spec.training, task.generator("train", 1))):
+        network.load_state_dict(weights)
+        take_step.load(state)
+        for _ in range(3):
+            take_step()
+        losses.append(take_step.mean_loss())  # over all ten
+    assert losses[0] == losses[1]
+
+
+def test_short_runs_write_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "INTERVAL_S", 60.0)
+    train(tiny(), "cpu", place=place_of(tiny(), tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_is_written_when_it_is_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = []
+    monkeypatch.setattr(loop, "write", lambda place, run: written.append(run.fit.step))
+    monkeypatch.setattr(checkpoint, "INTERVAL_S", 60.0)
+    skipped = 0.0
+    clock = time.perf_counter
+    monkeypatch.setattr(time, "perf_counter", lambda: clock() + skipped)
+
+    def on_progress(progress: Progress) -> None:
+        nonlocal skipped
+        skipped += 25
+
+    spec = tiny(max_steps=80)
+    train(spec, "cpu", on_progress, place=place_of(spec, tmp_path))
+    assert written == [30, 60]
+
+
+class Harmful:
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return os.mkdir, ("harm",)
+
+
+def spoil(path: Path, kind: str) -> None:
+    whole = path.read_bytes()
+    if kind == "folder":
+        path.unlink()
+        path.mkdir()
+        return
+    middle = len(whole) // 2
+    path.write_bytes(
+        {
+            "truncated": whole[:middle],
+            "empty": b"",
+            "noise": os.urandom(10_000),
+            "flipped": whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :],
+            "pickle": pack({"checkpoint": Harmful()}),
+        }[kind]
+    )
+
+
+def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    content = unpack(path.read_bytes())
+    change(content)
+    path.write_bytes(pack(content))
+
+
+FOREIGN: dict[str, Callable[[dict[str, Any]], object]] = {
+    "spec": lambda content: content["identity"].update(spec=tiny(seed=1).id),
+    "protocol": lambda content: content["identity"].update(protocol=0),
+    "torch": lambda content: content["identity"].update(torch="1.0"),
+    "backend": lambda content: content["identity"]["backend"].update(threads=2),
+    "format": lambda content: content["identity"].update(format=0),
+    "network": lambda content: content["checkpoint"].update(
+        weights=network_of(tiny(width=9)).state_dict()
+    ),
+    "part": lambda content: content["checkpoint"].pop("rng"),
+    "nothing": lambda content: content.clear(),
+}
+
+
+@pytest.mark.parametrize(
+    "kind", ["truncated", "empty", "noise", "flipped", "pickle", "folder", *FOREIGN]
+)
+def test_a_damaged_or_foreign_checkpoint_is_removed_and_the_run_begins_anew(
+    kind: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    spec = tiny()
+    place = place_of(spec, tmp_path)
+    stop_at(10, spec, tmp_path)
+    if kind in FOREIGN:
+        edit(place.path, FOREIGN[kind])
+    else:
+        spoil(place.path, kind)
+    monkeypatch.setattr(checkpoint, "INTERVAL_S", 60.0)
+    met = []
+    found = train(spec, "cpu", lambda progress: met.append(progress.step), place=place)
+    assert met == [0, 10, 20]
+    assert but_times(found) == but_times(train(spec, "cpu"))
+    assert "the run begins anew" in capsys.readouterr().err
+    assert not place.path.is_file()
+    assert not (tmp_path / "harm").exists()
+
+
+def test_too_large_a_checkpoint_is_neither_written_nor_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = tiny()
+    place = place_of(spec, tmp_path)
+    stop_at(10, spec, tmp_path)
+    size = place.path.stat().st_size
+    monkeypatch.setattr(checkpoint, "MOST_BYTES", 1000)
+    assert stop_at(10, spec, tmp_path) == [0, 10]
+    assert left_files(tmp_path) == []
+    # Moments, weights and the best of them, and little else.
+    parameters = sum(p.numel() for p in network_of(spec).parameters())
+    assert size < 4 * 4 * parameters + 40_000
+
+
+def left_files(results: Path) -> list[str]:
+    return [path.name for path in (results / checkpoint.FOLDER).rglob("*") if path.is_file()]
+
+
+def run(spec: Spec, results: Path, on_event: Callable[[Event], None]) -> Record:
+    return run_one(spec, Setup(results=results, backend=BACKEND, device="cpu"), on_event)
+
+
+def test_nothing_is_left_once_the_record_is_written(tmp_path: Path) -> None:
+    spec, seen = tiny(), []
+    run(spec, tmp_path, lambda event: seen.append(left_files(tmp_path)))
+    assert seen == [[f"{spec.id}.pt"]] * 3
+    assert left_files(tmp_path) == []
+    assert [found.status for found in Store(tmp_path).read_all()[0]] == ["ok"]
+
+
+def test_a_worker_whose_bench_has_gone_leaves_its_checkpoint(tmp_path: Path) -> None:
+    def gone(event: Event) -> None:
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        run(tiny(), tmp_path, gone)
+    assert left_files(tmp_path) == [f"{tiny().id}.pt"]
+
+
+def test_two_benches_at_the_same_run_do_not_disturb_each_other(tmp_path: Path) -> None:
+    spec, inner = tiny(), []
+
+    def on_event(event: Event) -> None:
+        if event.step == 10:
+            inner.append(run(spec, tmp_path, lambda event: None))
+
+    outer = run(spec, tmp_path, on_event)
+    assert [outer.status, inner[0].status] == ["ok", "ok"]
+    assert without_times(outer) == without_times(inner[0])
+    assert left_files(tmp_path) == []
+
+
+def test_a_full_disk_does_not_end_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    spec = tiny()
+    found = train(spec, "cpu", place=place_of(spec, tmp_path))
+    assert but_times(found) == but_times(train(spec, "cpu"))
+    assert "no checkpoint of gru on copy_memory" in capsys.readouterr().err
+    assert left_files(tmp_path) == []
+
+
+def test_the_next_bench_removes_what_has_ended(tmp_path: Path) -> None:
+    ended, failed, begun = tiny(seed=0), tiny(seed=1), tiny(seed=2)
+    for spec in (ended, failed, begun):
+        stop_at(10, spec, tmp_path)
+    half = place_of(begun, tmp_path).path.with_name(".half.1-a.tmp")
+    half.write_bytes(b"half a ")
+    remove_leftovers(tmp_path, [record(ended), record(failed, status="failed")])
+    assert set(left_files(tmp_path)) == {f"{failed.id}.pt", f"{begun.id}.pt"}
+
+
+SLOW = '''
+"""A slow task that says which process drew a batch."""
+import os
+import time
+from dataclasses import dataclass
+from typing import ClassVar
+import bench.measure.checkpoint
+from tasks.copy_memory import CopyMemory
+
+bench.measure.checkpoint.INTERVAL_S = 0.0
+
+@dataclass(frozen=True, kw_only=True)
+class Slow(CopyMemory):
+    version = 1
+    smallest: ClassVar = {"length": 3}
+    lengths: ClassVar = (3,)
+
+    def sample(self, n, generator, split="train"):
+        if split == "train":
+            time.sleep(0.02)
+            with open("LOG", "a") as log:
+                print(os.getpid(), file=log)
+        return super().sample(n, generator, split)
+'''
+
+
+@pytest.mark.usefixtures("plugins")
+def test_a_killed_run_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    plugin, log, profile = tmp_path / "slow_0.py", tmp_path / "log", tmp_path / "few.toml"
+    plugin.write_text(SLOW.replace("LOG", str(log)))
+    profile.write_text(PROFILE.format(steps=40))
+
+    chosen = ["--task", "slow_0", "--model", "tcn", "--seed", "0", "--plugin", str(plugin)]
+    results = tmp_path / "results"
+    arguments = ["run", "--no-speed", *selectors(str(profile), results), *chosen]
+    bench = start(*arguments)
+    deadline = time.monotonic() + 120
+    while step_of(results) < 6:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(bench.pid, signal.SIGKILL)
+    bench.communicate()
+    assert not records(results)
+    step = step_of(results)
+    assert 6 <= step < 40
+
+    assert main(arguments) == 0
+    drawn = log.read_text().split()
+    assert drawn.count(drawn[-1]) == 40 - step
+    assert left_files(results) == []
+    (found,) = records(results).values()
+    assert found.outcome is not None
+    # A record has its floats as JSON; both are compared so.
+    whole = Outcome.model_validate_json(train(found.spec, "cpu").model_dump_json())
+    assert but_times(found.outcome) == but_times(whole)
+
+
+def step_of(results: Path) -> int:
+    """Updates behind the one checkpoint there is; -1 before it is there."""
+    for path in results.glob("checkpoints/*/*.pt"):
+        return unpack(path.read_bytes())["checkpoint"]["fit"]["step"]
+    return -1

@@ -1,0 +1,325 @@
+"""The loop: fair, reproducible, and honest about what went wrong."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+
+import bench.measure.update
+import models
+import tasks
+from bench.core.records import MetricInfo
+from bench.core.spec import Spec
+from bench.measure import train as loop
+from bench.measure.train import Progress, evaluate, train
+from bench.measure.update import Updater, of_steps, update
+from bench.plan.grid import network_of, task_of
+from tasks import Batch
+from tests.support.networks import Conditioned, Echo
+from tests.support.signatures import Signature, skip_unless_supported
+from tests.support.training import tiny
+
+
+def what_it_learned(spec: Spec) -> tuple:
+    found = train(spec, "cpu")
+    curve = [(p.step, p.train_loss, p.validation_loss, p.values) for p in found.curve]
+    return curve, found.test, found.best_step, found.stopped
+
+
+@pytest.mark.parametrize("model", models.names())
+def test_the_same_spec_gives_the_same_numbers_bit_for_bit(model: str) -> None:
+    skip_unless_supported(model, task_of(tiny()).signature)
+    torch.manual_seed(1)
+    first = what_it_learned(tiny(model=model))
+    torch.manual_seed(2)
+    torch.rand(7)
+    assert what_it_learned(tiny(model=model)) == first
+    assert what_it_learned(tiny(model=model, seed=1)) != first
+
+
+def test_probes_are_taken_at_the_start_and_of_what_is_tested() -> None:
+    found = train(tiny(model="tcn"), "cpu")
+    assert found.probes is not None
+    assert found.probes.measured_field == found.receptive_field
+    assert (found.probes.initial.step, found.probes.trained.step) == (0, found.best_step)
+    assert found.probes.initial != found.probes.trained.model_copy(update={"step": 0})
+    assert found.beyond == ()
+
+
+def test_probes_change_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = tiny("variable_adding")
+    probed = what_it_learned(spec)
+    monkeypatch.setattr(loop, "probe", lambda network, task, batch, step: None)
+    monkeypatch.setattr(loop, "measured_field", lambda *_: (1, 1))
+    assert what_it_learned(spec) == probed
+    assert train(spec, "cpu").probes is None
+
+
+@pytest.mark.parametrize("model", models.names())
+def test_other_lengths_are_tested_without_further_training(model: str) -> None:
+    skip_unless_supported(model, task_of(tiny("variable_adding")).signature)
+    found = train(tiny("variable_adding", model), "cpu")
+    assert [beyond.length for beyond in found.beyond] == [8, 16, 32]
+    for beyond in found.beyond:
+        assert beyond.num_test == tasks.Task.num_evaluation
+        assert beyond.test.keys() == found.test.keys()
+
+
+def test_padding_has_no_part_in_an_evaluation() -> None:
+    task = tasks.load("variable_adding", length=9)
+    network = models.network("lstm", task.signature, width=5)
+    batch = task.sample(20, task.generator("test", 0))
+    assert batch.lengths is not None
+    together = evaluate(network, task, [batch], "cpu")
+    alone = [
+        Batch(
+            x=batch.x[i : i + 1, : int(batch.lengths[i])],
+            y=batch.y[i : i + 1],
+        )
+        for i in range(20)
+    ]
+    one_by_one = evaluate(network, task, alone, "cpu")
+    assert together.values == pytest.approx(one_by_one.values)
+    assert together.loss == pytest.approx(one_by_one.loss)
+
+
+def test_training_leaves_the_global_generator_alone() -> None:
+    state = torch.random.get_rng_state()
+    train(tiny(), "cpu")
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_every_model_meets_the_same_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, list] = {}
+
+    def spy(network, optimizer, task, batch, clip_norm):
+        seen[model].append(batch.x.clone())
+        return update(network, optimizer, task, batch, clip_norm)
+
+    monkeypatch.setattr(bench.measure.update, "update", spy)
+    for model in ("tcn", "rnn"):
+        seen[model] = []
+        train(tiny(model=model), "cpu")
+    assert len(seen["tcn"]) == 20
+    assert all(map(torch.equal, seen["tcn"], seen["rnn"]))
+
+
+def test_a_curve_begins_at_zero_and_ends_with_the_budget() -> None:
+    told: list[Progress] = []
+    found = train(tiny(max_steps=25), "cpu", told.append)
+    assert [p.step for p in found.curve] == [0, 10, 20, 25]
+    assert [p.step for p in told] == [0, 10, 20, 25]
+    assert found.curve[0].train_loss is None
+    assert found.stopped == "budget"
+    assert found.steps == 25
+
+
+def test_what_is_not_finite_is_an_outcome() -> None:
+    found = train(tiny("adding", learning_rate=1e30, optimizer="sgd", clip_norm=None), "cpu")
+    assert found.stopped == "diverged"
+    assert found.steps == 10
+    assert found.best_step == 0  # tested with the last good weights
+    assert found.test["within_tolerance"] is not None
+
+
+def test_the_test_stream_is_met_once_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    cls = tasks.task_class("copy_memory")
+    order: list[str] = []
+    evaluation, sample = cls.evaluation, cls.sample
+
+    def spy_evaluation(self, split, seed, batch_size):
+        order.append(split)
+        return evaluation(self, split, seed, batch_size)
+
+    def spy_sample(self, n, generator, split: tasks.Split = "train"):
+        if split == "train":
+            order.append(split)
+        return sample(self, n, generator, split)
+
+    monkeypatch.setattr(cls, "evaluation", spy_evaluation)
+    monkeypatch.setattr(cls, "sample", spy_sample)
+    train(tiny(), "cpu")
+    assert order.count("test") == 1
+    assert "train" not in order[order.index("test") :]
+
+
+def test_the_weights_that_validated_best_are_tested() -> None:
+    # A rate this high spoils the network after the first validations.
+    found = train(tiny("adding", "lstm", learning_rate=0.5, max_steps=60, seed=4), "cpu")
+    best = max(
+        found.curve, key=lambda p: (p.values["within_tolerance"], -(p.validation_loss or 0.0))
+    )
+    assert found.best_step == best.step
+    assert best.step != found.curve[-1].step, "choose a seed whose last weights are not the best"
+    last = train(tiny("adding", "lstm", learning_rate=0.5, max_steps=60, seed=4), "cpu")
+    assert last.test == found.test
+
+
+def test_a_run_stops_once_clearly_solved(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = iter([0.1, 0.99, 0.5, 0.99, 0.99, 0.99])
+    original = loop.evaluate
+
+    def planted(network, task, batches, device):
+        found = original(network, task, batches, device)
+        value = next(scores, 0.7)
+        return loop.Evaluation(
+            values={**found.values, "recall": value},
+            loss=found.loss,
+            num_sequences=found.num_sequences,
+        )
+
+    monkeypatch.setattr(loop, "evaluate", planted)
+    settings: dict[str, Any] = {"max_steps": 90, "num_validation": 1000}
+    found = train(tiny(**settings), "cpu")
+    assert (found.stopped, found.steps) == ("solved", 40)  # twice running, and not before
+    scores = iter([0.1, 0.99, 0.99, 0.99])
+    found = train(tiny(stop_when_solved=False, **settings), "cpu")
+    assert (found.stopped, found.steps) == ("budget", 90)
+
+
+GAP = MetricInfo(name="gap", unit="bits", higher_is_better=False, chance=2.0)
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "passed"),
+    [(0.05, 0.02, True), (0.05, 0.03, False), (0.11, 0.0, False), (-0.1, 0.09, True)],
+)
+def test_a_score_that_is_no_share_is_passed_by_two_standard_errors(
+    value: float, error: float, passed: bool
+) -> None:
+    found = loop.Evaluation(values={}, loss=0.0, num_sequences=500, score_error=error)
+    assert loop.clearly_passed(GAP, value, found, 0.1) == passed
+    # The same where higher is better, mirrored.
+    likelihood = GAP.model_copy(update={"higher_is_better": True})
+    assert loop.clearly_passed(likelihood, -value, found, -0.1) == passed
+    unknown = loop.Evaluation(values={}, loss=0.0, num_sequences=1)
+    assert not loop.clearly_passed(GAP, value, unknown, 0.1)
+
+
+def test_a_run_stops_once_a_cost_is_clearly_below_its_threshold(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gaps = iter([2.0, 0.01, 0.5, 0.01, 0.01, 0.01])
+
+    def planted(network, task, batches, device):
+        value = next(gaps, 1.0)
+        return loop.Evaluation(
+            values={"gap_bits": value, "bits": value},
+            loss=value,
+            num_sequences=100,
+            score_error=0.01,
+        )
+
+    monkeypatch.setattr(loop, "evaluate", planted)
+    found = train(tiny("markov_source", max_steps=90), "cpu")
+    assert (found.stopped, found.steps, found.best_step) == ("solved", 40, 10)
+    gaps = iter([2.0, 0.5, 0.3, 0.4, 0.4])
+    found = train(tiny("markov_source", max_steps=30), "cpu")
+    assert (found.stopped, found.best_step) == ("budget", 20)  # the lowest
+
+
+def test_a_source_of_lag_one_is_solved_below_its_threshold() -> None:
+    spec = tiny("markov_source", "rnn", length=1, max_steps=300, width=16, learning_rate=0.03)
+    found = train(spec, "cpu")
+    assert (found.stopped, found.solved) == ("solved", True)
+    assert found.solved_at is not None
+    assert found.test_score < found.solved_at < found.score.chance
+    assert found.baselines["markov-1"] < found.solved_at < found.baselines["unigram"]
+    assert not found.model_copy(update={"test": {"gap_bits": 2.0}}).solved
+
+
+def test_the_error_of_a_score_is_that_of_a_mean() -> None:
+    spec = tiny("markov_source")
+    task, network = task_of(spec), network_of(spec)
+    parts = list(task.evaluation("test", 0, 77))
+    found = evaluate(network, task, parts, "cpu")
+    with torch.no_grad():
+        values = torch.cat([task.objective.score.values(network(b.x)[0], b) for b in parts])
+    assert found.score_error == pytest.approx(values.std().item() / len(values) ** 0.5, rel=1e-4)
+
+
+def test_few_sequences_never_clearly_solve(monkeypatch: pytest.MonkeyPatch) -> None:
+    perfect = loop.Evaluation(
+        values={"recall": 1.0, "faultless": 1.0, "cross_entropy": 0.0}, loss=0.0, num_sequences=20
+    )
+    monkeypatch.setattr(loop, "evaluate", lambda *_: perfect)
+    assert train(tiny(), "cpu").stopped == "budget"  # 20 of 20: from 0.84
+
+
+def test_gradients_are_clipped_after_the_backward_pass() -> None:
+    spec = tiny("adding")
+    task, network = task_of(spec), network_of(spec)
+    batch = task.sample(8, task.generator("train", 0))
+    before = [p.detach().clone() for p in network.parameters()]
+    optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
+    update(network, optimizer, task, batch, clip_norm=1e-3)
+    moved = torch.cat(
+        [(p - q).flatten() for p, q in zip(network.parameters(), before, strict=True)]
+    )
+    assert moved.norm().item() == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_the_rate_falls_in_a_line_at_the_end() -> None:
+    spec = tiny(max_steps=10, cooldown=0.4, learning_rate=1.0, optimizer="sgd")
+    task, network = task_of(spec), network_of(spec)
+    take_step = Updater(network, task, spec.training, task.generator("train", 0))
+    rates = []
+    for _ in range(10):
+        take_step()
+        rates.append(take_step.optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([1, 1, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25])
+
+
+def test_a_step_by_the_updater_is_a_step_by_hand() -> None:
+    spec = tiny("adding", max_steps=3)
+    task = task_of(spec)
+    torch.manual_seed(0)
+    network, bare = network_of(spec), network_of(spec)
+    bare.load_state_dict(network.state_dict())
+    take_step = Updater(network, task, spec.training, task.generator("train", 0), capture=False)
+    assert not take_step.captured
+    generator, losses = task.generator("train", 0), []
+    optimizer = torch.optim.Adam(bare.parameters(), lr=spec.training.learning_rate)
+    for step in range(3):
+        take_step()
+        for group in optimizer.param_groups:  # the cooldown: the last 0.9 of a step
+            group["lr"] = spec.training.learning_rate * min(1.0, (3 - step) / 0.9)
+        optimizer.zero_grad()
+        batch = task.sample(spec.training.batch_size, generator, "train")
+        loss = task.objective.loss(bare(batch.x, last_only=True)[0], batch)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(bare.parameters(), 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+    assert take_step.mean_loss() == pytest.approx(sum(losses) / 3)
+    for ours, theirs in zip(network.parameters(), bare.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_evaluation_is_a_mean_over_sequences_whatever_the_batches() -> None:
+    spec = tiny()
+    task, network = task_of(spec), network_of(spec)
+    whole = list(task.evaluation("test", 0, 2000))
+    parts = list(task.evaluation("test", 0, 77))
+    first, second = evaluate(network, task, whole, "cpu"), evaluate(network, task, parts, "cpu")
+    assert first.num_sequences == second.num_sequences == 2000
+    for name, value in first.values.items():
+        assert second.values[name] == pytest.approx(value, rel=1e-5)  # single precision
+
+
+@pytest.mark.parametrize("local", [False, True])
+def test_latency_is_that_of_a_sequence_and_a_step_with_their_condition(local: bool) -> None:
+    task = tasks.load("adding", length=9)
+    batch = task.sample(3, task.generator("test", 0))
+    condition = torch.rand(3, 9, 2) if local else torch.arange(3)
+    assert of_steps(None, slice(-1, None)) is None
+    beside = of_steps(condition, slice(-2, None))
+    assert beside is not None
+    assert torch.equal(beside, condition[:, 7:] if local else condition)
+    network = Conditioned(Echo([1.0]), Signature(num_inputs=2, num_outputs=1))
+    one = dataclasses.replace(batch, condition=condition).part(0, 1)
+    # The network refuses a condition of another number of steps, and none.
+    found = loop._latency(network, task, one, "cpu")
+    assert found.sequence_ms > 0
+    assert found.step_us > 0

@@ -1,0 +1,144 @@
+"""Both sides of a comparison compute the same, and every comparison runs."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import models
+import tasks
+from bench.core.spec import Training
+from bench.core.store import Store
+from bench.measure import yardsticks
+from bench.measure.textbook import TextbookTcn
+from bench.measure.update import Updater
+from bench.report.cost import yardstick_table
+from tests.support.records import BACKEND
+
+
+def both(task_name: str, **fields: int) -> tuple[tasks.Task, models.Network, TextbookTcn]:
+    task = tasks.load(task_name, length=40)
+    torch.manual_seed(0)
+    network = models.network("tcn", task.signature, width=6, num_blocks=4, **fields).double()
+    return task, network, TextbookTcn(network)
+
+
+@pytest.mark.parametrize("task_name", ["copy_memory", "adding"])
+@pytest.mark.parametrize("kernel_size", [1, 2, 7])
+def test_the_textbook_computes_the_same(task_name: str, kernel_size: int) -> None:
+    task, network, textbook = both(task_name, kernel_size=kernel_size)
+    batch = task.sample(3, task.generator("train", 0))
+    x = batch.x if task.signature.input == "token" else batch.x.double()
+    for last_only in (False, True):
+        ours, theirs = network(x, last_only=last_only)[0], textbook(x, last_only=last_only)[0]
+        assert torch.allclose(ours, theirs, rtol=0, atol=1e-12)
+        ours.square().sum().backward()
+        theirs.square().sum().backward()
+        for one, other in (
+            (network.head.weight, textbook.head.weight),
+            *zip(
+                network.core.blocks.parameters(),  # pyright: ignore
+                textbook.blocks.parameters(),
+                strict=True,
+            ),
+        ):
+            assert one.grad is not None
+            assert other.grad is not None
+            assert torch.allclose(one.grad.flatten(), other.grad.flatten(), rtol=0, atol=1e-9)
+        network.zero_grad()
+        textbook.zero_grad()
+
+
+@pytest.mark.parametrize("task_name", ["copy_memory", "adding"])
+def test_training_both_gives_the_same_losses(task_name: str) -> None:
+    task, network, textbook = both(task_name, kernel_size=3)
+    training = Training(learning_rate=0.01, batch_size=4, max_steps=100)
+    losses = []
+    for trained in (network.float(), textbook.float()):
+        take_step = Updater(trained, task, training, task.generator("train", 0))
+        taken = []
+        for _ in range(10):
+            take_step()
+            taken.append(take_step.mean_loss())
+        losses.append(taken)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    assert losses[0][0] != losses[0][-1]
+
+
+def test_what_the_textbook_can_not_do_is_refused() -> None:
+    task = tasks.load("copy_memory", length=40)
+    network = models.network("tcn", task.signature, width=6, extra_width=1, num_blocks=4)
+    with pytest.raises(ValueError, match="as wide inside as outside"):
+        TextbookTcn(network)
+
+
+def test_turns_are_taken_in_turn() -> None:
+    order: list[str] = []
+    taken = yardsticks.turns(
+        {"a": lambda: order.append("a"), "b": lambda: order.append("b")},
+        "cpu",
+        rounds=3,
+        before={"b": lambda: order.append("-")},
+    )
+    assert [len(times.samples) for times in taken.values()] == [3, 3]
+    runs = "".join(order).split("-")
+    assert all(set(part[:1]) == {"b"} for part in runs[1:])
+    assert len(runs) == 4
+
+
+def test_the_list_is_what_can_be_measured() -> None:
+    listed = yardsticks.load()
+    assert {yardstick.kind for yardstick in listed} == set(yardsticks.KINDS)
+    assert len({yardstick.name for yardstick in listed}) == len(listed)
+    for yardstick in listed:
+        assert (yardstick.at_least is None) != (yardstick.at_most is None)
+        assert yardstick.task.name in tasks.names()
+        assert {yardstick.model.name, yardstick.rival or yardstick.model.name} <= {*models.names()}
+
+
+FEW = """
+[[yardstick]]
+name = "{kind}"
+kind = "{kind}"
+what = "a trial"
+at_least = 1e-9
+task = {{ name = "{task}", fields = {{ length = 5 }} }}
+model = {{ name = "tcn", fields = {{ kernel_size = 3, num_blocks = 2 }}, width = 20 }}
+rival = "lstm"
+"""
+
+
+@pytest.mark.parametrize("kind", sorted(yardsticks.KINDS))
+def test_every_comparison_runs(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if kind == "library":
+        pytest.importorskip("pytorch_tcn")
+    task = "markov_source" if kind == "sampling" else "copy_memory"
+    (tmp_path / "few.toml").write_text(FEW.format(kind=kind, task=task))
+    (listed,) = yardsticks.load(tmp_path / "few.toml")
+    monkeypatch.setattr(yardsticks, "load", lambda: [listed])
+    for name, value in {
+        "ROUNDS": 4,
+        "SAMPLED_ROUNDS": 2,
+        "MIN_SECONDS": 1e-4,
+        "LATE": 200,
+        "TRAINED_STEPS": 2,
+    }.items():
+        monkeypatch.setattr(yardsticks, name, value)
+    state = torch.random.get_rng_state()
+    (made,) = yardsticks.run(tmp_path, BACKEND, "cpu")
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert Store(tmp_path).read_yardsticks() == ([made], [])
+    said = yardsticks.line(made)
+    if kind == "capture":
+        assert (made.status, made.error) == ("skipped", "there is no GPU here")
+        assert "skipped: there is no GPU here" in said
+        return
+    assert made.status == "ok"
+    assert len(made.times) >= 2
+    assert made.ratio > 0
+    assert f"{kind}: " in said
+    assert "met" in said
+    (row,) = yardstick_table([made]).to_dict("records")
+    assert row["met"] == "yes"

@@ -1,0 +1,303 @@
+"""Sampling from every model that is found, and what conditions do on the way."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import models
+from models import Network, _generate, _network
+from models._stepper import CapturedStepper, CompiledStepper, TorchStepper
+from tests.support.signatures import Signature
+
+T, B, K, C = 42, 3, 5, 3
+PLAIN = Signature(input="token", num_inputs=K + 1, num_outputs=K, reach=T, grid=(6, 7))
+CONDITIONED = dataclasses.replace(PLAIN, num_conditions=C)
+
+FORMS: dict[str, dict[str, Any]] = {
+    **{name: {} for name in models.names()},
+    "pixelcnn short": {"kernel_size": 3, "num_layers": 1},
+    "tcn short": {"kernel_size": 3, "num_blocks": 1},
+    "wavenet short": {"dilation_cycle": 2, "num_cycles": 2},
+}
+"""Every model, and those of a receptive field that is shorter than what is generated."""
+CONDITIONS: dict[str, Tensor | None] = {
+    "none": None,
+    "classes": torch.tensor([2, 0, 1]),
+    "features": torch.randn(B, T, C, generator=torch.Generator().manual_seed(3)),
+}
+
+
+def network(form: str, signature: Signature = PLAIN, dtype: torch.dtype = torch.double) -> Network:
+    torch.manual_seed(0)
+    net = models.network(form.partition(" ")[0], signature, width=6, **FORMS[form])
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.mul_(2)  # so that outputs differ between steps
+    return net.to(dtype).eval()
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def generate(net: Network, **how: Any) -> Tensor:
+    return models.generate(net, T, **{"batch_size": B, "generator": seeded(), **how})
+
+
+def inputs(tokens: Tensor) -> Tensor:
+    """x_1 the start token, x_t = y_{t−1}."""
+    return torch.cat([torch.full_like(tokens[:, :1], K), tokens[:, :-1]], 1)
+
+
+@pytest.fixture(params=FORMS)
+def form(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(params=CONDITIONS)
+def condition(request: pytest.FixtureRequest) -> Tensor | None:
+    return CONDITIONS[request.param]
+
+
+def signature_for(condition: Tensor | None) -> Signature:
+    return PLAIN if condition is None else CONDITIONED
+
+
+def at(condition: Tensor | None, steps: slice) -> Tensor | None:
+    """What a chunk is conditioned on."""
+    if condition is None or not condition.is_floating_point():
+        return condition
+    return condition[:, steps]
+
+
+# Sampling
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_cached_sampling_is_naive_sampling(
+    form: str, condition: Tensor | None, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = network(form, signature_for(condition), dtype)
+    prompt = torch.randint(K, (B, 9), generator=seeded(1))
+    how: dict[str, Any] = {"condition": condition, "temperature": 0.5}
+    for more in ({}, {"prompt": prompt}):
+        cached = generate(net, **how, **more)
+        assert torch.equal(cached, generate(net, **how, **more, cached=False))
+        assert cached.dtype == torch.int64
+        assert 0 <= cached.min() < cached.max() < K
+        with monkeypatch.context() as uncompiled:
+            for module in (_network, _generate):
+                uncompiled.setattr(module, "can_compile", lambda net: False)
+            assert isinstance(net.stepper(), TorchStepper)
+            assert torch.equal(cached, generate(net, **how, **more))
+
+
+def test_equal_generators_give_equal_ids_and_nothing_else_is_drawn() -> None:
+    net = network("lstm")
+    state, generator = torch.random.get_rng_state(), seeded()
+    first = generate(net, generator=generator)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert torch.equal(generate(net), first)
+    assert not torch.equal(generate(net, generator=seeded(1)), first)
+    expected = seeded()
+    torch.rand(B, T, generator=expected, dtype=torch.double)
+    assert torch.equal(generator.get_state(), expected.get_state())
+
+
+def test_a_prompt_comes_back_and_is_gone_on_from(form: str, condition: Tensor | None) -> None:
+    net = network(form, signature_for(condition))
+    whole = generate(net, condition=condition)
+    for num_known in (0, 1, 20, T):
+        prompt = whole[:, :num_known]
+        assert torch.equal(generate(net, condition=condition, prompt=prompt), whole)
+    other = (whole[:, :20] + 1) % K
+    assert torch.equal(generate(net, condition=condition, prompt=other)[:, :20], other)
+
+
+def fixed(logits: list[float]) -> Network:
+    """A network that says the same at every step."""
+    net = network("rnn", Signature(input="token", num_inputs=4, num_outputs=3))
+    with torch.no_grad():
+        net.head.weight.zero_()
+        net.head.bias.copy_(torch.tensor(logits))
+    return net
+
+
+@pytest.mark.parametrize("cached", [True, False])
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_ids_are_the_inverse_of_the_cumulative_distribution(
+    temperature: float, cached: bool
+) -> None:
+    logits = [0.3, -1.0, 1.1]
+    found = generate(fixed(logits), temperature=temperature, cached=cached)
+    uniform = torch.rand(B, T, generator=seeded(), dtype=torch.double)
+    first, second, _ = (torch.tensor(logits) / temperature).double().softmax(0).tolist()
+    assert torch.equal(found, (uniform >= first).long() + (uniform >= first + second).long())
+
+
+@pytest.mark.parametrize("temperature", [1e-3, 1e-320])
+def test_small_temperatures_approach_the_argmax(
+    temperature: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (generate(fixed([0.3, -1.0, 0.4]), temperature=temperature) == 2).all()
+    monkeypatch.setattr(_generate, "can_compile", lambda net: False)
+    assert (generate(fixed([0.3, -1.0, 0.4]), temperature=temperature) == 2).all()
+
+
+def test_each_step_done_is_told() -> None:
+    done: list[int] = []
+    generate(network("tcn"), prompt=torch.zeros(B, 4, dtype=torch.long), on_step=done.append)
+    assert done == list(range(1, T + 1))
+
+
+def test_dropout_has_no_part_in_it_and_the_network_stays_as_it_is() -> None:
+    torch.manual_seed(0)
+    net = models.network("tcn", PLAIN, width=6, dropout=0.5).double()
+    assert net.training
+    for cached in (True, False):
+        assert torch.equal(generate(net, cached=cached), generate(net))
+    assert net.training
+    x = inputs(generate(net))
+    net(x)[0].sum().backward()  # what was generated can be trained on
+
+
+def test_arguments_that_make_no_sense_are_value_errors() -> None:
+    net, conditioned = network("tcn"), network("tcn", CONDITIONED)
+    for temperature in (0.0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match=r"temperature .* valid: more than 0"):
+            generate(net, temperature=temperature)
+    with pytest.raises(ValueError, match="num_steps 0, batch_size 1; valid: 1 or more"):
+        models.generate(net, 0, generator=seeded())
+    for shape in ((B + 1, 4), (B, T + 1), (4,)):
+        with pytest.raises(ValueError, match=r"a prompt of shape .*; valid: \(3, P\) .* most 42"):
+            generate(net, prompt=torch.zeros(shape, dtype=torch.long))
+    for bad in (torch.full((B, 1), K), torch.full((B, 1), -1), torch.zeros(B, 1)):
+        with pytest.raises(ValueError, match="valid: ids from 0 to 4"):
+            generate(net, prompt=bad)
+    with pytest.raises(ValueError, match="class 3 as a condition; valid: 0 to 2"):
+        generate(conditioned, condition=torch.tensor([0, 3, 1]))
+    with pytest.raises(ValueError, match=r"None; valid: \(3,\) class ids below 3, or \(3, 42, 3\)"):
+        generate(conditioned)
+    with pytest.raises(ValueError, match=r"\(3, 41, 3\) .*valid"):
+        generate(conditioned, condition=torch.zeros(B, T - 1, C))
+    with pytest.raises(ValueError, match="valid: None, as this network has no conditions"):
+        generate(net, condition=torch.tensor([0, 1, 2]))
+    for other in (
+        dataclasses.replace(PLAIN, num_inputs=K),
+        dataclasses.replace(PLAIN, input="real"),
+    ):
+        with pytest.raises(ValueError, match="valid: 6 tokens, the last of which is the start"):
+            generate(network("lstm", other))
+
+
+# Conditions
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_a_class_is_its_one_hot_at_every_step(name: str) -> None:
+    net, x = network(name, CONDITIONED), inputs(torch.randint(K, (B, T), generator=seeded()))
+    classes = torch.tensor([2, 0, 1])
+    y, _ = net(x, condition=classes)
+    rows = torch.eye(C)[classes][:, None].expand(B, T, C)
+    assert torch.equal(net(x, condition=rows)[0], y)
+    other, _ = net(x, condition=torch.tensor([2, 0, 2]))
+    assert torch.equal(other[:2], y[:2])
+    assert (other[2] != y[2]).any(1).all()  # from the first step on
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_a_condition_changes_nothing_before_its_step(name: str) -> None:
+    net, x = network(name, CONDITIONED), inputs(torch.randint(K, (B, T), generator=seeded()))
+    features = CONDITIONS["features"]
+    assert features is not None
+    changed = features.clone()
+    changed[:, 17] += 1
+    y, other = net(x, condition=features)[0], net(x, condition=changed)[0]
+    assert torch.equal(y[:, :17], other[:, :17])
+    assert (y[:, 17] != other[:, 17]).any()
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_gradients_reach_every_parameter_of_a_conditioned_network(name: str) -> None:
+    net, x = network(name, CONDITIONED), inputs(torch.randint(K, (B, T), generator=seeded()))
+    net(x, condition=torch.tensor([0, 1, 2]))[0].square().sum().backward()
+    for parameter in net.parameters():
+        assert parameter.grad is not None
+        assert parameter.grad.abs().sum() > 0
+
+
+def test_stepping_and_cutting_with_conditions_is_forward(form: str) -> None:
+    net, x = network(form, CONDITIONED), inputs(torch.randint(K, (B, T), generator=seeded()))
+    features, classes = CONDITIONS["features"], CONDITIONS["classes"]
+    assert features is not None
+    for condition in (features, classes):
+        y, _ = net(x, condition=condition)
+        state, pieces = None, []
+        for steps in (slice(0, 1), slice(1, 12), slice(12, 30), slice(30, T)):
+            piece, state = net(x[:, steps], state, condition=at(condition, steps))
+            pieces.append(piece)
+        torch.testing.assert_close(torch.cat(pieces, 1), y, rtol=0, atol=1e-10)
+        _, state = net(x[:, :20], condition=at(condition, slice(0, 20)))
+        held = classes if condition is classes else None
+        steppers = [net.stepper(B, condition=held, compiled=how) for how in (True, False)]
+        assert isinstance(steppers[0], CompiledStepper)
+        if not form.startswith("pixelcnn"):
+            encoded = None if held is None else torch.eye(C).double()[held]
+            steppers.append(CapturedStepper(net, B, encoded))
+        for stepper in steppers:
+            for start in (0, 20):
+                stepper.load(state if start else None)
+                steps = range(start, T)
+                ys = [stepper(x[:, t], None if held is not None else features[:, t]) for t in steps]
+                torch.testing.assert_close(torch.stack(ys, 1), y[:, start:], rtol=0, atol=1e-10)
+
+
+def test_a_condition_that_is_missing_or_of_another_shape_is_refused() -> None:
+    net, x = network("gru", CONDITIONED), torch.zeros(B, 4, dtype=torch.long)
+    ids, row = torch.zeros(B, dtype=torch.long), torch.zeros(B, C)
+    for bad in (None, torch.zeros(B, 3, C), torch.zeros(B + 1, dtype=torch.long), row):
+        with pytest.raises(ValueError, match=r"valid: \(3,\) class ids below 3, or \(3, 4, 3\)"):
+            net(x, condition=bad)
+    with pytest.raises(ValueError, match="this network has no conditions"):
+        network("gru")(x, condition=ids)
+    with pytest.raises(ValueError, match="features go with each step"):
+        net.stepper(B, condition=row)
+    for compiled in (True, False):
+        stepper = net.stepper(B, compiled=compiled)
+        for bad in (None, row[:1]):
+            with pytest.raises(ValueError, match=r"valid: \(3, 3\) features of the step"):
+                stepper(x[:, 0], bad)
+        with pytest.raises(ValueError, match="valid: None"):
+            net.stepper(B, condition=ids, compiled=compiled)(x[:, 0], row)
+        with pytest.raises(ValueError, match="valid: None"):
+            network("gru").stepper(B, compiled=compiled)(x[:, 0], row)
+
+
+# Causality under the shift
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_what_is_said_of_a_step_depends_on_earlier_steps_alone(name: str) -> None:
+    net, tokens = network(name), torch.randint(K, (1, T), generator=seeded())
+    y, _ = net(inputs(tokens))
+    for step in range(T - 1):
+        changed = tokens.clone()
+        changed[:, step] = (tokens[:, step] + 1) % K
+        other, _ = net(inputs(changed))
+        assert torch.equal(other[:, : step + 1], y[:, : step + 1])
+        assert (other[:, step + 1 :] != y[:, step + 1 :]).any()
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_no_gradient_comes_from_a_step_itself_or_later(name: str) -> None:
+    net = network(name)
+    x = net.encode(inputs(torch.randint(K, (1, T), generator=seeded()))).requires_grad_()
+    y, _ = net(x)
+    for step in (0, 1, 17, 34, T - 1):
+        (gradient,) = torch.autograd.grad(y[0, step].square().sum(), x, retain_graph=True)
+        seen = (gradient[0] != 0).any(1)
+        assert not seen[step + 1 :].any()  # x_{t + 1} is y_t
+        assert seen[1 : step + 1].any() or step == 0

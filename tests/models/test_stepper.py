@@ -1,0 +1,199 @@
+"""Stepping is forward, a step at a time, whatever the network."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import models
+from models import Network
+from models._stepper import CapturedStepper, CompiledStepper, TorchStepper, tensors
+from tests.support.signatures import REALS, TOKENS, Signature, sequences
+
+NAMES = ("gru", "lstm", "pixelcnn", "rnn", "tcn", "wavenet")
+KEEP_THEIR_SIZE = tuple(name for name in NAMES if name != "pixelcnn")
+"""Whose state does; a pixelcnn's is longer at the end of a row."""
+
+
+def network(name: str, signature: Signature, dtype: torch.dtype, seed: int, **how: Any) -> Network:
+    torch.manual_seed(seed)
+    return models.network(name, signature, **how).to(dtype).eval()
+
+
+def close(y: torch.Tensor, expected: torch.Tensor, dtype: torch.dtype) -> None:
+    """Within rounding of the largest output: sums are made in another order."""
+    within = {torch.float32: 1e-5, torch.float64: 1e-10}.get(dtype, 2e-2)
+    assert (y - expected).abs().max() <= within * expected.abs().max()
+
+
+@st.composite
+def configurations(draw: st.DrawFn, names: tuple[str, ...] = NAMES) -> tuple[str, dict[str, Any]]:
+    name = draw(st.sampled_from(names))
+    how: dict[str, Any] = {"width": draw(st.integers(1, 9))}
+    if name == "tcn":
+        how |= {"kernel_size": draw(st.integers(1, 5)), "num_blocks": draw(st.integers(1, 4))}
+        how["extra_width"] = draw(st.integers(0, 2 * how["num_blocks"] - 1))
+        how |= {"gated": draw(st.booleans()), "residual": draw(st.booleans())}
+    elif name == "wavenet":
+        how |= {"kernel_size": draw(st.integers(2, 4)), "dilation_cycle": draw(st.integers(1, 3))}
+        how["num_cycles"] = draw(st.integers(1, 3))
+        num_layers = how["dilation_cycle"] * how["num_cycles"]
+        how["extra_width"] = draw(st.integers(0, 2 * num_layers - 1))
+    elif name == "pixelcnn":
+        how |= {"kernel_size": draw(st.sampled_from([3, 5])), "num_layers": draw(st.integers(1, 3))}
+        how["extra_width"] = draw(st.integers(0, 2 * how["num_layers"]))
+    else:
+        if name == "rnn":
+            how["nonlinearity"] = draw(st.sampled_from(["tanh", "relu"]))
+        how["num_layers"] = draw(st.integers(1, 3))
+        how["extra_width"] = draw(st.integers(0, how["num_layers"] - 1))
+    return name, how
+
+
+@given(
+    configuration=configurations(),
+    signature=st.sampled_from([TOKENS, REALS]),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+    batch_size=st.integers(1, 4),
+    prefill=st.integers(0, 40),
+    compiled=st.booleans(),
+)
+@settings(deadline=None, max_examples=150)
+def test_stepping_is_forward(
+    configuration: tuple[str, dict[str, Any]],
+    signature: Signature,
+    dtype: torch.dtype,
+    batch_size: int,
+    prefill: int,
+    compiled: bool,
+) -> None:
+    name, how = configuration
+    net = network(name, signature, dtype, 1, **how)
+    x = sequences(signature, batch_size, prefill + 45)
+    x = x if signature.input == "token" else x.to(dtype)
+    expected = net(x)[0].detach()
+    stepper = net.stepper(batch_size, compiled=compiled)
+    assert isinstance(stepper, CompiledStepper if compiled else TorchStepper)
+    if prefill:
+        stepper.load(net(x[:, :prefill])[1])
+    ys = [stepper(x_t) for x_t in x[:, prefill:].unbind(1)]
+    close(torch.stack(ys, 1), expected[:, prefill:], dtype)
+    stepper.reset()
+    ys = [stepper(x_t) for x_t in x[:, :5].unbind(1)]
+    close(torch.stack(ys, 1), expected[:, :5], dtype)
+
+
+@given(
+    configuration=configurations(KEEP_THEIR_SIZE),
+    signature=st.sampled_from([TOKENS, REALS]),
+    batch_size=st.integers(1, 3),
+    prefill=st.integers(0, 40),
+)
+@settings(deadline=None, max_examples=60)
+def test_stepping_on_fixed_buffers_is_forward(
+    configuration: tuple[str, dict[str, Any]], signature: Signature, batch_size: int, prefill: int
+) -> None:
+    name, how = configuration
+    net = network(name, signature, torch.float64, 1, **how)
+    x = sequences(signature, batch_size, prefill + 45)
+    x = x if signature.input == "token" else x.double()
+    expected = net(x)[0].detach()
+    stepper = CapturedStepper(net, batch_size)
+    if prefill:
+        stepper.load(net(x[:, :prefill])[1])
+    first = [stepper(x_t) for x_t in x[:, prefill : prefill + 20].unbind(1)]
+    y, _ = net(x[:, prefill + 20 :], stepper.state())
+    close(torch.cat([torch.stack(first, 1), y.detach()], 1), expected[:, prefill:], torch.float64)
+    stepper.reset()
+    close(stepper(x[:, 0]), expected[:, 0], torch.float64)
+
+
+def test_buffers_of_another_kind_are_refused() -> None:
+    net = network("rnn", REALS, torch.float32, 0, width=4)
+    forward = net.core.forward
+
+    def grows(x_BTI: torch.Tensor, state: Any = None, *, last_only: bool = False) -> Any:
+        y, new = forward(x_BTI, None if state is None else state[0], last_only=last_only)
+        seen = x_BTI if state is None else torch.cat([state[1], x_BTI], 1)
+        return y, (new, seen)
+
+    net.core.forward = grows
+    with pytest.raises(ValueError, match="keep its size"):
+        CapturedStepper(net, 1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_state_goes_from_stepper_to_forward_and_on(name: str, compiled: bool) -> None:
+    for steps in (1, 3, 50):
+        net = network(name, REALS, torch.float64, 2, width=5)
+        x = sequences(REALS, 2, steps + 20)
+        stepper = net.stepper(2, compiled=compiled)
+        for x_t in x[:, :steps].unbind(1):
+            stepper(x_t)
+        y, _ = net(x[:, steps:], stepper.state())
+        close(y.detach(), net(x)[0][:, steps:].detach(), torch.float64)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_other_precisions_step_without_a_kernel(name: str, dtype: torch.dtype) -> None:
+    net = network(name, REALS, dtype, 3, width=5)
+    x = sequences(REALS, 1, 12).to(dtype)
+    stepper = net.stepper(1)
+    assert isinstance(stepper, TorchStepper)
+    ys = torch.stack([stepper(x_t) for x_t in x.unbind(1)], 1)
+    close(ys.double(), net(x)[0].detach().double(), dtype)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_stepper_is_a_snapshot(name: str) -> None:
+    net = network(name, REALS, torch.float64, 4, width=5)
+    x = sequences(REALS, 1, 1)[:, 0]
+    for compiled in (True, False):
+        stepper = net.stepper(1, compiled=compiled)
+        before = stepper(x)
+        kept = before.clone()
+        stepper.reset()
+        with torch.no_grad():
+            for parameter in net.parameters():
+                parameter.mul_(2)
+        assert torch.equal(stepper(x), kept)
+        assert torch.equal(before, kept)  # what was returned is the caller's
+
+
+def test_the_state_is_bounded_by_the_receptive_field() -> None:
+    net = network("tcn", REALS, torch.float32, 5, width=6, kernel_size=3, num_blocks=4)
+    stepper = net.stepper(3)
+    inputs = 3 + 6 + 6 * 2 * 3  # of each convolution, at dilation 1, 1, then 2, 4, 8
+    assert stepper.state_bytes <= 2 * 4 * 3 * 8 * inputs
+    assert net.stepper(1).state_bytes == stepper.state_bytes  # a stream's
+    lstm = network("lstm", REALS, torch.float32, 5, width=6, num_layers=2)
+    assert lstm.stepper(1).state_bytes == 2 * 2 * 6 * 4
+    assert lstm.stepper(1, compiled=False).state_bytes == 2 * 2 * 6 * 4
+
+
+def test_a_state_that_changes_its_size_is_not_captured() -> None:
+    with pytest.raises(ValueError, match="keep its size"):
+        CapturedStepper(network("pixelcnn", REALS, torch.float32, 0, width=4), 1)
+
+
+def test_a_step_of_another_shape_is_refused() -> None:
+    stepper = network("tcn", REALS, torch.float32, 6, width=4).stepper(2)
+    with pytest.raises(ValueError, match=r"\(3, 3\); valid: \(2, 3\)"):
+        stepper(torch.zeros(3, 3))
+
+
+def test_what_is_not_finite_stays_visible() -> None:
+    for name in NAMES:
+        stepper = network(name, REALS, torch.float32, 7, width=4).stepper(1)
+        stepper(torch.full((1, 3), math.nan))  # which pixelcnn takes for the start token
+        assert stepper(torch.full((1, 3), math.nan)).isnan().any()
+
+
+def test_tensors_of_a_state() -> None:
+    a, b = torch.zeros(1), torch.zeros(2)
+    assert tensors(((a, b), None, [a])) == [a, b, a]

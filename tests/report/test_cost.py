@@ -1,0 +1,201 @@
+"""Times of planted records become the sentences, tables and figures that they should."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from bench.core.records import SpeedRecord, YardstickRecord
+from bench.core.store import Store
+from bench.report import choices, cost, tables
+from bench.report.page import step_times, write_report
+from tests.support.records import MACHINE, spec, speed_record, times, yardstick_record
+from tests.support.reports import planted, source, table
+
+
+def swept() -> list[SpeedRecord]:
+    """A convolutional network that trains faster from T = 100 on, and steps twice as fast."""
+    made = []
+    for length, tcn_ms, gru_ms in ((10, 4.0, 1.0), (100, 5.0, 10.0), (1000, 20.0, 100.0)):
+        tcn = speed_record(
+            "tcn", length, batch_size=64, train_ms=tcn_ms, step_ms=0.005, receptive_field=255
+        )
+        made += [
+            tcn,
+            speed_record("gru", length, batch_size=64, train_ms=gru_ms, step_ms=0.01),
+        ]
+    return made
+
+
+def test_where_training_overtakes_and_what_a_step_takes() -> None:
+    assert cost.headlines(cost.frame(swept())) == [
+        "copy_memory, batch 64: tcn trains faster than gru from T = 100 on "
+        "(5 × as fast at T = 1000)",
+        "streaming, batch 64: a step of tcn takes 0.5 × a step of gru "
+        "(0.5 to 0.5 over 3 tasks and lengths)",
+    ]
+
+
+def test_sentences_are_of_plain_models_where_there_are_any() -> None:
+    timed = cost.frame(swept())
+    gated = timed[timed["model"] == "tcn"].assign(model="tcn gated=True")
+    assert set(cost.plain(pd.concat([timed, gated]))["model"]) == {"tcn", "gru"}
+    assert set(cost.plain(gated)["model"]) == {"tcn gated=True"}
+    assert cost.plain(pd.DataFrame()).empty
+
+
+@pytest.mark.parametrize(
+    ("tcn_ms", "said"),
+    [
+        ((0.5, 5.0), "faster than gru at every T tried (2 × as fast at T = 100)"),
+        ((2.0, 20.0), "slower than gru up to the longest T tried (0.5 × as fast at T = 100)"),
+        # Faster once and slower again is not overtaking.
+        ((0.5, 20.0), "slower than gru up to the longest T tried (0.5 × as fast at T = 100)"),
+    ],
+)
+def test_every_way_to_compare(tcn_ms: tuple[float, float], said: str) -> None:
+    records = []
+    for length, ours, theirs in zip((10, 100), tcn_ms, (1.0, 10.0), strict=True):
+        records += [
+            speed_record("tcn", length, train_ms=ours, receptive_field=255),
+            speed_record("gru", length, train_ms=theirs),
+        ]
+    (line,) = cost.headlines(cost.frame(records))
+    assert line == f"copy_memory, batch 1: tcn trains {said}"
+
+
+def test_rows_are_in_units_that_people_read() -> None:
+    row = cost.frame(swept()).query("model == 'tcn' and T == 100").iloc[0]
+    assert row["train_ms"] == pytest.approx(5.0)
+    assert row["train_sequences_per_s"] == pytest.approx(64 / 5e-3)
+    assert row["train_steps_per_s"] == pytest.approx(64 * 120 / 5e-3)
+    assert row["train_MB"] == pytest.approx(10)
+    assert row["train_peak_percent"] == pytest.approx(100 * 1e6 / 5e-3 / 1e9)
+    streamed = cost.streaming(cost.frame(swept())).query("model == 'tcn' and T == 100").iloc[0]
+    assert streamed["step_us"] == pytest.approx(5.0)
+    assert streamed["5%_us"] == pytest.approx(4.5)
+    assert streamed["95%_us"] == pytest.approx(7.5)
+    assert streamed["window_again_us"] == pytest.approx(500)
+
+
+def test_a_failed_one_is_in_no_table() -> None:
+    failed = speed_record("rnn", step_ms=0.01, status="failed", error="no luck", speed=None)
+    assert cost.frame([failed]).empty
+    assert set(cost.frame([failed, *swept()])["model"]) == {"tcn", "gru"}
+
+
+def test_networks_that_only_stream_are_in_no_sweep() -> None:
+    timed = cost.frame([speed_record(step_ms=0.01)])
+    assert cost.by_length(timed, {"train_steps_per_s": "training"}).empty
+    assert cost.steps_by_length(timed).empty
+    assert cost.whole_sequences(timed, "train").empty
+    assert len(cost.streaming(timed)) == 1
+
+
+def test_the_window_read_again_is_a_line_of_its_own() -> None:
+    steps = cost.steps_by_length(cost.frame(swept()))
+    assert set(steps["model"]) == {"tcn", "gru", f"tcn{cost.AGAIN}"}
+    for row in steps.to_dict("records"):
+        assert row["low"] <= row["value"] <= row["high"]
+
+
+def test_a_run_is_given_the_step_of_its_own_network() -> None:
+    specs = [spec(model="tcn", length=10, seed=seed) for seed in range(2)]
+    specs.append(spec(model="tcn", length=11))
+    timed = cost.frame([speed_record("tcn", 10, step_ms=0.005)])
+    assert step_times(specs, timed) == {s.id: pytest.approx(5.0) for s in specs[:2]}
+    beside = cost.frame([speed_record("tcn", 10, step_ms=0.005, batch_size=64)])
+    assert step_times(specs, beside) == {}
+    assert step_times(specs, pd.DataFrame()) == {}
+
+
+def test_what_is_paid_for_what_is_remembered() -> None:
+    specs, records = planted()
+    labels = {s.id: (s.task.name, s.model.name) for s in specs}
+    runs = tables.runs_frame(specs, records, labels, dict.fromkeys(labels, 0.95))
+    step_us = {s.id: 5.0 if s.model.name == "tcn" else 10.0 for s in specs}
+    reached = choices.reached_at_cost(runs, tables.horizons(runs), step_us)
+    rows = {(row["model"], row["cost"]): row for row in reached.to_dict("records")}
+    tcn = rows["tcn", "one step of a stream (µs)"]
+    assert (tcn["mark"], tcn["horizon"], tcn["value"]) == ("≥", 100, 5.0)
+    gru = rows["gru", "one step of a stream (µs)"]
+    assert (gru["mark"], gru["horizon"], gru["value"]) == ("<", 10, 10.0)
+    assert rows["tcn", "one training run (s)"]["value"] == 10.0
+
+
+def test_the_ratio_is_the_median_over_turns() -> None:
+    made = yardstick_record(2.0, 5.0)
+    assert made.ratio == pytest.approx(2.5)
+    assert made.over_ours("another") == pytest.approx(4)
+    shaken = made.model_copy(update={"times": {"ours": times(1, 1, 50), "theirs": times(3, 3, 99)}})
+    assert shaken.ratio == pytest.approx(3)
+    (row,) = cost.yardstick_table([made]).to_dict("records")
+    assert (row["aim"], row["met"], row["beside"]) == ("≥ 2", "yes", "another 4 ×")
+    skipped = made.model_copy(update={"status": "skipped", "error": "no GPU", "times": {}})
+    (row,) = cost.yardstick_table([skipped]).to_dict("records")
+    assert row["met"] == "no GPU"
+
+
+@pytest.mark.parametrize(
+    ("at_least", "at_most", "ratio", "met"),
+    [(2, None, 2.0, True), (2, None, 1.9, False), (None, 1.1, 1.1, True), (None, 1.1, 1.2, False)],
+)
+def test_an_aim_is_met_or_not(
+    at_least: float | None, at_most: float | None, ratio: float, met: bool
+) -> None:
+    aim = {"at_least": at_least, "at_most": at_most}
+    assert yardstick_record().yardstick.model_copy(update=aim).met(ratio) is met
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("report")
+    specs, records = planted()
+    alone = [
+        speed_record(model, length, step_ms=0.005 if model == "tcn" else 0.02)
+        for model in ("tcn", "gru")
+        for length in (10, 100)
+    ]
+    more = {"speed": [*swept(), *alone], "yardsticks": [yardstick_record()]}
+    return folder, write_report(folder, source(specs, records, **more))
+
+
+def test_the_report_tells_what_it_costs(written: tuple[Path, str]) -> None:
+    folder, summary = written
+    page = (folder / "report.md").read_text()
+    for line in cost.headlines(cost.frame(swept())):
+        assert line in page
+        assert line in summary
+    assert MACHINE.cpu in page
+    for section in ("### Training", "### Streaming", "### Whole sequences", "### Beside others"):
+        assert section in page
+    for figure in ("throughput", "latency", "memory"):
+        assert f"figures/{figure}_vs_length.png" in page
+        assert (folder / "figures" / f"{figure}_vs_length.png").stat().st_size > 1000
+    assert "figures/horizon_vs_cost.png" in page
+    assert len(table(folder, "training_speed")) == 6
+    assert len(table(folder, "streaming")) == 10
+    assert table(folder, "yardsticks")["theirs_over_ours"].item() == pytest.approx(2.5)
+
+
+def test_the_choice_follows_the_steppers(written: tuple[Path, str]) -> None:
+    (row,) = table(written[0], "choice").to_dict("records")
+    assert row["≤ 10 µs a step"] == "tcn"
+    assert row["any latency"] == "tcn"
+
+
+def test_yardsticks_are_stored_by_machine(tmp_path: Path) -> None:
+    store, made = Store(tmp_path), yardstick_record()
+    path = store.write(made)
+    assert path == tmp_path / "yardsticks" / made.backend.name / MACHINE.slug / (
+        "step_of_a_snail.json"
+    )
+    assert store.read(path, YardstickRecord) == made
+    assert store.read_yardsticks() == ([made], [])
+
+
+def test_a_damaged_speed_record_is_told(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    path = store.write(speed_record(step_ms=0.01))
+    path.write_text('{"half": ')
+    assert [damaged.path for damaged in store.read_speed()[1]] == [path]

@@ -1,0 +1,125 @@
+"""What a figure shows of more than a page holds, and that it says so."""
+
+import itertools
+from functools import partial
+
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from bench.report import facets, figures, findings, pictures
+from tests.support.records import record, spec
+
+MANY = [f"gru num_layers={layers}" for layers in range(2, 22)]
+
+
+def scores(
+    models: list[str], tasks: list[str], lengths: tuple[int, ...] = (10, 100)
+) -> pd.DataFrame:
+    rows = [
+        {
+            "task": task,
+            "T": length,
+            "model": model,
+            "family": "recurrent",
+            "score": "recall",
+            "unit": "share of symbols",
+            "mean": 0.5,
+            "min": 0.4,
+            "max": 0.6,
+            "chance": 0.125,
+        }
+        for task in tasks
+        for length in lengths
+        for model in models
+    ]
+    return pd.DataFrame(rows)
+
+
+def models_of(figure: Figure) -> list[set[str]]:
+    """The models of each panel."""
+    labels = [{str(line.get_label()) for line in panel.get_lines()} for panel in figure.axes]
+    return [{name for name in each if name.startswith("gru")} for each in labels]
+
+
+def said(figure: Figure) -> str:
+    return figure.get_suptitle()
+
+
+def test_many_models_have_several_panels_and_few_have_one() -> None:
+    few = scores(["gru", *MANY[:3]], ["adding"])
+    many = scores(["gru", *MANY], ["copy_memory"])
+    style = figures.styles(["gru", *MANY])
+    figure = figures.score_against_length(pd.concat([many, few]), {}, style)
+    shown = models_of(figure)
+    assert shown[-1] == {"gru", *MANY[:3]}
+    assert all(len(models) <= facets.MOST_LINES for models in shown)
+    assert set().union(*shown[:-1]) == {"gru", *MANY}
+    assert all("gru" in models for models in shown)
+    assert not said(figure)
+
+
+def test_more_models_than_a_figure_holds_are_told() -> None:
+    every = ["gru", *(f"gru num_layers={layers}" for layers in range(2, 92))]
+    figure = figures.score_against_length(scores(every, ["adding"]), {}, figures.styles(every))
+    shown = set().union(*models_of(figure))
+    assert "gru" in shown
+    assert len(shown) == facets.MOST_MODELS
+    assert said(figure).startswith(f"{facets.MOST_MODELS} of 91 models; ")
+
+
+def test_more_panels_than_a_figure_holds_are_told() -> None:
+    tasks = [f"task {i}" for i in range(30)]
+    figure = figures.score_against_length(scores(["gru"], tasks), {}, figures.styles(["gru"]))
+    assert len(figure.axes) == facets.MOST_PANELS
+    assert said(figure).startswith(f"{facets.MOST_PANELS} of 30 panels; ")
+
+
+def curves(num_lengths: int, num_seeds: int) -> pd.DataFrame:
+    lengths = [10 + length for length in range(num_lengths)]
+    specs = [
+        spec(model=model, length=length, seed=seed)
+        for length in lengths
+        for model in ("gru", "tcn")
+        for seed in range(num_seeds)
+    ]
+    labels = {each.id: (each.task.name, each.model.name) for each in specs}
+    return findings.learning([record(each) for each in specs], labels)
+
+
+def test_learning_curves_leave_lengths_and_seeds_out_and_say_how_many() -> None:
+    figure = figures.learning_figure(curves(20, 7), figures.styles(["gru", "tcn"]))
+    titles = [panel.get_title() for panel in figure.axes]
+    assert len(titles) == figures.MOST_LENGTHS
+    assert titles[0] == "copy_memory, T = 10"
+    assert titles[-1] == "copy_memory, T = 29"
+    ends = [line for line in figure.axes[0].get_lines() if line.get_linestyle() == "None"]
+    assert len(ends) == 2 * figures.MOST_SEEDS
+    assert said(figure).startswith("9 of 20 lengths, 5 of 7 seeds; ")
+
+
+def test_a_figure_that_shows_all_says_nothing() -> None:
+    figure = figures.learning_figure(curves(3, 2), figures.styles(["gru", "tcn"]))
+    assert len(figure.axes) == 3
+    assert not said(figure)
+
+
+@pytest.mark.parametrize("most", [2, 3, 9])
+def test_what_is_left_is_evenly_spread_from_first_to_last(most: int) -> None:
+    kept = facets.spread(range(100), most)
+    assert (kept[0], kept[-1], len(kept)) == (0, 99, most)
+    gaps = {later - earlier for earlier, later in itertools.pairwise(kept)}
+    assert max(gaps) - min(gaps) <= 1
+    assert facets.spread("ab", 2) == ["a", "b"]
+
+
+def test_other_processes_draw_the_same_pictures() -> None:
+    style = figures.styles(["gru"])
+    drawings = {
+        name: partial(figures.score_against_length, scores(["gru"], [name]), {}, style)
+        for name in map(str, range(2 * pictures.FIGURES_A_PROCESS))
+    }
+    here = list(pictures.draw(drawings, num_cores=1))
+    elsewhere = list(pictures.draw(drawings, num_cores=2))
+    assert [name for name, _, _ in here] == list(drawings)
+    assert elsewhere == here

@@ -1,0 +1,173 @@
+"""Published values: they name what is there, and only runs of their settings stand beside them."""
+
+import math
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from scipy.stats import t as student
+
+import models
+from bench.core.records import Record
+from bench.core.spec import Spec
+from bench.plan import profile
+from bench.plan.grid import Selection, make_plan
+from bench.report import published
+from tests.support.records import outcome, record
+
+COMPARED = [entry for entry in published.load() if entry.ours]
+PLANNED = make_plan(profile.load("paper"), Selection()).specs
+
+
+def settings_of(task: str, model: str, length: int) -> Spec:
+    """What the paper's profile trains, at its first seed."""
+    return next(
+        spec
+        for spec in PLANNED
+        if (spec.task.name, spec.model.name, spec.length) == (task, model, length)
+    )
+
+
+ADDING = settings_of("adding", "tcn", 600)
+PIXELS = settings_of("pixel_mnist", "lstm", 784)
+
+
+def planted(of: Spec, *values: float | None, **changes: Any) -> list[Record]:
+    """Records of this configuration, a seed a value of the metric that was published."""
+    (metric,) = (
+        entry.metric
+        for entry in COMPARED
+        if (entry.task, entry.ours) == (of.task.name, of.model.name)
+    )
+    return [
+        record(
+            of.model_copy(update={"seed": seed, **changes}),
+            outcome=outcome(test={"recall": 1.0, "cross_entropy": 0.1, metric: value}),
+        )
+        for seed, value in enumerate(values)
+    ]
+
+
+def row_of(records: list[Record], of: Spec) -> Any:
+    table = published.comparison(records)
+    found = table[(table["task"] == of.task.name) & (table["model"] == of.model.name.upper())]
+    assert len(found) == 1
+    others = table.drop(found.index)
+    assert set(others["agree"]) == {"not run"}
+    return found.iloc[0]
+
+
+@pytest.mark.parametrize("entry", published.load(), ids=lambda entry: f"{entry.task} {entry.model}")
+def test_every_published_value_is_of_a_task_and_metric_of_ours(
+    entry: published.Published,
+) -> None:
+    task = entry.instance()
+    (metric,) = (each for each in task.objective.all_metrics if each.name == entry.metric)
+    assert entry.unit == metric.unit
+    assert entry.unit.startswith("share") == (0.1 < entry.value < 1 and metric.higher_is_better)
+
+
+@pytest.mark.parametrize("entry", COMPARED, ids=lambda entry: f"{entry.task} {entry.model}")
+def test_one_configuration_of_ours_stands_beside_a_published_value(
+    entry: published.Published,
+) -> None:
+    assert entry.ours in models.names()
+    assert entry.profile in profile.names()
+    configurations = {
+        spec.model_copy(update={"seed": 0}).id
+        for spec in make_plan(profile.load(entry.profile), Selection()).specs
+        if spec.model.name == entry.ours
+        and spec.task.name == entry.task
+        and spec.task.fields == entry.instance().fields
+    }
+    assert len(configurations) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"profile": None}, "both or neither"),
+        ({"ours": None}, "both or neither"),
+        ({"source": "Somebody, somewhere"}, "source"),
+        ({"metrics": "accuracy"}, "metrics"),
+    ],
+)
+def test_a_malformed_entry_is_refused(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        published.Published.model_validate({**COMPARED[0].model_dump(), **change})
+
+
+@pytest.mark.parametrize(
+    ("of", "values", "agree"),
+    [
+        (ADDING, (4e-5, 5e-5, 9e-5), "yes"),  # 5.8e-5 was published
+        (ADDING, (1.0e-6, 1.1e-6, 1.2e-6), "ours is better"),
+        (ADDING, (1.0e-3, 1.1e-3, 1.2e-3), "ours is worse"),
+        (ADDING, (5.8e-5,), "one seed"),
+        (ADDING, (), "not run"),
+        (PIXELS, (0.80, 0.85, 0.95), "yes"),  # 0.872 was published
+        (PIXELS, (0.970, 0.975, 0.980), "ours is better"),
+        (PIXELS, (0.500, 0.505, 0.510), "ours is worse"),
+    ],
+)
+def test_agreement_is_lying_where_one_further_run_would(
+    of: Spec, values: tuple[float, ...], agree: str
+) -> None:
+    row = row_of(planted(of, *values), of)
+    assert row["agree"] == agree
+    assert row["seeds"] == len(values)
+    assert math.isnan(row["low"]) == math.isnan(row["high"]) == (len(values) < 2)
+    assert math.isnan(row["ours"]) == (not values)
+
+
+def test_a_loss_is_compared_on_the_logarithm() -> None:
+    row = row_of(planted(ADDING, 1e-6, 1e-4), ADDING)
+    assert row["ours"] == pytest.approx(1e-5)
+    # s of two values is their distance over √2; one further run adds its own variance.
+    half_width = student.ppf(0.975, 1) * math.log(100) / math.sqrt(2) * math.sqrt(1 + 1 / 2)
+    assert row["low"] == pytest.approx(1e-5 * math.exp(-half_width))
+    assert row["high"] == pytest.approx(1e-5 * math.exp(half_width))
+
+
+def test_a_loss_of_zero_and_seeds_far_apart_have_an_interval() -> None:
+    row = row_of(planted(ADDING, 0.0, 1e30), ADDING)
+    assert (row["low"], row["high"], row["agree"]) == (0.0, math.inf, "yes")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"width": ADDING.width + 1},
+        {"param_budget": 12_500},
+        {"training": ADDING.training.model_copy(update={"learning_rate": 1e-3})},
+        {"training": ADDING.training.model_copy(update={"max_steps": 2})},
+        {"model": ADDING.model.model_copy(update={"version": ADDING.model.version + 1})},
+        {"task": settings_of("adding", "tcn", 400).task},
+        {"protocol": ADDING.protocol + 1},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_a_run_of_other_settings_is_no_reproduction(changes: dict[str, Any]) -> None:
+    records = planted(ADDING, 5e-5, 6e-5, 7e-5, **changes)
+    assert set(published.comparison(records)["agree"]) == {"not run"}
+
+
+def test_seeds_that_the_profile_does_not_list_count() -> None:
+    records = planted(ADDING, *[5e-5 + seed * 1e-6 for seed in range(8)])
+    assert row_of(records, ADDING)["seeds"] == 8 > len({spec.seed for spec in PLANNED})
+
+
+def test_failed_runs_count_at_chance_and_skipped_ones_not_at_all() -> None:
+    good = planted(ADDING, 5e-5, None)
+    failed = record(ADDING.model_copy(update={"seed": 8}), score=None)
+    skipped = record(ADDING.model_copy(update={"seed": 9}), score=None, status="skipped")
+    row = row_of([*good, failed, skipped], ADDING)
+    assert row["seeds"] == 3
+    assert row["ours"] == pytest.approx((5e-5 / 6 / 6) ** (1 / 3))
+
+
+def test_context_is_what_stands_beside_none_of_ours() -> None:
+    table = published.context()
+    assert len(table) + len(COMPARED) == len(published.load())
+    assert set(table["model"]) & {"IndRNN", "TrellisNet", "S4"}
+    assert table[["published", "source"]].notna().to_numpy().all()

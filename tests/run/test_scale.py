@@ -1,0 +1,183 @@
+"""The work grows with the runs and no faster: in calls, which no other load on the machine changes.
+
+What it comes to in seconds, with 20,000 records: `python -m tests.scale`.
+"""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import models
+from bench.core.records import Record
+from bench.core.spec import Spec
+from bench.core.store import Store
+from bench.plan import profile
+from bench.plan.grid import Plan, Selection, labels, make_plan, make_speed_plan, task_of
+from bench.report import page
+from bench.report.page import Source, write_report
+from bench.run.request import Request
+from tests.support.records import outcome, record
+
+ROOT = Path(__file__).parent.parent.parent
+PROFILE = """
+description = "of many seeds"
+seeds = {seeds}
+param_budget = 12_500
+models = ["gru", "tcn", {{ name = "tcn", fields = {{ kernel_size = 3 }} }}]
+
+[training]
+max_steps = 100
+
+[[grid]]
+task = "copy_memory"
+lengths = [5, 50]
+
+[[grid]]
+study = "receptive_field"
+task = "copy_memory"
+lengths = [5, 50]
+models = [{{ name = "tcn", fields = {{ num_blocks = 2 }} }}]
+"""
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Callable[[int], tuple[str, Plan]]:
+    """A profile of 8 runs a seed, and its plan."""
+
+    def plan(num_seeds: int) -> tuple[str, Plan]:
+        path = tmp_path / f"{num_seeds}.toml"
+        path.write_text(PROFILE.format(seeds=list(range(num_seeds))))
+        return str(path), make_plan(profile.load(str(path)), Selection())
+
+    return plan
+
+
+def num_calls(do: Callable[[], object]) -> int:
+    """Calls of Python and C functions."""
+    count = 0
+
+    def on_event(frame: object, event: str, argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(on_event)
+    try:
+        do()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def of_plan(plan: Plan) -> list[Record]:
+    """A record of every run, of four of which one failed."""
+    scores = (1.0, 0.96, 0.2, None)
+    return [
+        record(spec, None)
+        if score is None
+        else record(spec, outcome=outcome(score, receptive_field=40))
+        for spec, score in zip(plan.specs, scores * len(plan.specs), strict=False)
+    ]
+
+
+def grows_with_the_runs(calls: dict[int, int], most_a_run: int) -> None:
+    """`calls` by the number of runs: no more for a further one, and at most so many for each."""
+    few, more, many = sorted(calls)
+    first = (calls[more] - calls[few]) / (more - few)
+    then = (calls[many] - calls[more]) / (many - more)
+    assert then <= 1.1 * first, calls
+    assert then <= most_a_run, then
+
+
+def test_a_plan_grows_with_its_runs(many: Callable[[int], tuple[str, Plan]]) -> None:
+    calls = {}
+    for num_seeds in (10, 20, 80):
+        name, plan = many(num_seeds)
+        chosen = profile.load(name)
+        calls[len(plan.specs)] = num_calls(
+            lambda chosen=chosen: make_speed_plan(
+                chosen, Selection(), make_plan(chosen, Selection()).specs
+            )
+        )
+    grows_with_the_runs(calls, most_a_run=60)
+
+
+def test_a_plan_builds_no_network(
+    many: Callable[[int], tuple[str, Plan]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise AssertionError("a network is being built")
+
+    monkeypatch.setattr(models.Network, "__init__", refuse)
+    models.fit_width.cache_clear()
+    assert many(1)[1].specs
+
+
+def test_what_is_there_is_seen_in_few_calls_a_record(
+    many: Callable[[int], tuple[str, Plan]], tmp_path: Path
+) -> None:
+    calls = {}
+    for num_seeds in (5, 10, 40):
+        name, plan = many(num_seeds)
+        results = tmp_path / str(num_seeds)
+        store = Store(results)
+        for made in of_plan(plan):
+            path = results / made.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(made.model_dump_json())
+        request = Request(results=results, device="cpu", profile_name=name, selection=Selection())
+        request.glance()
+        assert {job.spec.id for job in request.jobs(plan.specs)} == {
+            each.spec.id for each in of_plan(plan) if not each.finished
+        }
+        calls[len(plan.specs)] = num_calls(store.read_all)
+    grows_with_the_runs(calls, most_a_run=200)
+
+
+def test_a_report_grows_with_its_runs(
+    many: Callable[[int], tuple[str, Plan]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page, "draw", lambda drawings, num_cores: iter(()))
+    monkeypatch.setattr(page, "html", lambda markdown, title, folder: "")
+    monkeypatch.setattr(page, "MOST_ROWS", 10)
+    calls = {}
+    for num_seeds in (10, 20, 80):
+        _, plan = many(num_seeds)
+        records = of_plan(plan)
+
+        def make(plan: Plan = plan, records: list[Record] = records) -> None:
+            specs: tuple[Spec, ...] = plan.specs
+            source = Source(
+                profile_name="many",
+                profile_description="made up",
+                specs=specs,
+                labels=labels(specs),
+                thresholds={spec.id: task_of(spec).solved for spec in specs},
+                records=records,
+                studies=plan.studies,
+            )
+            write_report(tmp_path, source)
+
+        make()  # what is imported and cached once
+        calls[len(plan.specs)] = num_calls(make)
+    grows_with_the_runs(calls, most_a_run=300)
+
+
+@pytest.mark.parametrize("command", ["--help", "list"])
+def test_what_answers_at_once_imports_nothing_heavy(command: str) -> None:
+    heavy = ("torch", "numpy", "pandas", "pydantic", "scipy", "matplotlib", "jinja2")
+    code = (
+        "import sys\n"
+        "from bench.cli import main\n"
+        "try:\n"
+        f"    main([{command!r}])\n"
+        "except SystemExit:\n"
+        "    pass\n"
+        f"print('heavy:', *set({heavy!r}) & set(sys.modules))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert ended.stdout.splitlines()[-1] == "heavy:"

@@ -1,0 +1,145 @@
+"""Parts of a plan for machines that know nothing of each other: disjoint, complete, balanced."""
+
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.cli import main
+from bench.core.spec import Spec
+from bench.run.estimate import rule_of_thumb
+from bench.run.shard import Shard, parse, part
+from tests.support.commands import PROFILE, records, selectors
+from tests.support.records import spec
+
+PLANS = st.lists(
+    st.builds(
+        lambda length, seed, steps: spec(length=length, seed=seed, max_steps=steps),
+        st.integers(1, 2_000),
+        st.integers(0, 3),
+        st.sampled_from([1, 100, 100_000]),
+    ),
+    max_size=40,
+    unique_by=lambda each: each.id,
+)
+
+
+def shards(specs: list[Spec], count: int) -> list[tuple[Spec, ...]]:
+    return [part(specs, Shard(number=i, count=count)) for i in range(1, count + 1)]
+
+
+def cost(specs: tuple[Spec, ...]) -> float:
+    return sum(rule_of_thumb(each, "cpu") for each in specs)
+
+
+@settings(deadline=None, derandomize=True)
+@given(PLANS, st.integers(1, 12))
+def test_every_run_is_in_exactly_one_shard(specs: list[Spec], count: int) -> None:
+    dealt = [each.id for one in shards(specs, count) for each in one]
+    assert sorted(dealt) == sorted(each.id for each in specs)
+
+
+@settings(deadline=None, derandomize=True)
+@given(PLANS, st.integers(1, 12))
+def test_shards_differ_by_one_run_at_most_and_by_the_costliest(
+    specs: list[Spec], count: int
+) -> None:
+    dealt = shards(specs, count)
+    numbers, costs = [len(one) for one in dealt], [cost(one) for one in dealt]
+    assert max(numbers) - min(numbers) <= 1
+    costliest = max((cost((each,)) for each in specs), default=0.0)
+    assert max(costs) - min(costs) <= costliest * (1 + 1e-9)  # sums of floats
+
+
+@settings(deadline=None, derandomize=True)
+@given(PLANS, st.integers(1, 12), st.randoms(use_true_random=False))
+def test_the_order_of_the_plan_changes_no_shard(
+    specs: list[Spec], count: int, order: random.Random
+) -> None:
+    mixed = order.sample(specs, len(specs))
+    for one, other in zip(shards(specs, count), shards(mixed, count), strict=True):
+        assert {each.id for each in one} == {each.id for each in other}
+
+
+def test_the_costliest_of_a_round_goes_to_the_shard_with_the_least() -> None:
+    dealt = shards([spec(max_steps=steps) for steps in (100, 200, 300, 400, 50)], 2)
+    # 400 and 300; then 200 to the one that has 300, 100 to the other; then 50, both having 500.
+    assert sorted(sorted(each.training.max_steps for each in one) for one in dealt) == [
+        [50, 100, 400],
+        [200, 300],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("0/8", "valid: 1/8 to 8/8"),
+        ("9/8", "valid: 1/8 to 8/8"),
+        ("1/0", "valid: 1/1 to 1/1"),
+        ("3", "valid: a part of the whole, as 1/8 to 8/8"),
+        ("1/8/2", "valid: a part"),
+        ("-1/8", "valid: a part"),
+        ("1/1e3", "valid: a part"),
+        ("", "valid: a part"),
+        ("¹/8", "valid: a part"),
+    ],
+)
+def test_what_is_no_shard_is_refused_with_the_valid_ones(
+    text: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["plan", f"--shard={text}"])
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2
+    assert error.startswith("error: argument --shard: ")
+    assert error.count("\n") == 1
+    assert said in error
+
+
+def test_what_is_read_is_what_is_written() -> None:
+    assert str(parse("2/8")) == "2/8"
+    assert parse("08/08") == Shard(number=8, count=8)
+
+
+@pytest.fixture
+def profile(tmp_path: Path) -> str:
+    path = tmp_path / "few.toml"
+    path.write_text(PROFILE.format(steps=2))
+    return str(path)
+
+
+def test_shards_together_make_the_plan_and_none_makes_a_report(
+    profile: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = tmp_path / "results"
+    selected = selectors(profile, results)
+    second = ["run", *selected, "--shard", "2/2", "--workers", "1"]
+    assert main(second) == 0
+    made = set(records(results))
+    assert len(made) == 4
+    said = capsys.readouterr().err
+    assert "shard 2/2: 4 runs, 0 already there" in said
+    assert "shard 2/2 has ended; once all have, python -m bench report" in said
+
+    next(iter(results.rglob("runs/**/*.json"))).unlink()
+    assert main(second) == 0
+    assert "shard 2/2: 4 runs, 3 already there" in capsys.readouterr().err
+    assert set(records(results)) == made
+
+    # What the other shard has left does not change who makes what.
+    assert main(["plan", *selected, "--shard", "1/2"]) == 0
+    assert "shard 1/2: 4 runs, 0 already there" in capsys.readouterr().out
+    assert main(["run", *selected, "--shard", "1/2", "--workers", "1"]) == 0
+    assert main(["plan", *selected]) == 0
+    assert "8 runs, 8 already there" in capsys.readouterr().out
+    assert {path.name for path in results.iterdir()} == {"runs"}
+
+
+def test_a_shard_without_runs_is_well(
+    profile: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    selected = selectors(profile, tmp_path / "results")
+    assert main(["run", *selected, "--shard", "9/9"]) == 0
+    assert "0 runs, 0 already there; nothing to do" in capsys.readouterr().err

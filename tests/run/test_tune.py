@@ -1,0 +1,158 @@
+"""The choice of learning rates, on planted records."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.core.records import Record
+from bench.core.store import Store
+from bench.plan import grid, profile, rates
+from bench.plan.rates import Sweep, Tried, Tuned
+from bench.run import tune
+from tests.support.records import cost_outcome, outcome, record, spec
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def planted(scores: dict[float, list[tuple[float, int]]]) -> list:
+    """Rate → (best validation score, updates) a seed."""
+    return [
+        record(
+            of := spec(learning_rate=rate, seed=seed),
+            outcome=outcome(score, steps=steps, label=of.model.name),
+        )
+        for rate, runs in scores.items()
+        for seed, (score, steps) in enumerate(runs)
+    ]
+
+
+def chosen(records: list[Record]) -> Tuned:
+    return tune.choose(records)["copy_memory"]["tcn"]
+
+
+def test_most_seeds_solved_wins() -> None:
+    choice = chosen(
+        planted(
+            {0.001: [(1.0, 9), (0.9, 9)], 0.003: [(0.96, 99), (0.96, 99)], 0.01: [(0.94, 9)] * 2}
+        )
+    )
+    assert (choice.rate, choice.chosen.num_solved, choice.chosen.num_runs) == (0.003, 2, 2)
+
+
+def test_among_rates_that_solve_all_the_fewest_updates_win() -> None:
+    assert chosen(planted({0.001: [(1.0, 50)] * 2, 0.003: [(0.96, 40)] * 2})).rate == 0.003
+
+
+def test_otherwise_the_score_decides() -> None:
+    choice = chosen(planted({0.001: [(0.5, 50), (0.3, 50)], 0.003: [(0.35, 40)] * 2}))
+    assert choice.rate == 0.001
+    assert (choice.chosen.score, choice.chosen.low, choice.chosen.high) == (0.4, 0.3, 0.5)
+
+
+def test_where_lower_is_better_the_least_cost_wins() -> None:
+    def costs(found: dict[float, list[tuple[float, int]]]) -> Tuned:
+        records = [
+            record(spec(learning_rate=rate, seed=seed), outcome=cost_outcome(cost, steps=steps))
+            for rate, runs in found.items()
+            for seed, (cost, steps) in enumerate(runs)
+        ]
+        return chosen(records)
+
+    unsolved = costs({0.001: [(0.3, 50), (0.5, 50)], 0.003: [(0.45, 40)] * 2})
+    assert unsolved.rate == 0.001
+    best = unsolved.chosen
+    assert (best.score, best.low, best.high, best.num_solved) == (0.4, 0.3, 0.5, 0)
+    assert costs({0.001: [(0.3, 9)] * 2, 0.003: [(0.2, 50), (0.4, 50)]}).rate == 0.003
+    assert costs({0.001: [(0.1, 50)] * 2, 0.003: [(0.19, 40)] * 2}).rate == 0.003
+
+
+def test_each_variant_has_a_rate_of_its_own() -> None:
+    records = planted({0.001: [(0.5, 50)], 0.003: [(0.4, 50)]})
+    gated = [
+        r.model_copy(
+            update={
+                "spec": r.spec.model_copy(
+                    update={"model": r.spec.model.model_copy(update={"fields": {"gated": True}})}
+                )
+            }
+        )
+        for r in planted({0.001: [(0.2, 50)], 0.003: [(0.4, 50)]})
+    ]
+    found = tune.choose([*records, *gated])["copy_memory"]
+    assert {label: tuned.rate for label, tuned in found.items()} == {
+        "tcn": 0.001,
+        "tcn gated=True": 0.003,
+    }
+
+
+def test_a_rate_with_a_failed_run_is_not_chosen() -> None:
+    records = planted({0.001: [(0.2, 50)] * 2, 0.003: [(0.4, 50)]})
+    failed = record(spec(learning_rate=0.003, seed=1), None)
+    assert chosen([*records, failed]).rate == 0.001
+
+
+def test_the_test_stream_has_no_part_in_it() -> None:
+    records = planted({0.001: [(0.5, 50)], 0.003: [(0.4, 50)]})
+    tempting = [
+        r.model_copy(
+            update={
+                "outcome": r.outcome.model_copy(
+                    update={"test": {"recall": 1.0 - r.outcome.test_score, "cross_entropy": 0.0}}
+                )
+            }
+        )
+        for r in records
+    ]
+    assert chosen(tempting).rate == chosen(records).rate == 0.001
+
+
+def test_a_choice_at_the_edge_extends_the_grid() -> None:
+    specs = [spec(learning_rate=rate, seed=s) for rate in (0.001, 0.003, 0.01) for s in (0, 1)]
+    inside = tune.choose(planted({0.001: [(0.2, 9)], 0.003: [(0.5, 9)], 0.01: [(0.3, 9)]}))
+    assert tune.beyond_the_edge(specs, inside) == []
+    above = tune.choose(planted({0.001: [(0.2, 9)], 0.003: [(0.3, 9)], 0.01: [(0.5, 9)]}))
+    further = tune.beyond_the_edge(specs, above)
+    assert [(s.training.learning_rate, s.seed) for s in further] == [(0.03, 0), (0.03, 1)]
+    below = tune.choose(planted({0.001: [(0.6, 9)], 0.003: [(0.3, 9)], 0.01: [(0.5, 9)]}))
+    assert {s.training.learning_rate for s in tune.beyond_the_edge(specs, below)} == {0.0003}
+
+
+@pytest.mark.parametrize(("rate", "up", "down"), [(0.001, 0.003, 0.0003), (0.03, 0.1, 0.01)])
+def test_rungs(rate: float, up: float, down: float) -> None:
+    assert tune.next_rung(rate, up=True) == up
+    assert tune.next_rung(rate, up=False) == down
+
+
+def tuned(rate: float) -> Tuned:
+    each: dict[str, Any] = {"num_runs": 3, "num_solved": 1, "updates": 9.0, "seconds": 60.0}
+    grid = (Tried(rate=rate / 3, **each), Tried(rate=rate, score=0.5, low=0.1, high=1.0, **each))
+    return Tuned(rate=rate, tried=grid)
+
+
+def test_rates_are_read_as_they_were_written(tmp_path: Path) -> None:
+    sweep = Sweep(
+        records="somewhere", rates={"adding": {"lstm chrono=True": tuned(0.03), "tcn": tuned(0.1)}}
+    )
+    assert rates.load(rates.write(tmp_path / "new" / "rates.toml", sweep)) == sweep
+    assert tuned(0.03).seconds == 120
+
+
+def test_a_rate_is_found_by_variant_then_by_model_then_in_the_middle() -> None:
+    known = {"adding": {"lstm": tuned(0.01), "lstm chrono=True": tuned(0.03), "tcn": tuned(0.1)}}
+    assert rates.tuned_rate(known, "adding", "lstm chrono=True", "lstm") == 0.03
+    assert rates.tuned_rate(known, "adding", "lstm forget_bias=1.0", "lstm") == 0.01
+    assert rates.tuned_rate(known, "adding", "gru", "gru") == 0.03
+    assert rates.tuned_rate(known, "copy_memory", "tcn", "tcn") == 0.03
+
+
+def test_the_committed_rates_follow_from_the_committed_records(tmp_path: Path) -> None:
+    records, damaged = Store(ROOT / "results/reference/tuning").read_all()
+    assert not damaged
+    sweep = Sweep(records="results/reference/tuning", rates=tune.choose(records))
+    again = rates.write(tmp_path / "rates.toml", sweep)
+    assert again.read_text() == rates.RATES.read_text()
+    grown = [t for of_task in sweep.rates.values() for t in of_task.values() if t.at_edge]
+    assert all(len(t.tried) >= tune.MOST_RUNGS for t in grown)
+    planned = grid.make_plan(profile.load("tuning"), grid.Selection()).specs
+    assert {s.id for s in planned} <= {r.spec.id for r in records}

@@ -1,0 +1,219 @@
+"""What the fault tests share: repetitions, benches of very short runs, and what they leave."""
+
+import csv
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import models
+import tasks
+from bench.cli import main
+from bench.core.records import Record
+from bench.core.store import Store
+from bench.plan import plugins
+from bench.report import page
+from tests.support.commands import without_times
+
+STUB = '''
+"""Copy memory on eight sequences; says in LOG which process trains."""
+import os
+import time
+from dataclasses import dataclass
+from typing import ClassVar
+import bench.measure.checkpoint
+from tasks.copy_memory import CopyMemory
+
+bench.measure.checkpoint.INTERVAL_S = 0.0
+
+@dataclass(frozen=True, kw_only=True)
+class Stub(CopyMemory):
+    version = 1
+    smallest: ClassVar = {"length": 3}
+    lengths: ClassVar = (3, 4)
+    num_evaluation: ClassVar = 8
+
+    def sample(self, n, generator, split="train"):
+        if split == "train":
+            open(f"LOG/{os.getpid()}", "a").close()
+            time.sleep(PAUSE_S)
+        return super().sample(n, generator, split)
+'''
+
+PROFILE = """
+description = "runs of milliseconds"
+seeds = SEEDS
+param_budget = 500
+
+[training]
+max_steps = 2
+validate_every = 1
+num_validation = 8
+batch_size = 2
+learning_rate = 0.01
+
+[[grid]]
+task = "stub_0"
+lengths = [3, 4]
+models = ["rnn"]
+"""
+
+TIMES = {
+    *("step_ms", "total_s", "latency_ms", "latency_us", "hours"),
+    *("update_ms", "run_s", "answer_ms", "plain_step_us"),
+}
+"""Columns of tables that are never twice the same."""
+
+
+Note = Callable[[str, object], None]
+"""pytest's `record_property`: what is noted as `figure` is printed at the end."""
+Begin = Callable[..., subprocess.Popen[str]]
+Capture = pytest.CaptureFixture[str]
+
+
+def repeated(few: int, many: int) -> pytest.MarkDecorator:
+    """`times`: few of them in every run of the tests, many in `make test-faults`."""
+    return pytest.mark.parametrize("times", [few, pytest.param(many, marks=pytest.mark.faults)])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stubs:
+    """A bench whose runs take milliseconds: two lengths, so many seeds."""
+
+    folder: Path
+    num_seeds: int
+    pause_s: float = 0.0
+    """Of each training step."""
+
+    def __post_init__(self) -> None:
+        self.log.mkdir(parents=True)
+        text = STUB.replace("LOG", str(self.log)).replace("PAUSE_S", str(self.pause_s))
+        (self.folder / "stub_0.py").write_text(text)
+        seeds = str(list(range(self.num_seeds)))
+        (self.folder / "stubs.toml").write_text(PROFILE.replace("SEEDS", seeds))
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log"
+
+    @property
+    def num_runs(self) -> int:
+        return 2 * self.num_seeds
+
+    def arguments(self, results: Path, *more: str) -> list[str]:
+        """Of the command that makes the runs and the report, on two workers."""
+        chosen = ["--profile", str(self.folder / "stubs.toml"), "--results", str(results)]
+        plugin = ["--plugin", str(self.folder / "stub_0.py")]
+        return ["run", "--no-speed", "--device", "cpu", "--workers", "2", *chosen, *plugin, *more]
+
+    def workers(self, session: int) -> list[int]:
+        """Those that have trained and are alive, in a session."""
+        logged = {int(path.name) for path in self.log.iterdir()}
+        return sorted(logged & set(processes(session)))
+
+
+def processes(session: int) -> list[int]:
+    """The living processes of a session: a bench that was started in one, and its workers."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, of = path.read_text().rpartition(")")[2].split()[:4]
+        except OSError:
+            continue  # it has just ended
+        if int(of) == session and state not in "ZX":
+            found.append(int(path.parent.name))
+    return found
+
+
+def wait_until(what: Callable[[], object], seconds: float = 120.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few bytes in the place of every figure: for tests of what else a report is."""
+
+    def drawn(drawings: Mapping[str, object], num_cores: int) -> Iterator[tuple[str, bytes, bytes]]:
+        return ((name, b"a figure" * 1000, b"a figure" * 1000) for name in drawings)
+
+    monkeypatch.setattr(page, "draw", drawn)
+
+
+def forget_plugins() -> None:
+    """So that a file of the same name can be loaded again."""
+    for name in plugins.names():
+        sys.modules.pop(name, None)
+    for registry in (tasks._plugins, models._plugins, plugins._files):
+        registry.clear()
+
+
+def run_here(capture: pytest.CaptureFixture[str], *arguments: str, status: int = 0) -> str:
+    """A bench from beginning to end, in this process; what it said on stderr.
+
+    `capture` is pytest's `capfd`, which hears workers too.
+    """
+    forget_plugins()
+    capture.readouterr()
+    ended = main(arguments)
+    said = capture.readouterr().err
+    assert "Traceback" not in said, said
+    assert ended == status, said
+    return said
+
+
+def files_below(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def finished(results: Path) -> dict[Path, bytes]:
+    """The records that need not be made again, as they are on disk; none may be damaged."""
+    store = Store(results)
+    found, damaged = store.read_all()
+    assert not damaged, damaged
+    paths = [store.root / record.path for record in found if record.finished]
+    return {path: path.read_bytes() for path in paths}
+
+
+def by_id(results: Path) -> dict[str, dict]:
+    """Every record of a folder without its times; all must have ended well."""
+    found, damaged = Store(results).read_all()
+    assert not damaged, damaged
+    assert {record.status for record in found} == {"ok"}
+    return {record.spec.id: without_times(record) for record in found}
+
+
+def by_name(results: Path) -> dict[str, list[Record]]:
+    """Task or model of a plug-in, by its name → the records of its runs."""
+    found, damaged = Store(results).read_all()
+    assert not damaged, damaged
+    grouped: dict[str, list[Record]] = {}
+    for record in found:
+        for name in {record.spec.task.name, record.spec.model.name}:
+            grouped.setdefault(name, []).append(record)
+    return grouped
+
+
+def tables(results: Path) -> dict[str, str]:
+    """Every table of a report as CSV, without the columns that hold times."""
+    found = {}
+    for path in sorted((results / "tables").glob("*.csv")):
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.reader(file))
+        kept = [i for i, name in enumerate(rows[0]) if name not in TIMES] if rows else []
+        found[path.name] = "\n".join(",".join(row[i] for i in kept) for row in rows)
+    return found
+
+
+def grow_old(folder: Path) -> list[Path]:
+    """What killed writers have left; it now looks two hours old."""
+    left = list(folder.rglob(".*.tmp"))
+    for path in left:
+        os.utime(path, (time.time() - 7200, time.time() - 7200))
+    return left
