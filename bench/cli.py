@@ -296,10 +296,8 @@ def _request(options: argparse.Namespace, *, whole: bool = True) -> "Request":
         ),
         shard=getattr(options, "shard", None),
     )
-    for plugin in request.plugins:
-        if plugin.broken is not None:
-            said = f"{plugin.path} {plugin.how}: {plugin.broken}"
-            print(f"warning: {said}; its runs fail", file=sys.stderr)
+    for sentence in request.plan.left_out:
+        print(f"warning: {sentence}", file=sys.stderr)
     if whole:
         request.read()
     else:

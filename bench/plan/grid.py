@@ -13,24 +13,24 @@ import tasks
 from bench.core.errors import RequestError, one_line, unknown
 from bench.core.spec import Part, Spec, SpeedSpec, Subject, Training
 from bench.plan import plugins
-from bench.plan.profile import TUNED, Grid, ModelChoice, Profile, SpeedGrid, Study, checked_fields
+from bench.plan.profile import (
+    DEFAULT_MAX_STEPS,
+    TUNED,
+    Grid,
+    ModelChoice,
+    Profile,
+    SpeedGrid,
+    Study,
+    checked_fields,
+)
 from bench.plan.rates import RATES, Rates, tuned_rate
 from bench.plan.rates import load as load_rates
-
-
-@dataclass(frozen=True, kw_only=True)
-class Selection:
-    """What to take of a profile; an empty tuple takes everything."""
-
-    tasks: tuple[str, ...] = ()
-    models: tuple[str, ...] = ()
-    lengths: tuple[int, ...] = ()
-    seeds: tuple[int, ...] = ()
+from bench.plan.selection import Resolved, Selection, resolve
 
 
 @dataclass(frozen=True, kw_only=True)
 class Unsupported:
-    """A model that a task is nothing for."""
+    """A model that does not support a task."""
 
     task: str
     model: str
@@ -39,12 +39,16 @@ class Unsupported:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
+    """Every training run that a profile and a selection ask for."""
+
     specs: tuple[Spec, ...]
     unsupported: tuple[Unsupported, ...]
     studies: Mapping[str, frozenset[Study]]
     """Spec id → the parts of the report it belongs to: those of every grid that names it."""
     kept: frozenset[str] = frozenset()
     """Ids of the specs whose weights are kept."""
+    left_out: tuple[str, ...] = ()
+    """A sentence for each selected length that a task can't have."""
 
 
 def task_of(spec: Subject) -> tasks.Task:
@@ -123,50 +127,48 @@ def label(part: tasks.Task | models.Model, name: str) -> str:
     return " ".join(filter(None, said))
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Row:
+    """One task, one model and their settings: the specs of a row differ in rate and seed."""
+
+    profile: Profile
+    grid: Grid
+    choice: ModelChoice
+    task: tasks.Task
+    model: models.Model
+    place: str
+    """Where the grid stands, for errors."""
+
+
 def make_plan(
     profile: Profile, selection: Selection, *, source: str = "profile", rates: Path = RATES
 ) -> Plan:
     """Every spec of the profile within the selection, each once; `source` names it in errors.
 
-    A selected length, seed, task or model that the profile does not list is run as well. Raises
-    `RequestError` for whatever the tasks and models refuse and where nothing is left.
+    A selected task, model, length or seed that the profile does not list is run as well. Raises
+    `RequestError` for a value that a task or a model refuses, for a selected length that no task
+    can have, and if nothing is left to run.
     """
-    for kind, chosen, valid in (
-        ("task", selection.tasks, tasks.names()),
-        ("model", selection.models, models.names()),
-    ):
-        for name in chosen:
-            if name not in valid:
-                raise unknown(kind, name, valid, f"--{kind}")
-
+    chosen = resolve(selection)
     tuned = load_rates(rates).rates
     specs: dict[str, Spec] = {}
     studies: dict[str, frozenset[Study]] = {}
     kept: set[str] = set()
-    unsupported: list[Unsupported] = []
-    refused: list[str] = []
-    for place, grid, task_name in _grids(profile, selection, source):
-        chosen = _chosen(profile, grid, selection, place)
-        for task in _instances(grid, task_name, selection, place, refused):
-            for choice, model in chosen:
-                reason = model.supports(task.signature)
-                if reason is None:
-                    for spec in _specs(profile, grid, choice, selection, task, model, tuned, place):
-                        specs[spec.id] = spec
-                        studies[spec.id] = frozenset((*studies.get(spec.id, ()), grid.study))
-                        if grid.keep_weights:
-                            kept.add(spec.id)
-                else:
-                    missing = Unsupported(
-                        task=label(task, task.task_name()),
-                        model=label(model, model.model_name()),
-                        reason=reason,
-                    )
-                    if missing not in unsupported:
-                        unsupported.append(missing)
-    served = {spec.length for spec in specs.values()}
-    if refused and (not specs or set(selection.lengths) - served):
-        raise RequestError(refused[0])
+    unsupported: dict[Unsupported, None] = {}
+    left_out: dict[str, None] = {}
+    for row in _rows(profile, chosen, source, left_out):
+        reason = row.model.supports(row.task.signature)
+        if reason is not None:
+            unsupported[_unsupported(row, reason)] = None
+            continue
+        for spec in _specs(row, chosen, tuned):
+            specs[spec.id] = spec
+            studies[spec.id] = frozenset((*studies.get(spec.id, ()), row.grid.study))
+            if row.grid.keep_weights:
+                kept.add(spec.id)
+    missing = set(selection.lengths) - {spec.length for spec in specs.values()}
+    if left_out and missing:
+        raise RequestError(f"--length: {next(iter(left_out))}")
     if not specs and not unsupported:
         raise RequestError("the profile and the selection leave nothing to run")
     return Plan(
@@ -174,10 +176,36 @@ def make_plan(
         unsupported=tuple(unsupported),
         studies=studies,
         kept=frozenset(kept),
+        left_out=tuple(left_out),
     )
 
 
-def _grids(profile: Profile, selection: Selection, source: str) -> Iterator[tuple[str, Grid, str]]:
+def _unsupported(row: _Row, reason: str) -> Unsupported:
+    return Unsupported(
+        task=label(row.task, row.task.task_name()),
+        model=label(row.model, row.model.model_name()),
+        reason=reason,
+    )
+
+
+def _rows(
+    profile: Profile, selection: Resolved, source: str, left_out: dict[str, None]
+) -> Iterator[_Row]:
+    """Tasks and models of every grid, at every length; what can't be had goes to `left_out`."""
+    grids = list(_grids(profile, selection, source))
+    for place, grid, name in grids:
+        rivals = [other for _, other, of_task in grids if of_task == name]
+        every = _models(profile, grid, selection, place)
+        listed = [model for other in rivals for _, model in _models(profile, other, selection, "")]
+        models_of_grid = selection.choose(every, listed)
+        for task in _instances(grid, name, selection, rivals, place, left_out):
+            for choice, model in models_of_grid:
+                yield _Row(
+                    profile=profile, grid=grid, choice=choice, task=task, model=model, place=place
+                )
+
+
+def _grids(profile: Profile, selection: Resolved, source: str) -> Iterator[tuple[str, Grid, str]]:
     """Each grid with its place in the profile and the name of its task."""
     named = {grid.task for grid in profile.grid}
     for i, grid in enumerate(profile.grid):
@@ -190,7 +218,7 @@ def _grids(profile: Profile, selection: Selection, source: str) -> Iterator[tupl
             ):
                 yield place, grid, name
     if "*" not in named:
-        # What is asked for by name is run, and so is what a plug-in brings along.
+        # A task that is selected by name is run, and so is one that a plug-in defines.
         brought = [name for name in plugins.names() if name in tasks.names()]
         for name in selection.tasks or brought:
             if name not in named:
@@ -201,16 +229,9 @@ def make_speed_plan(
     profile: Profile, selection: Selection, specs: Sequence[Spec], *, source: str = "profile"
 ) -> tuple[SpeedSpec, ...]:
     """What to time: the step of every network that `specs` train, and the profile's own sweeps."""
+    chosen = resolve(selection)
     timed: dict[str, SpeedSpec] = {}
-    fields = set(Subject.model_fields)
-    seen: set[tuple[int, ...]] = set()
-    for spec in specs:
-        # Seeds of a network share its task and its model: most are passed over without an id.
-        network = id(spec.task), id(spec.model), spec.width, spec.extra_width
-        if network in seen:
-            continue
-        seen.add(network)
-        subject = {field: getattr(spec, field) for field in fields}
+    for subject in _networks(specs):
         each = SpeedSpec(**subject, batch_size=1, measures=("step",))
         timed[each.id] = each
     for i, grid in enumerate(profile.speed):
@@ -219,9 +240,11 @@ def make_speed_plan(
             raise unknown("task", grid.task, tasks.names(), f"{place}.task")
         if selection.tasks and grid.task not in selection.tasks:
             continue
-        chosen = _chosen(profile, grid, selection, place)
-        for task in _instances(grid, grid.task, selection, place, []):
-            for choice, model in chosen:
+        rivals = [other for other in profile.speed if other.task == grid.task]
+        every = _models(profile, grid, chosen, place)
+        models_of_grid = chosen.choose(every, [model for _, model in every])
+        for task in _instances(grid, grid.task, chosen, rivals, place, {}):
+            for choice, model in models_of_grid:
                 if model.supports(task.signature) is not None:
                     continue
                 subject = _subject(profile, grid, choice, task, model, place)
@@ -231,60 +254,71 @@ def make_speed_plan(
     return tuple(timed.values())
 
 
+def _networks(specs: Sequence[Spec]) -> Iterator[dict[str, Any]]:
+    """The fields of a `Subject` for each network, once."""
+    seen: set[tuple[int, ...]] = set()
+    for spec in specs:
+        # The seeds of a network share its task and its model: most are skipped without an id.
+        network = id(spec.task), id(spec.model), spec.width, spec.extra_width
+        if network not in seen:
+            seen.add(network)
+            yield {field: getattr(spec, field) for field in Subject.model_fields}
+
+
+def _lengths(grid: Grid | SpeedGrid, name: str) -> list[int]:
+    """The lengths that a grid lists for a task."""
+    cls = tasks.task_class(name)
+    if grid.lengths == "smallest":
+        return [{**cls.smallest, **grid.task_fields}["length"]]
+    return list(cls.lengths if grid.lengths == "default" else grid.lengths)
+
+
 def _instances(
-    grid: Grid | SpeedGrid, name: str, selection: Selection, place: str, refused: list[str]
+    grid: Grid | SpeedGrid,
+    name: str,
+    selection: Resolved,
+    rivals: Sequence[Grid | SpeedGrid],
+    place: str,
+    left_out: dict[str, None],
 ) -> Iterator[tasks.Task]:
-    """The task at each length; a selected length that it can't have goes to `refused`."""
+    """The task at each length; a selected length that it can't have goes to `left_out`.
+
+    A selected length belongs to the `rivals`, the grids of the same task, that list it. A length
+    that none of them lists belongs to the main study.
+    """
     cls = tasks.task_class(name)
     fields = dict(grid.task_fields)
     if grid.lengths == "smallest":
         fields = {**cls.smallest, **fields}
-        lengths = [fields.pop("length")]
-    else:
-        lengths = list(cls.lengths if grid.lengths == "default" else grid.lengths)
-    fields = _checked(cls, fields, name, f"{place}.task_fields")
+        del fields["length"]
+    fields = checked_fields(cls, fields, name, f"{place}.task_fields")
     if "length" in fields:
         raise RequestError(f"{place}.task_fields: length is given by lengths")
-    for length in selection.lengths or lengths:
+    own = _lengths(grid, name)
+    for length in selection.lengths or own:
+        listed_by = [other for other in rivals if length in _lengths(other, name)]
+        main = not isinstance(grid, Grid) or grid.study == "main"
+        if selection.lengths and (grid not in listed_by if listed_by else not main):
+            continue
         try:
             yield cls(length=length, **fields)
         except ValueError as error:
-            message = f"--length {length}: {error}" if selection.lengths else f"{place}: {error}"
             if not selection.lengths:
-                raise RequestError(message) from None
-            refused.append(message)
+                raise RequestError(f"{place}: {error}") from None
+            left_out[f"{name} at T = {length} is left out: {error}"] = None
 
 
-def _chosen(
-    profile: Profile, grid: Grid | SpeedGrid, selection: Selection, place: str
+def _models(
+    profile: Profile, grid: Grid | SpeedGrid, selection: Resolved, place: str
 ) -> list[tuple[ModelChoice, models.Model]]:
-    """The grid's models within the selection."""
-    every = [(choice, _model(choice, place)) for choice in _choices(profile, grid, selection)]
-    return [
-        (choice, model)
-        for choice, model in every
-        if not selection.models or model.model_name() in selection.models
-    ]
-
-
-def _choices(profile: Profile, grid: Grid | SpeedGrid, selection: Selection) -> list[ModelChoice]:
-    """The grid's models; else the profile's; else all there are.
-
-    Selected ones that the profile names nowhere are added, but for the choice of another study.
-    """
+    """The models that a grid lists, and in the main study those that are only selected."""
     listed = grid.models or profile.models
     if listed is None:
-        return [ModelChoice(name=name) for name in models.names()]
-    if grid.models is not None and isinstance(grid, Grid) and grid.study != "main":
-        return listed
-    holders = (profile, *profile.grid, *profile.speed)
-    named = {choice.name for holder in holders for choice in holder.models or ()}
-    return listed + [ModelChoice(name=name) for name in selection.models if name not in named]
-
-
-def _checked(cls: type, fields: dict[str, Any], kind: str, place: str) -> dict[str, Any]:
-    """Fields as a class declares them; any, where it stands in for one that is broken."""
-    return fields if plugins.stands_in(cls) else checked_fields(cls, fields, kind, place)
+        listed = [ModelChoice(name=name) for name in models.names()]
+    found = [(choice, _model(choice, place)) for choice in listed]
+    if grid.models is None or not isinstance(grid, Grid) or grid.study == "main":
+        found += selection.not_listed(profile, [model for _, model in found])
+    return found
 
 
 def _model(choice: ModelChoice, place: str) -> models.Model:
@@ -292,32 +326,24 @@ def _model(choice: ModelChoice, place: str) -> models.Model:
     if name not in models.names():
         raise unknown("model", name, models.names(), f"{place}.models")
     cls = models.model_class(name)
-    fields = _checked(cls, choice.fields, name, f"{place}.models")
+    fields = checked_fields(cls, choice.fields, name, f"{place}.models")
     try:
         return cls(**fields)
     except ValueError as error:
         raise RequestError(f"{place}.models: {error}") from None
 
 
-def _specs(
-    profile: Profile,
-    grid: Grid,
-    choice: ModelChoice,
-    selection: Selection,
-    task: tasks.Task,
-    model: models.Model,
-    tuned: Rates,
-    place: str,
-) -> Iterator[Spec]:
+def _specs(row: _Row, selection: Resolved, tuned: Rates) -> Iterator[Spec]:
     """A spec for each learning rate and seed."""
-    subject = _subject(profile, grid, choice, task, model, place)
+    profile, grid, task, model = row.profile, row.grid, row.task, row.model
+    subject = _subject(profile, grid, row.choice, task, model, row.place)
     settings = {
         **profile.training.model_dump(exclude_unset=True),
         **grid.training.model_dump(exclude_unset=True),
-        **choice.training.model_dump(exclude_unset=True),
+        **row.choice.training.model_dump(exclude_unset=True),
     }
-    if "max_steps" not in settings:
-        raise RequestError(f"{place}: training.max_steps is missing, here and in [training]")
+    if settings.get("max_steps") is None:
+        settings["max_steps"] = DEFAULT_MAX_STEPS
     rates = settings.pop("learning_rate", TUNED)
     if rates == TUNED:
         name = model.model_name()
@@ -341,11 +367,8 @@ def _subject(
         budget, width, extra_width = None, choice.width, 0
     else:
         budget = choice.param_budget or grid.param_budget or profile.param_budget
-        broken = plugins.stands_in(type(task)) or plugins.stands_in(type(model))
         try:
-            width, extra_width = (
-                (1, 0) if broken else models.fit_width(model, task.signature, budget)
-            )
+            width, extra_width = models.fit_width(model, task.signature, budget)
         except ValueError as error:
             raise RequestError(f"{place}: {error}") from None
     return {

@@ -19,6 +19,8 @@ from bench.core.errors import RequestError, one_line, unknown
 from bench.core.spec import Frozen, Measure, Positive, Training
 from bench.plan.catalogue import PROFILES
 
+DEFAULT_MAX_STEPS = 2_000
+"""Updates of a run if neither the profile nor its grids say how many."""
 TUNED = "tuned"
 """A learning rate taken from the committed tuning run."""
 
@@ -114,7 +116,7 @@ class Profile(Frozen):
     param_budget: Positive
     models: Models | None = None
     """Models of every grid that names none; by default all there are."""
-    training: TrainingChoice
+    training: TrainingChoice = TrainingChoice()
     grid: Annotated[list[Grid], Field(min_length=1)]
     speed: list[SpeedGrid] = []
     """What is timed beside the streaming step of every network that is trained."""
@@ -134,7 +136,7 @@ def load(name: str, settings: Sequence[str] = ()) -> Profile:
     if path.suffix != ".toml":
         raise unknown("profile", name, names(), "--profile")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise RequestError(f"--profile: can't read {path}: {reason}") from None

@@ -15,7 +15,7 @@ from bench.core.processes import context, end, end_with_parent, how_it_ended
 from bench.core.records import Record, SpeedRecord, now
 from bench.core.spec import Spec, SpeedSpec
 from bench.core.store import Store
-from bench.plan.plugins import Plugin, PluginError
+from bench.plan.plugins import Plugin
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +75,6 @@ def _here_and_now(spec: Spec | SpeedSpec, backend: Backend) -> dict[str, object]
 
 def _reason(error: BaseException) -> str:
     """What went wrong, and where."""
-    if isinstance(error, PluginError):
-        return str(error)
     where = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{Path(where.filename).name}:{where.lineno}"
     return f"{type(error).__name__}: {message_of(error)} ({place})"
@@ -142,7 +140,7 @@ def begin(setup: Setup) -> None:
 
     prepare(setup.backend)
     for plugin in setup.plugins:
-        load(plugin)
+        load(plugin.path)
 
 
 def measure_one(spec: SpeedSpec, setup: Setup) -> SpeedRecord:

@@ -51,9 +51,7 @@ class Request:
         )
         self.profile_name = profile_name or ("quick" if self.device == "cpu" else "paper")
         self.profile = profile.load(self.profile_name, settings)
-        self.plugins = tuple(plugins.check(path.resolve()) for path in plugin_files)
-        for plugin in self.plugins:
-            plugins.load(plugin)
+        self.plugins = tuple(plugins.load(path.resolve()) for path in plugin_files)
         self.shard = shard
         self.plan, self.speed_specs = self._planned(selection)
         if shard is not None:
@@ -69,28 +67,16 @@ class Request:
         self.damaged: Sequence[Damaged] = ()
 
     def _planned(self, selection: Selection) -> tuple[Plan, tuple[SpeedSpec, ...]]:
-        """What to run and what to time. A plug-in that raises meanwhile is taken for a broken one.
-
-        A `ValueError` of its classes is another matter: it refuses what was asked for.
-        """
-        while True:
-            try:
-                plan = make_plan(self.profile, selection, source=self.profile_name)
-                timed = make_speed_plan(
-                    self.profile, selection, plan.specs, source=self.profile_name
-                )
-                thresholds(plan.specs)  # what else of a task's own is asked for in this process
-                return plan, timed
-            except RequestError:
-                raise
-            except (Exception, SystemExit) as error:
-                broken = plugins.blamed(error, self.plugins)
-                if broken is None:
-                    raise
-                plugins.load(broken)
-                self.plugins = tuple(
-                    broken if plugin.path == broken.path else plugin for plugin in self.plugins
-                )
+        """What to run and what to time; `RequestError` where a plug-in raises meanwhile."""
+        try:
+            plan = make_plan(self.profile, selection, source=self.profile_name)
+            timed = make_speed_plan(self.profile, selection, plan.specs, source=self.profile_name)
+            thresholds(plan.specs)  # what else of a task's own is asked for in this process
+        except RequestError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise plugins.explained(error, "raises while runs are planned") from error
+        return plan, timed
 
     def make_results(self, num_runs: int = 0) -> None:
         """Make the results folder and try whether it holds what so many runs will write.
