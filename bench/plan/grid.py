@@ -198,7 +198,7 @@ def _rows(
         every = _models(profile, grid, selection, place)
         listed = [model for other in rivals for _, model in _models(profile, other, selection, "")]
         models_of_grid = selection.choose(every, listed)
-        for task in _instances(grid, name, selection, rivals, place, left_out):
+        for task in _instances(profile, grid, name, selection, rivals, place, left_out):
             for choice, model in models_of_grid:
                 yield _Row(
                     profile=profile, grid=grid, choice=choice, task=task, model=model, place=place
@@ -243,7 +243,7 @@ def make_speed_plan(
         rivals = [other for other in profile.speed if other.task == grid.task]
         every = _models(profile, grid, chosen, place)
         models_of_grid = chosen.choose(every, [model for _, model in every])
-        for task in _instances(grid, grid.task, chosen, rivals, place, {}):
+        for task in _instances(profile, grid, grid.task, chosen, rivals, place, {}):
             for choice, model in models_of_grid:
                 if model.supports(task.signature) is not None:
                     continue
@@ -265,6 +265,15 @@ def _networks(specs: Sequence[Spec]) -> Iterator[dict[str, Any]]:
             yield {field: getattr(spec, field) for field in Subject.model_fields}
 
 
+def _fields(profile: Profile, grid: Grid | SpeedGrid, name: str) -> dict[str, Any]:
+    """The task's fields in this grid; with `length` where the grid asks for the smallest."""
+    cls = tasks.task_class(name)
+    own = {field.name for field in dataclasses.fields(cls)}
+    shared = {field: value for field, value in profile.task_fields.items() if field in own}
+    smallest = cls.smallest if grid.lengths == "smallest" else {}
+    return {**smallest, **shared, **grid.task_fields}
+
+
 def _lengths(grid: Grid | SpeedGrid, name: str) -> list[int]:
     """The lengths that a grid lists for a task."""
     cls = tasks.task_class(name)
@@ -274,6 +283,7 @@ def _lengths(grid: Grid | SpeedGrid, name: str) -> list[int]:
 
 
 def _instances(
+    profile: Profile,
     grid: Grid | SpeedGrid,
     name: str,
     selection: Resolved,
@@ -287,9 +297,8 @@ def _instances(
     that none of them lists belongs to the main study.
     """
     cls = tasks.task_class(name)
-    fields = dict(grid.task_fields)
+    fields = _fields(profile, grid, name)
     if grid.lengths == "smallest":
-        fields = {**cls.smallest, **fields}
         del fields["length"]
     fields = checked_fields(cls, fields, name, f"{place}.task_fields")
     if "length" in fields:

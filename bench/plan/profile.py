@@ -1,6 +1,7 @@
 """TOML → validated Profile. Errors name the file, the key and the value."""
 
 import dataclasses
+import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+import tasks
 from bench.core.errors import RequestError, one_line, unknown
 from bench.core.spec import Frozen, Measure, Positive, Training
 from bench.plan.catalogue import PROFILES
@@ -116,6 +118,8 @@ class Profile(Frozen):
     param_budget: Positive
     models: Models | None = None
     """Models of every grid that names none; by default all there are."""
+    task_fields: dict[str, Any] = {}
+    """Fields of every task that has them; a grid's own come first."""
     training: TrainingChoice = TrainingChoice()
     grid: Annotated[list[Grid], Field(min_length=1)]
     speed: list[SpeedGrid] = []
@@ -152,38 +156,68 @@ def load(name: str, settings: Sequence[str] = ()) -> Profile:
 
 def _with_setting(content: dict[str, Any], setting: str) -> dict[str, Any]:
     """Set `key=value` for the whole profile: a grid's or a model's own value gives way."""
+    place = f"--set {one_line(setting)}"
     key, equals, text = setting.partition("=")
     key, text = key.strip().removeprefix("training."), text.strip()
     if not equals or not key or not text:
-        raise RequestError(f"--set {one_line(setting)}: not of the form key=value")
+        raise RequestError(f"{place}: not of the form key=value")
     if not setting.isprintable():
-        raise RequestError(f"--set {one_line(setting)}: more than one line, or no text")
+        raise RequestError(f"{place}: holds a line break or another character that is not text")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
         value = text  # a bare word: --set learning_rate=tuned
-    in_training = set(Training.model_fields)
-    in_profile = set(Profile.model_fields) - {"training", "grid", "speed"}
     grids = content["grid"] + content.get("speed", [])
-    choices = [
+    holders = grids + [
         choice
         for holder in (content, *grids)
         for choice in holder.get("models", [])
         if isinstance(choice, dict)
     ]
-    if key in in_training:
+    if key.startswith("task_fields."):
+        field = key.removeprefix("task_fields.")
+        if field not in _task_fields():
+            raise unknown("task field", one_line(field), _task_fields(), place)
+        content["task_fields"] = {**content.get("task_fields", {}), field: value}
+        for grid in grids:
+            grid.get("task_fields", {}).pop(field, None)
+    elif key in Training.model_fields:
         content.setdefault("training", {})[key] = value
-        for holder in grids + choices:
+        for holder in holders:
             holder.get("training", {}).pop(key, None)
-    elif key in in_profile:
+    elif key in _OF_GRIDS:
+        for grid in content["grid"]:
+            grid[key] = value
+    elif key in _OF_PROFILE:
         content[key] = value
-        for holder in grids + choices:
+        for holder in holders:
             holder.pop(key, None)
             if key == "param_budget":
                 holder.pop("width", None)  # the other way to say how large
+    elif owners := _task_fields().get(key):
+        raise RequestError(
+            f"{place}: {key} is a field of {', '.join(owners)}; write --set task_fields.{setting}"
+        )
     else:
-        raise unknown("key", one_line(key), in_training | in_profile, f"--set {one_line(setting)}")
+        raise unknown(
+            "key", one_line(key), {*Training.model_fields, *_OF_GRIDS, *_OF_PROFILE}, place
+        )
     return content
+
+
+_OF_PROFILE = {"description", "seeds", "param_budget", "models"}
+_OF_GRIDS = {"keep_weights"}
+"""Keys of a grid that can be set for all grids at once."""
+
+
+def _task_fields() -> dict[str, list[str]]:
+    """Field → names of the tasks that have it, `length` aside."""
+    owners: dict[str, list[str]] = {}
+    for name in tasks.names():
+        for field in dataclasses.fields(tasks.task_class(name)):
+            if field.repr and field.name != "length":
+                owners.setdefault(field.name, []).append(name)
+    return owners
 
 
 def _validated(content: dict[str, Any], place: str) -> Profile:
@@ -195,19 +229,24 @@ def _validated(content: dict[str, Any], place: str) -> Profile:
 
 
 _SCHEMAS = {"training": Training, "models": ModelChoice, "grid": Grid, "speed": SpeedGrid}
+_VALID = {"learning_rate": 'a positive number, a list of them, or "tuned"'}
+"""Valid values of keys that take several types, in words."""
 
 
 def _explained(error: Any, place: str) -> RequestError:
     """One line for pydantic's first complaint."""
-    *parents, key = error["loc"] or ("",)
-    where = one_line(".".join(str(part) for part in error["loc"]))
+    # If a key takes several types, pydantic appends the name of one, as in `constrained-float`.
+    *parents, key = [part for part in error["loc"] if re.fullmatch(r"\w+", str(part))] or [""]
+    where = one_line(".".join(map(str, [*parents, key])))
     if error["type"] == "extra_forbidden":
         schema = next((schema for part, schema in _SCHEMAS.items() if part in parents), Profile)
         return unknown("key", one_line(str(key)), schema.model_fields, f"{place}: {where}")
     if error["type"] == "missing":
         return RequestError(f"{place}: {where} is missing")
     said = one_line(error["msg"].removeprefix("Value error, "))
-    return RequestError(f"{place}: {where} = {one_line(repr(error['input']))}: {said}")
+    if key in _VALID:
+        said = f"valid: {_VALID[str(key)]}"
+    return RequestError(f"{place}: {where} = {one_line(repr(error['input']))}; {said}")
 
 
 def checked_fields(cls: type, fields: dict[str, Any], kind: str, place: str) -> dict[str, Any]:

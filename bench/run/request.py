@@ -49,9 +49,9 @@ class Request:
             threads=threads,
             capture=capture and self.device != "cpu",
         )
+        self.plugins = tuple(plugins.load(path.resolve()) for path in plugin_files)
         self.profile_name = profile_name or ("quick" if self.device == "cpu" else "paper")
         self.profile = profile.load(self.profile_name, settings)
-        self.plugins = tuple(plugins.load(path.resolve()) for path in plugin_files)
         self.shard = shard
         self.plan, self.speed_specs = self._planned(selection)
         if shard is not None:
