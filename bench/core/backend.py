@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from bench.core.errors import unknown
-from bench.core.spec import Frozen
+from bench.core.spec import Frozen, Positive
 
 USED_SHARE = 0.9
 """Of a GPU's free memory, by the runs that share it."""
@@ -16,7 +16,7 @@ class Backend(Frozen):
 
     device: Literal["cpu", "cuda"]
     dtype: Literal["float32"] = "float32"
-    threads: int = 1
+    threads: Positive = 1
     """Threads of one run on the CPU."""
     capture: bool = False
     """Whether training steps are replayed as a CUDA graph."""

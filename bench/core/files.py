@@ -1,7 +1,6 @@
-"""Files of a results folder: written whole, read with bounds, swept of what kills have left."""
+"""Files of a results folder: written whole, read with bounds, cleared of half-written files."""
 
 import contextlib
-import json
 import os
 import re
 import secrets
@@ -13,25 +12,22 @@ from pathlib import Path
 from bench.core.errors import StorageError, one_line
 
 MOST_BYTES = 32 * 2**20
-"""A larger file is no record."""
+"""A record is never larger."""
 STALE_AFTER_S = 3600.0
-"""A temporary file this old was left by a process that was killed."""
+"""A temporary file that is older was left behind by a process that was killed."""
 FOLDERS = (
     *("runs", "speed", "yardsticks", "weights", "samples"),
     *("tables", "figures", "comparison"),
 )
-"""Below the results, where files are written."""
-_DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
-_LONG = b"0" * 19
-_LONG_WHOLE = tuple(before + _LONG for before in b" |\t|\n|\r|:|,|[|-".split(b"|"))
-"""How a whole number that may be beyond 64 bits begins, its digits taken for zeros."""
+"""Folders below the results in which files are written."""
 _TEMPORARY = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.tmp")
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Synced under a unique temporary name, then renamed: a reader meets it whole.
+    """Write a file so that a reader sees all of it or nothing.
 
-    Raises `StorageError` where that can't be done.
+    The content is written under a unique temporary name, synced and renamed. Raises `StorageError`
+    if that fails.
     """
     temporary = path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
@@ -55,9 +51,9 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def sweep(root: Path) -> None:
-    """Remove what writers that were killed have left half written, once it is an hour old.
+    """Remove temporary files that are older than an hour: their writers were killed.
 
-    A younger one may be at work, on another machine too.
+    A younger file may still be written, also by another machine.
     """
     left = [*root.glob(".*.tmp")]
     for name in FOLDERS:
@@ -68,18 +64,18 @@ def sweep(root: Path) -> None:
             if old and _TEMPORARY.fullmatch(path.name):
                 path.unlink()
         except OSError:
-            pass  # another process was faster, or nothing may be removed here
+            pass  # another process was faster, or the folder is read-only
 
 
 def json_below(folder: Path) -> Iterator[Path]:
-    """Whatever has a record's kind of name, links and folders too; nothing in such a folder.
+    """Every path below a folder whose name ends in .json, in order; folders and links included.
 
-    In the order of the paths.
+    A folder whose name ends in .json is not entered.
     """
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError:
-        return  # no folder, or none that may be read
+        return  # the folder is missing or can't be read
     for entry in entries:
         if entry.name.endswith(".json"):
             yield Path(entry.path)
@@ -87,26 +83,15 @@ def json_below(folder: Path) -> Iterator[Path]:
             yield from json_below(Path(entry.path))
 
 
-def read_json(path: Path) -> bytes:
-    """What a file holds, which is to be JSON.
+def read_bytes(path: Path) -> bytes:
+    """The content of a regular file of at most `MOST_BYTES`.
 
-    Raises `ValueError` where it is no regular file (reading a pipe would never end), too large, or
-    has a whole number beyond 64 bits, which no record has. Raises `OSError` where it can't be read
-    and `RecursionError` where it is nested too deeply.
+    Raises `ValueError` for a file that is not regular (reading a pipe would never end) or that is
+    too large, and `OSError` if it can't be read.
     """
     found = path.lstat()
     if not stat.S_ISREG(found.st_mode):
         raise ValueError("not a regular file")
     if found.st_size > MOST_BYTES:
         raise ValueError(f"larger than {MOST_BYTES} bytes")
-    content = path.read_bytes()
-    zeros = content.translate(_DIGITS)  # looking at each number by itself takes ten times as long
-    if _LONG in zeros and any(number in zeros for number in _LONG_WHOLE):
-        json.loads(content.decode(), parse_int=_whole)
-    return content
-
-
-def _whole(digits: str) -> int:
-    if len(digits) > 20 or not -(2**63) <= int(digits) < 2**63:
-        raise ValueError(f"a number beyond 64 bits: {digits[:20]}…")
-    return int(digits)
+    return path.read_bytes()

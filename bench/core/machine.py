@@ -7,7 +7,7 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
-from bench.core.spec import Frozen
+from bench.core.spec import Count, Frozen
 
 ROOT = Path(__file__).parent.parent.parent
 """The project."""
@@ -17,8 +17,8 @@ class Machine(Frozen):
     """Where a record was made. No host or user name: records are published."""
 
     cpu: str
-    cores: int
-    memory_bytes: int
+    cores: Count
+    memory_bytes: Count
     gpu: str | None
     system: str
     python: str

@@ -14,6 +14,8 @@ from bench.core.backend import Backend
 from bench.core.machine import Machine
 from bench.core.spec import Frozen, Spec, SpeedSpec, Yardstick
 
+Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+"""A whole number that fits a column of 64 bits."""
 SCHEMA = 1
 """Raised whenever older records can no longer be read as they are."""
 
@@ -56,7 +58,7 @@ class MetricInfo(Frozen):
 class CurvePoint(Frozen):
     """One validation."""
 
-    step: int
+    step: Int64
     """Updates done."""
     seconds: float
     """Wall time since the run began."""
@@ -80,7 +82,7 @@ class Latency(Frozen):
 class ByDistance(Frozen):
     """The size of a gradient against how far back the input lies that it belongs to."""
 
-    distances: tuple[int, ...]
+    distances: tuple[Int64, ...]
     """Steps before the last one, 0 being the last itself; each stands for those up to the next."""
     values: tuple[float, ...]
     """Norm over the inputs' features of one step, root mean square over sequences and steps."""
@@ -95,23 +97,23 @@ class ByDistance(Frozen):
 class Probe(Frozen):
     """What a network's inputs of long ago do to it, at one moment of its training."""
 
-    step: int
+    step: Int64
     """Updates behind the weights that were probed."""
     output_gradient: ByDistance
     """Of the last output with respect to each past input: the Jacobian's Frobenius norm."""
     loss_gradient: ByDistance
     """Of one sequence's loss with respect to each past input."""
-    effective_field: int
+    effective_field: Int64
     """The fewest last inputs that hold 95% of the squared norm of `output_gradient`."""
 
 
 class Probes(Frozen):
     """What was probed inside a training run."""
 
-    measured_field: int
+    measured_field: Int64
     """Receptive field by perturbation, before training: 1 + the distance of the oldest input
     whose change changes the last output; `seen_steps` where that is all there was to change."""
-    seen_steps: int
+    seen_steps: Int64
     """Steps of the sequences that were perturbed."""
     initial: Probe
     trained: Probe
@@ -121,10 +123,10 @@ class Probes(Frozen):
 class Beyond(Frozen):
     """A test at another length than the one that was trained, without further training."""
 
-    length: int
+    length: Int64
     test: dict[str, float | None]
     """Mean over test sequences, a metric; None if not finite."""
-    num_test: int
+    num_test: Int64
 
 
 class Outcome(Frozen):
@@ -134,10 +136,10 @@ class Outcome(Frozen):
     """The model and what differs from its defaults: `lstm num_layers=2`."""
     task_label: str
     """The task and what differs from its defaults, `length` aside: `pixel_mnist side=7`."""
-    num_parameters: int
-    receptive_field: int | None
+    num_parameters: Int64
+    receptive_field: Int64 | None
     """None: without end."""
-    num_steps: int
+    num_steps: Int64
     """Steps of a sequence."""
     solved_at: float | None
     """The score that counted as solved in this run; None: the task has no horizon."""
@@ -145,16 +147,16 @@ class Outcome(Frozen):
     """The score first."""
     curve: Annotated[tuple[CurvePoint, ...], Field(min_length=1)]
     stopped: Literal["solved", "budget", "diverged"]
-    steps: int
+    steps: Int64
     """Updates done."""
-    best_step: int
+    best_step: Int64
     """Updates behind the weights that validated best, which the test was run with."""
     test: dict[str, float | None]
     """Mean over test sequences, a metric; None if not finite."""
-    num_test: int
+    num_test: Int64
     train_seconds: float
     total_seconds: float
-    peak_memory_bytes: int | None
+    peak_memory_bytes: Int64 | None
     """Allocated on the GPU; None on a CPU."""
     latency: Latency | None = None
     """None in records made without it."""
@@ -210,9 +212,9 @@ class Spent(Frozen):
 
     model_config = ConfigDict(extra="ignore")
 
-    steps: int
+    steps: Int64
     total_seconds: float
-    peak_memory_bytes: int | None
+    peak_memory_bytes: Int64 | None
 
 
 class Summary(Filed):
@@ -271,9 +273,9 @@ class Work(Frozen):
     """One way of calling a network: its times, operations and memory."""
 
     times: Times
-    flops: int
+    flops: Int64
     """Floating-point operations of one call: products and sums of matrices and convolutions."""
-    memory_bytes: int | None = None
+    memory_bytes: Int64 | None = None
     """The most that a call takes beyond what was there before; None: not measured."""
 
 
@@ -284,7 +286,7 @@ class Streaming(Frozen):
     """A further step of every stream by the model's stepper."""
     stepper: str
     """Which stepper."""
-    state_bytes: int
+    state_bytes: Int64
     """Of one stream."""
     plain_step: Times
     """The same by `forward` on a chunk of one step."""
@@ -299,7 +301,7 @@ class Streaming(Frozen):
 class Sampling(Frozen):
     """Sequences drawn from a network, a step at a time."""
 
-    num_steps: int
+    num_steps: Int64
     """Of a sequence."""
     cached: Times
     """Of the whole draw, by the model's stepper."""
@@ -313,10 +315,10 @@ class Speed(Frozen):
     label: str
     """The model and what differs from its defaults."""
     task_label: str
-    num_parameters: int
-    receptive_field: int | None
+    num_parameters: Int64
+    receptive_field: Int64 | None
     """None: without end."""
-    num_steps: int
+    num_steps: Int64
     """Steps of a sequence."""
     peak_flops: Annotated[float, Field(gt=0)]
     """What the machine reached in the same process on one large matrix product, a second."""
@@ -396,7 +398,7 @@ class Agreement(Frozen):
     low: float
     high: float
     """Wilson's 95% interval."""
-    num_samples: int
+    num_samples: Int64
     on_real: float
     """The same of the real test sequences, whose conditions are known."""
 
@@ -408,12 +410,12 @@ class SampleRecord(Filed):
     backend: Backend
     label: str
     task_label: str
-    number: int
-    steps: int | None = None
+    number: Int64
+    steps: Int64 | None = None
     condition: str | None
     prompt: str | None
     temperature: float
-    seed: int
+    seed: Int64
     agreement: Agreement | None = None
     picture: str | None = None
     """Of some of the samples, below the results."""

@@ -1,14 +1,25 @@
 """Records on disk: whole, validated, never lost."""
 
-import gc
+import gzip
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from bench.core.errors import StorageError
 from bench.core.records import Record
 from bench.core.store import Damaged, Store
-from tests.support.records import LOSS, SCORE, cost_outcome, record, spec
+from tests.support.records import (
+    LOSS,
+    SCORE,
+    cost_outcome,
+    record,
+    spec,
+    speed_record,
+    yardstick_record,
+)
 
 
 @pytest.fixture
@@ -128,18 +139,6 @@ def test_a_summary_leaves_the_results_to_whoever_reads_the_record(store: Store) 
     assert "outcome.stopped" in damaged.reason
 
 
-def test_reading_leaves_the_garbage_collector_as_it_was(store: Store) -> None:
-    assert gc.isenabled()
-    store.read_all()
-    assert gc.isenabled()
-    gc.disable()
-    try:
-        store.read_all()
-        assert not gc.isenabled()
-    finally:
-        gc.enable()
-
-
 def test_failed_runs_are_tried_again_and_diverged_ones_are_not() -> None:
     statuses = {"ok": True, "diverged": True, "failed": False, "skipped": False}
     for status, finished in statuses.items():
@@ -179,3 +178,99 @@ def test_records_hold_neither_host_nor_user() -> None:
     assert not {"host", "hostname", "user", "node"} & set(
         Record.model_json_schema()["$defs"]["Machine"]["properties"]
     )
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> Store:
+    """A folder with training, speed and yardstick records."""
+    store = Store(tmp_path)
+    for seed in range(3):
+        store.write(record(spec(seed=seed)))
+    store.write(speed_record())
+    store.write(yardstick_record())
+    return store
+
+
+def everything(store: Store) -> tuple[list, ...]:
+    found = [store.read_all(), store.read_speed(), store.read_yardsticks()]
+    assert not any(damaged for _, damaged in found)
+    return tuple(records for records, _ in found)
+
+
+def loose(store: Store) -> list[Path]:
+    return sorted(store.root.rglob("*.json"))
+
+
+def test_packing_changes_no_record_and_unpacking_brings_the_files_back(full: Store) -> None:
+    before, files = everything(full), {path: path.read_bytes() for path in loose(full)}
+    assert full.pack() == len(files) == 5
+    assert loose(full) == []
+    assert everything(full) == everything(Store(full.root)) == before
+    content = full.packed.read_bytes()
+    assert full.pack() == 5
+    assert full.packed.read_bytes() == content  # the same records give the same bytes
+    assert full.unpack() == 5
+    assert not full.packed.exists()
+    assert everything(full) == before
+    assert set(loose(full)) == set(files)
+
+
+def test_a_loose_record_comes_before_the_packed_one(full: Store) -> None:
+    full.pack()
+    newer = record(spec(seed=1), 0.25)
+    full.write(newer)
+    (found,) = (each for each in full.read_all()[0] if each.spec.seed == 1)
+    assert found.outcome == newer.outcome
+    full.pack()
+    assert len(full.read_all()[0]) == 3
+    (found,) = (each for each in full.read_all()[0] if each.spec.seed == 1)
+    assert found.outcome == newer.outcome
+
+
+def test_two_packed_folders_merge_by_unpacking(full: Store, tmp_path: Path) -> None:
+    other = Store(tmp_path / "other")
+    other.write(record(spec(seed=7)))
+    other.pack()
+    full.pack()
+    for store in (full, other):
+        store.unpack()
+    shutil.copytree(other.root / "runs", full.root / "runs", dirs_exist_ok=True)
+    assert {each.spec.seed for each in full.read_all()[0]} == {0, 1, 2, 7}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason", "left"),
+    [
+        (lambda lines: [lines[0], b"{", *lines[1:]], "Invalid JSON", 3),
+        (lambda lines: [lines[0].replace(b"runs/", b"elsewhere/", 1), *lines[1:]], "not below", 2),
+        (lambda lines: [lines[0].replace(b"-s0-", b"-s9-", 1), *lines[1:]], "does not fit", 2),
+        (lambda lines: [b" " * 33 * 2**20, *lines], "can't be read", 0),
+    ],
+)
+def test_a_damaged_line_is_reported_and_the_rest_is_read(
+    full: Store, change: Callable[[list[bytes]], list[bytes]], reason: str, left: int
+) -> None:
+    full.pack()
+    lines = gzip.decompress(full.packed.read_bytes()).splitlines()
+    full.packed.write_bytes(gzip.compress(b"\n".join(change(lines))))
+    records, damaged = full.read_all()
+    assert len(records) == left
+    (found,) = damaged
+    assert found.line is not None
+    assert reason in found.reason
+    assert full.set_aside(found) is None
+    assert full.packed.exists()
+    with pytest.raises(StorageError):
+        full.unpack()
+    assert full.packed.exists()
+
+
+def test_a_packed_file_that_ends_too_early_is_read_as_far_as_it_goes(full: Store) -> None:
+    for seed in range(10, 200):
+        full.write(record(spec(seed=seed)))
+    full.pack()
+    content = full.packed.read_bytes()
+    full.packed.write_bytes(content[: len(content) // 2])
+    records, damaged = full.read_all()
+    assert 0 < len(records) < 193
+    assert len(damaged) == 1

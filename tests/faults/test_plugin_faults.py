@@ -6,7 +6,6 @@ import pytest
 
 from bench.core.records import Record
 from bench.core.store import Store
-from bench.plan import plugins
 from tests.support.harness import Capture, Note, by_name, not_drawn, run_here
 
 pytestmark = pytest.mark.usefixtures("plugins")
@@ -249,91 +248,6 @@ def test_runs_that_diverge_are_no_failure_of_the_bench(tmp_path: Path, capfd: Ca
     found = by_name(tmp_path / "results")
     healthy(found["copy_memory"])
     assert [record.status for record in found["trouble_4"]] == ["diverged"]
-
-
-HEAD = "import ctypes, sys, time\nfrom dataclasses import dataclass\nimport tasks\n"
-IMPORTS: dict[str, tuple[str, str]] = {
-    "has_no_syntax": ("def", "SyntaxError: invalid syntax (has_no_syntax.py:4)"),
-    "lacks_a_module": ("import nothing_so_named", "No module named 'nothing_so_named'"),
-    "leaves_at_import": ("sys.exit(0)", "SystemExit: 0 (leaves_at_import.py:4)"),
-    "faults_at_import": ("ctypes.string_at(0)", "signal 11 (SIGSEGV)"),
-    "raises_at_import": ("raise MemoryError", "MemoryError:  (raises_at_import.py:4)"),
-    "loops_at_import": ("while True: pass", "did not end within 3 s"),
-}
-
-
-def test_a_plugin_that_can_not_be_imported_fails_its_own_runs_alone(
-    tmp_path: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch, record_property: Note
-) -> None:
-    monkeypatch.setattr(plugins, "IMPORT_LIMIT_S", 3.0)
-    broken = IMPORTS
-    grids = [
-        f'\n[[grid]]\ntask = "{name}"\nlengths = [3]\ntask_fields = {{ knob = 1 }}\n'
-        for name in broken
-    ]
-    codes = {name: f"{HEAD}{line}\n" for name, (line, _) in broken.items()}
-    said = run_here(capfd, *arguments(tmp_path, codes, PROFILE + "".join(grids)), status=1)
-    found = by_name(tmp_path / "results")
-    healthy(found["copy_memory"])
-    for name, (_, reason) in broken.items():
-        assert f"{name}.py can't be imported: " in said
-        (record,) = found[name]
-        assert record.status == "failed"
-        assert record.spec.task.fields == {"length": 3, "knob": 1}
-        assert reason in (record.error or "")
-        assert reason in problems(tmp_path)
-    record_property("figure", f"{len(broken)} broken imports, 3 other runs untouched")
-
-
-POST_INIT = """
-from dataclasses import dataclass
-from tasks.copy_memory import CopyMemory
-
-@dataclass(frozen=True, kw_only=True)
-class Mine(CopyMemory):
-    version = 1
-    knob: int = 0
-
-    def __post_init__(self):
-        raise KeyError("knob")
-"""
-PLANNED: dict[str, tuple[str, str]] = {
-    "raises_in_post_init": (POST_INIT, "KeyError: 'knob' (raises_in_post_init.py:11)"),
-    "leaves_in_post_init": (
-        POST_INIT.replace('raise KeyError("knob")', "raise SystemExit(0)"),
-        "SystemExit: 0 (leaves_in_post_init.py:11)",
-    ),
-    "has_no_lengths": (
-        "from tasks import Task\n\nclass Mine(Task):\n    version = 1\n    signature = None\n"
-        "    objective = None\n    solved = None\n    def sample(self, n, generator, split): ...\n",
-        "AttributeError: type object 'Mine' has no attribute 'lengths'",
-    ),
-}
-SUPPORTS = f"{MODEL}\n    def supports(self, signature):\n        raise RuntimeError('no luck')\n"
-
-
-def test_a_plugin_that_raises_while_runs_are_planned_fails_its_own_runs_alone(
-    tmp_path: Path, capfd: Capture
-) -> None:
-    lengths = {name: "" if name == "has_no_lengths" else "lengths = [3]\n" for name in PLANNED}
-    grids = [f'\n[[grid]]\ntask = "{name}"\n{lengths[name]}' for name in PLANNED]
-    model = (
-        '\n[[grid]]\ntask = "copy_memory"\nlengths = [4]\n'
-        'models = [{ name = "trouble_6", fields = { where = "" } }]\n'
-    )
-    codes = {name: PLANNED[name][0] for name in PLANNED} | {"trouble_6": SUPPORTS}
-    said = run_here(capfd, *arguments(tmp_path, codes, PROFILE + "".join(grids) + model), status=1)
-    found = by_name(tmp_path / "results")
-    healthy([record for record in found["copy_memory"] if record.spec.length == 3])
-    reasons = {name: PLANNED[name][1] for name in PLANNED}
-    reasons["trouble_6"] = "RuntimeError: no luck (trouble_6.py:"
-    for name, reason in reasons.items():
-        (record,) = found[name]
-        assert record.status == "failed"
-        assert f"{name}.py raises while runs are planned: " in (record.error or "")
-        assert reason in (record.error or "")
-        assert reason in said
-        assert reason in problems(tmp_path)
 
 
 def test_a_plugin_whose_data_can_not_be_prepared_fails_its_own_runs_alone(

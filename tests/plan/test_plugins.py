@@ -6,12 +6,11 @@ from pathlib import Path
 import pytest
 
 import models
-import tasks
 from bench.cli import main
+from bench.core.errors import RequestError
 from bench.core.store import Store
 from bench.plan import plugins, profile
 from bench.plan.grid import Selection, make_plan
-from bench.plan.plugins import Plugin
 from tests.support.commands import selectors
 
 DOCS = Path(__file__).parent.parent.parent / "docs" / "extending.md"
@@ -101,7 +100,7 @@ def test_a_profile_with_a_star_finds_them_by_itself(files: dict[str, Path], tmp_
 
 
 def test_a_task_that_is_brought_along_is_run(files: dict[str, Path]) -> None:
-    plugins.load(Plugin(path=files["first_token.py"]))
+    plugins.load(files["first_token.py"])
     selection = Selection(models=("gru",), seeds=(0,))
     named = {spec.task.name for spec in make_plan(profile.load("quick"), selection).specs}
     assert "first_token" in named
@@ -114,7 +113,7 @@ def test_the_models_of_the_page_keep_the_contract(files: dict[str, Path]) -> Non
 
     from tests.support.signatures import REALS
 
-    plugins.load(Plugin(path=files["leaky.py"]))
+    plugins.load(files["leaky.py"])
     net = models.network("leaky", REALS, width=5).double()
     x = torch.randn(2, 9, 3, dtype=torch.double)
     y, state = net(x[:, :4])
@@ -136,16 +135,20 @@ def test_another_source_is_another_question(files: dict[str, Path], tmp_path: Pa
     assert first[0].spec.id in {record.spec.id for record in both}
 
 
+TASK = "from tasks.copy_memory import CopyMemory\nclass {}(CopyMemory):\n    version = 1\n"
+
+
 @pytest.mark.parametrize(
     ("name", "code", "said"),
     [
         ("empty_file.py", "", "defines neither a Task nor a Model"),
         ("lstm.py", "", "the name 'lstm' is taken"),
         ("json.py", "", "the name 'json' is taken"),
-        ("not a name.py", "", "not a Python file with a plain name"),
+        ("not a name.py", "", "the name of a plug-in is a Python identifier followed by .py"),
+        ("two_tasks.py", TASK.format("One") + TASK.format("Two"), "defines One and Two; a file"),
     ],
 )
-def test_a_file_that_is_no_plugin_is_refused(
+def test_a_file_that_can_not_be_a_plugin_is_refused(
     name: str, code: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / name).write_text(code)
@@ -155,51 +158,47 @@ def test_a_file_that_is_no_plugin_is_refused(
     assert error.count("\n") == 1
 
 
+def test_a_missing_file_is_called_missing(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=r"nothing\.py: no such file"):
+        plugins.load(tmp_path / "nothing.py")
+
+
+IN_POST_INIT = (
+    TASK.format("Mine") + "    def __post_init__(self):\n        raise KeyError('knob')\n"
+)
+
+
 @pytest.mark.parametrize(
     ("code", "reason"),
     [
-        ("import tasks\ndef", "SyntaxError: invalid syntax (broken_0.py:2)"),
-        ("import tasks\nimport nothing_so_named", "No module named 'nothing_so_named'"),
-        ("import sys\nimport tasks\nsys.exit(0)", "SystemExit: 0 (broken_0.py:3)"),
-        ("import ctypes\nimport tasks\nctypes.string_at(0)", "signal 11 (SIGSEGV)"),
-        ("import tasks\nwhile True:\n    pass", "did not end within 1 s"),
+        ("import tasks\ndef", "can't be imported: SyntaxError: invalid syntax (broken.py:2)"),
+        ("import nothing_so_named", "No module named 'nothing_so_named' (broken.py:1)"),
+        ("import sys\nsys.exit(0)", "can't be imported: SystemExit: 0 (broken.py:2)"),
+        ("import json\njson.loads('{')", "JSONDecodeError: Expecting property name"),
+        (IN_POST_INIT, "raises while runs are planned: KeyError: 'knob' (broken.py:5)"),
+        (
+            "from tasks import Task\nclass Mine(Task):\n    version = 1\n    signature = None\n"
+            "    objective = None\n    solved = None\n    def sample(self, n, generator): ...",
+            "raises while runs are planned: AttributeError: type object 'Mine' has no attribute",
+        ),
     ],
 )
-def test_runs_of_a_plugin_that_can_not_be_imported_fail_and_no_other(
-    code: str,
-    reason: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+def test_an_error_of_a_plugin_ends_the_command_with_its_place_and_traceback(
+    code: str, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(plugins, "IMPORT_LIMIT_S", 1.0)
-    plugin, results = tmp_path / "broken_0.py", tmp_path / "results"
+    plugin = tmp_path / "broken.py"
     plugin.write_text(code)
-    arguments = [
-        *("run", "--no-speed", *selectors("quick", results), "--plugin", str(plugin)),
-        *("--task", "broken_0", "--task", "copy_memory", "--length", "3", "--model", "rnn"),
-        *("--set", "max_steps=2", "--set", "seeds=[0]", "--set", "num_validation=5"),
-    ]
-    assert main(arguments) == 1
-    said = capsys.readouterr()
-    assert "broken_0.py can't be imported" in said.err
-    assert reason in said.err
-    found = {r.spec.task.name: r for r in Store(results).read_all()[0]}
-    assert found["copy_memory"].status == "ok"
-    assert found["broken_0"].status == "failed"
-    assert reason in (found["broken_0"].error or "")
-    assert reason in (results / "tables" / "problems.csv").read_text()
+    arguments = ["--plugin", str(plugin), "--task", "broken", "--results", str(tmp_path / "none")]
+    assert main(["plan", "--device", "cpu", *arguments]) == 2
+    first, _, rest = capsys.readouterr().err.partition("\n")
+    assert reason in first
+    assert rest.lstrip().startswith("Traceback (most recent call last):")
 
 
-def test_a_stand_in_is_what_the_file_would_have_been(tmp_path: Path) -> None:
-    plugin = tmp_path / "broken_1.py"
-    plugin.write_text("from models import Model\n1 / 0")
-    found = plugins.check(plugin)
-    assert found.broken == "ZeroDivisionError: division by zero (broken_1.py:2)"
-    plugins.load(found)
-    assert "broken_1" in models.names()
-    assert "broken_1" not in tasks.names()
-    copy_memory = tasks.load("copy_memory", length=3)
-    width, _ = models.fit_width(models.load("broken_1"), copy_memory.signature, 12_500)
-    with pytest.raises(plugins.PluginError, match="ZeroDivisionError"):
-        models.network("broken_1", copy_memory.signature, width=width)
+def test_the_place_of_an_error_is_the_deepest_line_of_the_users_file(tmp_path: Path) -> None:
+    plugin = tmp_path / "deep.py"
+    plugin.write_text(
+        "import torch\n\ndef f():\n    return torch.zeros(2) @ torch.zeros(3)\n\nf()\n"
+    )
+    with pytest.raises(RequestError, match=r"\(deep\.py:4\)"):
+        plugins.load(plugin)
