@@ -51,7 +51,7 @@ def fingerprint() -> Machine:
         python=platform.python_version(),
         torch=torch.__version__,
         numpy=numpy.__version__,
-        commit=_commit(),
+        commit=commit(),
     )
 
 
@@ -65,7 +65,9 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
+    """Short hash of the checked-out commit; None if the project is not a git checkout."""
+
     def git(*words: str) -> str:
         return subprocess.run(
             ["git", *words],
