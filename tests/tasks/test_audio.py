@@ -177,7 +177,7 @@ def test_other_files_are_another_task(tmp_path: Path) -> None:
     (folder / "part0" / "0.wav").rename(folder / "part0" / "00.wav")  # still the first
     assert Audio(length=9, folder=str(folder)).sources_sha256 != changed.sources_sha256
     stale = dataclasses.replace(first, sources_sha256="0" * 64)
-    with pytest.raises(DataUnavailable, match="not what it held when the run was planned"):
+    with pytest.raises(DataUnavailable, match="has changed since the run was planned"):
         stale.prepare()
 
 
