@@ -42,7 +42,7 @@ def names() -> list[str]:
 
 
 def task_class(name: str) -> type[Task]:
-    """The class of the task `name`; `ValueError` where there is none lists the valid names."""
+    """The class of the task `name`; `ValueError` lists the valid names if there is no such task."""
     if name in _plugins:
         return _plugins[name]
     return _class_of_file(name)

@@ -1,4 +1,4 @@
-"""Data, scores, thresholds and valid fields: a change of any needs a reason, and most a version."""
+"""Data, scores, thresholds and valid fields, pinned. Changed data need a raised version."""
 
 import math
 from typing import Any
@@ -186,8 +186,8 @@ def test_targets_of_padding_are_those_that_pytorch_ignores() -> None:
         ),
         (
             "mnist_generation",
-            {"length": 49, "binarised": "anew"},
-            "binarised 'anew' of .*; valid: threshold, stochastic",
+            {"length": 49, "binarised": "dithered"},
+            "binarised 'dithered' of .*; valid: threshold, stochastic",
         ),
         ("markov_source", {"length": 0}, "length 0 of markov_source; valid: 1 or more"),
         ("markov_source", {"length": 3, "noise": 0.0}, "noise 0.0 of .*between 0 and 1"),
