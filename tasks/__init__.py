@@ -1,4 +1,6 @@
-"""Sequence tasks with one knob, the dependency length. A new file in this folder is a new task."""
+"""Sequence tasks, whose main knob is the dependency length. Each file here without a leading
+underscore is one task; a new file is a new task.
+"""
 
 import importlib
 import inspect
@@ -34,13 +36,13 @@ _plugins: dict[str, type[Task]] = {}
 
 
 def names() -> list[str]:
-    """Every task's name, sorted: this folder's files and what plug-ins added. Imports no task."""
+    """The names of all tasks, sorted: files in this folder and plug-ins. No task is imported."""
     files = {module.name for module in pkgutil.iter_modules(__path__)}
     return sorted({name for name in files if not name.startswith("_")} | set(_plugins))
 
 
 def task_class(name: str) -> type[Task]:
-    """The class a name stands for; `ValueError` names the valid ones."""
+    """The class of the task `name`; `ValueError` lists the valid names if there is no such task."""
     if name in _plugins:
         return _plugins[name]
     return _class_of_file(name)
@@ -51,12 +53,19 @@ def _class_of_file(name: str) -> type[Task]:
     if name not in names():
         raise ValueError(f"unknown task {name!r}; the tasks are {', '.join(names())}")
     module = importlib.import_module(f"{__name__}.{name}")
-    (found,) = (
+    found = [
         member
         for _, member in inspect.getmembers(module, inspect.isclass)
         if issubclass(member, Task) and member.__module__ == module.__name__
-    )
-    return found
+    ]
+    if not found:
+        raise ValueError(
+            f"tasks/{name}.py defines no task; valid: one class derived from tasks.Task"
+        )
+    if len(found) > 1:
+        every = " and ".join(member.__name__ for member in found)
+        raise ValueError(f"tasks/{name}.py defines the tasks {every}; valid: one task per file")
+    return found[0]
 
 
 def load(name: str, **fields: Any) -> Task:

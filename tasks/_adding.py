@@ -1,4 +1,7 @@
-"""The adding problem: what adding and variable_adding share. Shape letters: B sequences."""
+"""The score and the signature that adding and variable_adding share.
+
+Shape letters: B sequences.
+"""
 
 from dataclasses import dataclass
 
@@ -7,19 +10,20 @@ from torch import Tensor
 from tasks._contract import Batch, Metric, Objective, Signature, Task
 
 TOLERANCE = 0.04
+"""Largest error, exclusive, of an answer that counts as right."""
 
 
 def squared_error(output: Tensor, batch: Batch) -> Tensor:
-    """(B,)"""
+    """Squared error of each sum: (B,)."""
     return (output[:, -1] - batch.y).square().mean(-1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class AddingProblem(Task):
-    """Values and marks in, the sum of the two marked values out, at the last step.
+    """The input is values and marks; the target is the sum of the two marked values.
 
-    Score: share of sequences with |error| < 0.04, chance 0.0784 (always answering 1); solved
-    at 0.95. Always answering 1 has a mean squared error of 1/6.
+    The score is the share of sequences with |error| < 0.04. Chance is 0.0784 and comes from always
+    answering 1, which has a mean squared error of 1/6. The task is solved at 0.95.
     """
 
     @property

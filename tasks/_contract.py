@@ -1,4 +1,4 @@
-"""What every task is: a frozen dataclass of difficulty knobs that draws batches and scores answers.
+"""The interface of a task: a frozen dataclass of difficulty knobs that draws and scores batches.
 
 Shape letters: B sequences, T steps (`signature.num_steps`), I inputs, O outputs.
 """
@@ -24,39 +24,39 @@ IGNORE = -100
 
 @dataclass(frozen=True, kw_only=True)
 class Signature:
-    """What a network must accept and return for a task; plain values only."""
+    """The inputs and outputs of a network for a task, in plain values."""
 
     input: Literal["token", "real"]
-    """`token`: x is (B, T) int64 ids below `num_inputs`; `real`: (B, T, num_inputs) floats."""
+    """`token`: x is (B, T) int64 ids below `num_inputs`. `real`: x is (B, T, num_inputs) floats."""
     num_inputs: int
     num_outputs: int
     per: Literal["step", "sequence"]
-    """Whether an answer is read at every step or once, at the last step."""
+    """Whether the output is read at every step, or only at the last step of the sequence."""
     num_steps: int
     reach: int
-    """How many of the last inputs an answer may need; what a receptive field must cover."""
+    """Number of last inputs that an answer may depend on: a receptive field has to cover them."""
     grid: tuple[int, int] | None = None
-    """Height and width of the image whose pixels the steps are, row by row; None: no image."""
+    """Height and width, where the steps are the pixels of an image row by row; None: no image."""
     num_conditions: int = 0
-    """Classes, or features a step, that a sequence is conditioned on; 0: none."""
+    """Number of classes, or of features per step, that condition a sequence; 0: unconditional."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Sequences and their answers.
+    """Sequences and their targets.
 
     `x` is (B, T) int64 or (B, T, num_inputs) float32. `y` is (B, T) or (B,) class ids, or
-    (B, num_outputs) floats, as the task's objective expects it. `lengths`, (B,) int64 from 1 to T,
-    says where sequences of different lengths end; the steps after that are padding, and their
-    class ids in `y` are IGNORE. None: all are T steps long.
+    (B, num_outputs) floats, as the task's objective expects it. `lengths` is (B,) int64 from 1 to T
+    where sequences differ in length: later steps are padding, and their class ids in `y` are
+    IGNORE. It is None where all sequences are T steps long.
     """
 
     x: Tensor
     y: Tensor
     lengths: Tensor | None = None
     condition: Tensor | None = None
-    """(B,) int64 class ids below `num_conditions`, or (B, T, num_conditions) floats, a row a step
-    (local conditioning)."""
+    """(B,) int64 class ids below `num_conditions`, or (B, T, num_conditions) floats that condition
+    each step (local conditioning)."""
 
     def to(self, device: torch.device | str) -> "Batch":
         lengths = None if self.lengths is None else self.lengths.to(device)
@@ -64,7 +64,7 @@ class Batch:
         return Batch(x=self.x.to(device), y=self.y.to(device), lengths=lengths, condition=condition)
 
     def part(self, start: int, stop: int) -> "Batch":
-        """Sequences `start` up to but not including `stop`."""
+        """The sequences from `start` up to, but not including, `stop`."""
         lengths = None if self.lengths is None else self.lengths[start:stop]
         condition = None if self.condition is None else self.condition[start:stop]
         return Batch(
@@ -77,23 +77,23 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """A figure of merit computed per sequence: `values(output, batch)` is (B,) float32.
+    """A measure of quality with one value per sequence: `values(output, batch)` is (B,) float32.
 
-    `output` is (B, T, num_outputs), or (B, 1, num_outputs) where answers are read once a sequence.
+    `output` is (B, T, num_outputs), or (B, 1, num_outputs) where it is read once per sequence.
     """
 
     name: str
     unit: str
-    """That of a share in [0, 1] begins with `share of`."""
+    """The unit of a share, from 0 to 1, starts with `share of`. Any other unit is valid too."""
     higher_is_better: bool
     chance: float
-    """Expected value for the best predictor that remembers nothing."""
+    """Expected value of the best predictor without memory."""
     values: Callable[[Tensor, Batch], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """The loss to train on (a scalar), the score that models are compared by, further metrics."""
+    """The loss for training (a scalar), the score that compares models, and further metrics."""
 
     loss: Callable[[Tensor, Batch], Tensor]
     score: Metric
@@ -106,23 +106,23 @@ class Objective:
 
 @dataclass(frozen=True, kw_only=True)
 class Task(ABC):
-    """A family of sequences. Fields are difficulty knobs; the name is the file's name.
+    """A distribution of sequences with targets. Its fields are difficulty knobs.
 
-    A subclass checks its fields in `__post_init__` and raises `ValueError` naming the bad value
-    and the valid ones.
+    The name of a task is the name of its file. A subclass checks its fields in `__post_init__` and
+    raises a `ValueError` that names the bad value and the valid ones.
     """
 
     length: int
     """T, the dependency length in steps: the x axis of every curve."""
 
     version: ClassVar[int]
-    """Raised whenever the data change; part of every spec's id."""
+    """Version of the data, raised whenever these change; part of the id of every run."""
     smallest: ClassVar[dict[str, Any]]
-    """Fields of an instance small enough for a test and for the smoke profile."""
+    """Fields of an instance that is small enough for tests and for the smoke profile."""
     lengths: ClassVar[tuple[int, ...]]
-    """What a profile runs that does not list this task."""
+    """Lengths for a profile that does not list this task."""
     num_evaluation: ClassVar[int] = 2_000
-    """Sequences in the validation stream and in the test stream, where these are not finite."""
+    """Number of validation sequences, and of test sequences, where they are drawn at random."""
 
     @classmethod
     def task_name(cls) -> str:
@@ -139,49 +139,49 @@ class Task(ABC):
     @property
     @abstractmethod
     def solved(self) -> float | None:
-        """The score that counts as solved, from above where lower is better; None: no horizon."""
+        """The score at which the task counts as solved; None: it has no horizon."""
 
     @abstractmethod
     def sample(self, n: int, generator: torch.Generator, split: Split = "train") -> Batch:
-        """Draw `n` sequences on `generator.device`, with no randomness but the generator's."""
+        """Draw `n` sequences on `generator.device`; all randomness comes from the generator."""
 
     def beyond(self) -> "tuple[Task, ...]":
-        """The same at other lengths, which a network trained on this one is tested at as well."""
+        """The same task at other lengths, on which a network trained on this one is tested too."""
         return ()
 
     def baselines(self) -> dict[str, float]:
-        """Name → score of a predictor that needs no network, on the test stream of seed 0."""
+        """Scores of predictors that need no network, by name, on the test stream of seed 0."""
         return {}
 
     def shown(self, y: Tensor) -> Media | None:
-        """What ids (B, T) look, sound or read like; None where ids are all there is to see."""
+        """The pictures, sounds or texts that the ids (B, T) stand for; None: they are just ids."""
         return None
 
     def prompt(self, text: str) -> Tensor:
-        """Ids (P,) of the beginning that a person names; `ValueError` says what is valid."""
+        """Ids (P,) of the prompt that `text` names; `ValueError` says what is valid."""
         raise ValueError(f"{self.task_name()} takes no prompt")
 
     @property
     def condition_names(self) -> tuple[str, ...]:
-        """Of the classes that a sequence may be conditioned on, by id."""
+        """Names of the classes that condition a sequence, by id."""
         return ()
 
     def prepare(self) -> None:  # noqa: B027  most tasks need no files
-        """Fetch and check what the task reads from disk; raises `tasks.DataUnavailable`."""
+        """Fetch and check the files that the task reads; raises `tasks.DataUnavailable`."""
 
     @property
     def sources(self) -> str:
-        """What `prepare` reads: of tasks that name the same, one is prepared."""
+        """A key of the files that `prepare` reads: one of all tasks with this key is prepared."""
         return self.task_name()
 
     @property
     def note(self) -> str:
-        """What every label says of the data beside the task's name; empty where it says enough."""
+        """A remark on the data that labels show after the task's name; empty: none."""
         return ""
 
     @property
     def chance(self) -> float:
-        """Score of the best predictor that remembers nothing."""
+        """Score of the best predictor without memory."""
         return self.objective.score.chance
 
     @property
@@ -191,7 +191,7 @@ class Task(ABC):
     def generator(
         self, split: Split, seed: int, device: torch.device | str = "cpu"
     ) -> torch.Generator:
-        """The one source of the data of a split: seeded by task, fields, version, split, seed."""
+        """The generator for a split's data, seeded by task, fields, version, split and seed."""
         identity = json.dumps(
             [self.task_name(), self.fields, self.version, split, seed], sort_keys=True
         )
@@ -201,12 +201,12 @@ class Task(ABC):
         return generator
 
     def evaluation(self, split: Split, seed: int, batch_size: int) -> Iterator[Batch]:
-        """The validation or test sequences, each once, on the CPU: the same on every device.
+        """The validation or test sequences, each once, on the CPU.
 
-        The sequences do not depend on `batch_size`.
+        They depend neither on the device of the training nor on `batch_size`.
         """
         generator = self.generator(split, seed)
-        # Always the same blocks are drawn, then cut: a draw's values depend on its shape.
+        # The values of a draw depend on its shape, so all are drawn at once and then cut.
         block = self.sample(self.num_evaluation, generator, split)
         for start in range(0, self.num_evaluation, batch_size):
             yield block.part(start, start + batch_size)

@@ -1,7 +1,9 @@
-"""Likelihood of sequences of ids: what the generation tasks share.
+"""Likelihood of sequences of ids: the part that the generation tasks share.
 
     y   y_1 y_2 y_3 …      ids below K
-    x    K  y_1 y_2 …      the ids one step late, after a start token: p(y_t | y_<t) is read at t
+    x    K  y_1 y_2 …      the start token K, then the ids one step late
+
+The output at step t gives p(y_t | y_<t).
 
 Shape letters: B sequences, T steps, K levels.
 """
@@ -19,18 +21,18 @@ from torch import Tensor
 from tasks._contract import Batch, Metric, Objective, Signature, Task
 
 NUM_COUNTED = 2**20
-"""Steps of the training stream, at least, that baselines are fitted on."""
+"""Least number of training steps that baselines are fitted to."""
 FEWEST_COUNTED = 500
-"""Training sequences, at least."""
+"""Least number of training sequences for the same."""
 
 
 def one_step_late(y_BT: Tensor, num_levels: int) -> Tensor:
-    """What a network reads to predict `y_BT`: the start token, then all ids but the last."""
+    """The input of a network that predicts `y_BT`: the start token, then all ids but the last."""
     return F.pad(y_BT[:, :-1], (1, 0), value=num_levels)
 
 
 def pair_counts(batches: Iterable[Batch], num_levels: int, num_scored: int) -> Tensor:
-    """How often y_t follows x_t in the last steps: (K + 1, K) doubles, last after the start."""
+    """Counts of the pairs (x_t, y_t) in the last steps: (K + 1, K) doubles, row K for the start."""
     counts = torch.zeros((num_levels + 1) * num_levels, dtype=torch.long)
     for batch in batches:
         pairs = batch.x[:, -num_scored:] * num_levels + batch.y[:, -num_scored:]
@@ -39,10 +41,10 @@ def pair_counts(batches: Iterable[Batch], num_levels: int, num_scored: int) -> T
 
 
 def bits_of_simple_predictors(train: Tensor, test: Tensor) -> dict[str, float]:
-    """Bits a step on `test`, of predictors fitted on `train`; both as `pair_counts` gives them.
+    """Bits per step on `test` of predictors fitted to `train`; both are results of `pair_counts`.
 
-    `uniform`: every id alike. `unigram`: how often each was met, one more each. `markov-1`: after
-    each id, how often the next was met, and one more spread as the unigram is.
+    `uniform` gives every id the same probability. `unigram` counts each id, plus one. `markov-1`
+    counts the ids that follow each id, plus one in total that is shared as in `unigram`.
     """
     num_levels = test.shape[1]
     seen = train.sum(0) + 1
@@ -58,12 +60,12 @@ def bits_of_simple_predictors(train: Tensor, test: Tensor) -> dict[str, float]:
 
 @dataclass(frozen=True, kw_only=True)
 class LikelihoodTask(Task):
-    """A generation task scored in bits a step; chance is what a unigram has."""
+    """A generation task scored in bits per step; chance is the score of the `unigram` baseline."""
 
     @property
     @abstractmethod
     def num_levels(self) -> int:
-        """K: ids are below it, and it is the start token."""
+        """K, the number of ids; the id K is the start token."""
 
     @property
     def num_steps(self) -> int:
@@ -71,7 +73,7 @@ class LikelihoodTask(Task):
 
     @property
     def num_scored(self) -> int:
-        """How many steps, the last ones, are trained and scored."""
+        """Number of steps, at the end of a sequence, that are trained and scored."""
         return self.num_steps
 
     @property
@@ -136,7 +138,7 @@ class LikelihoodTask(Task):
 
 @lru_cache(maxsize=16)
 def baselines_of(task: LikelihoodTask) -> dict[str, float]:
-    """Bits a step of `uniform`, `unigram` and `markov-1` on the test stream of seed 0."""
+    """Bits per step of `uniform`, `unigram` and `markov-1` on the test stream of seed 0."""
     train, test = (
         pair_counts(batches, task.num_levels, task.num_scored)
         for batches in (some_training(task), task.evaluation("test", 0, FEWEST_COUNTED))
@@ -145,7 +147,7 @@ def baselines_of(task: LikelihoodTask) -> dict[str, float]:
 
 
 def some_training(task: Task) -> Iterator[Batch]:
-    """Sequences of the training stream of seed 0, at least `NUM_COUNTED` steps of them."""
+    """Sequences of the training stream of seed 0, with at least `NUM_COUNTED` steps in all."""
     generator = task.generator("train", 0)
     for _ in range(max(1, -(-NUM_COUNTED // (FEWEST_COUNTED * task.signature.num_steps)))):
         yield task.sample(FEWEST_COUNTED, generator)

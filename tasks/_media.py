@@ -1,4 +1,4 @@
-"""What sequences of ids look or sound like, and how a person names a prompt or a condition."""
+"""Pictures, sounds and texts that sequences of ids stand for."""
 
 from dataclasses import dataclass
 
@@ -7,22 +7,25 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Pictures:
-    """(B, height, width) floats, ink from 0 to 1."""
+    """Pictures in shades of grey."""
 
     ink: Tensor
+    """(B, height, width) floats from 0 (paper) to 1 (ink)."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Sounds:
-    """(B, T) floats from −1 to 1, so many samples a second."""
+    """Sounds with one channel."""
 
     samples: Tensor
+    """(B, T) floats from −1 to 1."""
     rate: int
+    """Samples per second."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Texts:
-    """One a sequence."""
+    """Texts, one per sequence."""
 
     texts: tuple[str, ...]
 

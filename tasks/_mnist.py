@@ -1,4 +1,4 @@
-"""MNIST as sequences of pixels: what the tasks on it share.
+"""MNIST as sequences of pixels: the part that the tasks on it share.
 
 Shape letters: N images, n pixels a side.
 """
@@ -25,12 +25,12 @@ SOURCES = "MNIST"
 
 
 def find_files() -> None:
-    """Fetch and check the four files; raises `DataUnavailable`."""
+    """Fetch and check the four files of MNIST; raises `DataUnavailable`."""
     mnist_files()
 
 
 def area_average(side: int) -> Tensor:
-    """Share of each of 28 pixels in each of `side` cells of equal size along a line: (side, 28)."""
+    """Weights that average 28 pixels on a line into `side` cells of equal width: (side, 28)."""
     edges = torch.arange(side + 1, dtype=torch.double) * (28 / side)
     pixel = torch.arange(28, dtype=torch.double)
     right = torch.minimum(edges[1:, None], pixel + 1)
@@ -50,16 +50,16 @@ def images(split: Split, side: int, device: torch.device) -> tuple[Tensor, Tenso
 
 @lru_cache(maxsize=6)
 def levels(split: Split, side: int, num_levels: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The same images as ids below `num_levels`, evenly spaced from 0 to 1: (N, side²) uint8."""
-    # 0.5 is rounded up, which torch's round would not do.
+    """The same images as ids below `num_levels`, spaced evenly from 0 to 1: (N, side²) uint8."""
+    # A half is rounded up; torch.round would round to the nearest even number.
     return _ids(split, side, lambda grey: ((num_levels - 1) * grey + 0.5).floor(), device)
 
 
 @lru_cache(maxsize=6)
 def drawn(split: Split, side: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The same images, each pixel 1 with its grey value as the probability: (N, side²) uint8.
+    """The same images in black and white: a pixel is 1 with the probability of its grey value.
 
-    Drawn once: every run has the same.
+    The ids are (N, side²) uint8. The draw is fixed, so that every run reads the same images.
     """
     generator = torch.Generator().manual_seed(["train", "validation", "test"].index(split))
     return _ids(
@@ -70,7 +70,7 @@ def drawn(split: Split, side: int, device: torch.device) -> tuple[Tensor, Tensor
 def _ids(
     split: Split, side: int, of_grey: Callable[[Tensor], Tensor], device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """What a function makes of every grey value, as bytes; labels."""
+    """The bytes that `of_grey` makes of grey values, (N, side²); labels (N,)."""
     pixels, labels = _split_of(split)
     blocks = [of_grey(block).to(torch.uint8) for block in _averaged(pixels, side)]
     return torch.cat(blocks).to(device), labels.to(device)
@@ -90,7 +90,7 @@ def _split_of(split: Split) -> tuple[np.ndarray, Tensor]:
 def _averaged(pixels: np.ndarray, side: int) -> Iterator[Tensor]:
     """Images area-averaged to `side` × `side`, from 0 to 1: (n, side²) at a time.
 
-    In blocks, for 55,000 images in double precision at once are 345 MB.
+    This works in blocks, since 55,000 images in double precision take 345 MB.
     """
     average = area_average(side)
     for block in (pixels[i : i + 5_000] for i in range(0, len(pixels), 5_000)):
@@ -101,7 +101,7 @@ def _averaged(pixels: np.ndarray, side: int) -> Iterator[Tensor]:
 def permutation(num_pixels: int) -> Tensor:
     """A fixed order of the pixels, (num_pixels,): sorted by the SHA-256 of their index.
 
-    No generator is involved, so that no release of a library can change it.
+    It uses no random generator, so that no release of a library can change it.
     """
     order = sorted(
         range(num_pixels), key=lambda index: hashlib.sha256(str(index).encode()).digest()
@@ -113,18 +113,19 @@ def permutation(num_pixels: int) -> Tensor:
 class SequentialMnist(Task):
     """x: (B, length, 1) pixels in [0, 1], then blanks of 0; y: (B,) digits; output: (B, 1, 10).
 
-    Score: accuracy, chance 0.1135 (the commonest digit of the test set); solved at 0.50 where
-    `side` fixes the image: about midway between chance and the 0.97 of a network that sees 7 × 7
-    pixels at once, for what is missing above is training rather than memory. Without `side` the
-    resolution changes with `length` and moves the ceiling, so that there is no one score to reach
-    and no horizon.
+    The score is the accuracy; chance is 0.1135, the share of the commonest digit in the test set.
+
+    With `side`, the task is solved at 0.50. This is about midway between chance and 0.97, the
+    accuracy of a network that sees 7 × 7 pixels at once. A higher threshold would measure training
+    rather than memory. Without `side`, the resolution and with it the best accuracy change with
+    `length`, so that no single score is a threshold and the task has no horizon.
     """
 
     smallest: ClassVar = {"length": 49, "side": 7}
     lengths: ClassVar = (49, 100, 196)
 
     side: int | None = None
-    """Pixels a side (7, 14, 28) of a fixed image, followed by `length` − side² blank steps."""
+    """Width of a fixed image in pixels (7, 14 or 28), followed by `length` − side² blank steps."""
 
     def __post_init__(self) -> None:
         name = self.task_name()
@@ -147,7 +148,7 @@ class SequentialMnist(Task):
         return self.length if self.side is None else self.side**2
 
     def ordered(self, pixels_BN: Tensor) -> Tensor:
-        """The pixels in the order in which they are read."""
+        """The pixels in the order in which a network reads them."""
         return pixels_BN
 
     @property
@@ -207,7 +208,7 @@ class SequentialMnist(Task):
         return self._batch(pixels[index], labels[index])
 
     def evaluation(self, split: Split, seed: int, batch_size: int) -> Iterator[Batch]:
-        """The whole split in its own order, whatever the seed."""
+        """The whole split in its own order, for every seed."""
         pixels, labels = images(split, math.isqrt(self.num_pixels), torch.device("cpu"))
         for start in range(0, len(pixels), batch_size):
             stop = start + batch_size

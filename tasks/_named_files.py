@@ -1,4 +1,4 @@
-"""Files that a field of a task names: what is in them is part of the task's identity."""
+"""Files that a field of a task names. Their content is part of the task's identity."""
 
 from collections.abc import Sequence
 from hashlib import sha256
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def sha256_below(folder: Path, files: Sequence[Path]) -> str:
-    """SHA-256 of the names of these files within the folder and of what is in each; `OSError`."""
+    """SHA-256 of the names of these files in the folder and of their contents; raises `OSError`."""
     digest = sha256()
     for path in files:
         content = sha256(path.read_bytes()).hexdigest()
@@ -15,5 +15,5 @@ def sha256_below(folder: Path, files: Sequence[Path]) -> str:
 
 
 def changed(path: Path) -> tuple[str, str]:
-    """For `DataUnavailable`: what is there now is not what the task was made with."""
-    return str(path), "what it holds is not what it held when the run was planned"
+    """The entry in `DataUnavailable` for a path whose content has changed."""
+    return str(path), "its content has changed since the run was planned"

@@ -1,4 +1,4 @@
-"""WAV files below a folder, as one channel in [−1, 1] at one sampling rate, split by name."""
+"""WAV files below a folder: found, split by name, and read as one channel in [−1, 1]."""
 
 import warnings
 from fractions import Fraction
@@ -10,13 +10,13 @@ import numpy as np
 from tasks._contract import Split
 
 FEWEST_FILES = 3
-"""One for each split."""
+"""Least number of files: one for each split."""
 HELD_OUT = 0.1
-"""Share of the files for validation, and for test."""
+"""Share of the files for validation, and the same share for test."""
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Every file that ends in `.wav`, in any case, sorted; `ValueError` where they are too few."""
+    """Every file whose name ends in `.wav` or `.WAV`, sorted; `ValueError` for too few files."""
     found = sorted(
         path for path in folder.rglob("*") if path.suffix.lower() == ".wav" and path.is_file()
     )
@@ -26,9 +26,9 @@ def files_below(folder: Path) -> list[Path]:
 
 
 def split_by_name(folder: Path, files: list[Path]) -> dict[Split, list[Path]]:
-    """A tenth of the files each, one at least, for test and validation; the rest for training.
+    """A tenth of the files, or at least one, for test; as many for validation; the rest to train.
 
-    The order is that of the SHA-256 of their names within the folder.
+    Files are ordered by the SHA-256 of their names within the folder.
     """
     order = sorted(
         files, key=lambda path: sha256(path.relative_to(folder).as_posix().encode()).digest()
@@ -42,28 +42,28 @@ def split_by_name(folder: Path, files: list[Path]) -> dict[Split, list[Path]]:
 
 
 def samples(path: Path, sample_rate: int) -> np.ndarray:
-    """(N,) doubles in [−1, 1]: channels averaged, resampled to `sample_rate`.
+    """The sound of a file, (N,) doubles in [−1, 1]: channels averaged, resampled to `sample_rate`.
 
-    Raises whatever a damaged file makes SciPy raise, and `ValueError` for one without sound.
+    Raises `ValueError` for a file without sound, and any error of SciPy for a damaged file.
     """
-    # Imported here since a process that trains on anything else need not have it.
+    # This is imported here because a process that trains on other tasks does not need it.
     from scipy.io import wavfile
     from scipy.signal import resample_poly
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", wavfile.WavFileWarning)  # chunks that are no sound
+        warnings.simplefilter("ignore", wavfile.WavFileWarning)  # chunks that hold no sound
         rate, raw = wavfile.read(path)
     if rate < 1 or raw.size == 0:
         raise ValueError("no samples")
     x = raw.astype(np.float64)
-    if raw.dtype == np.uint8:  # the one format without a sign
+    if raw.dtype == np.uint8:  # the only unsigned format
         x = (x - 128) / 128
     elif np.issubdtype(raw.dtype, np.integer):
         x /= -float(np.iinfo(raw.dtype).min)
     if x.ndim == 2:
         x = x.mean(1)
     if not np.isfinite(x).all():
-        raise ValueError("samples that are no numbers")
+        raise ValueError("samples that are not finite numbers")
     ratio = Fraction(sample_rate, rate)
     if ratio != 1:
         x = resample_poly(x, ratio.numerator, ratio.denominator)

@@ -1,13 +1,13 @@
-"""Sounds by formula: harmonic tones, chirps and plucked strings, for want of recordings.
+"""Synthetic sounds: harmonic tones, chirps and plucked strings, as no recordings are shipped.
 
-    harmonic   Σ_h a_h sin(2π h f t + φ_h), a_h = h^−s, below 0.45 of the sampling rate, dying away
-    chirp      sin of a phase whose frequency goes in a line to at most an octave up or down
+    harmonic   Σ_h a_h sin(2π h f t + φ_h), a_h = h^−s, up to 0.45 of the sampling rate, decaying
+    chirp      a sine whose frequency rises or falls linearly, by at most an octave
     pluck      y_t = (y_{t−N} + y_{t−N−1}) / 2 after a burst of N random samples of mean 0
 
-Source of the plucked string: Karplus & Strong 1983 (Computer Music Journal 7(2)), N samples being
-its period; its frequency is that of the nearest whole N. Each clip has an octave, a detuning of up
-to 10 cents and a loudness of its own, and a floor of noise at 0.2% of full scale, from a generator
-that is seeded by the split alone: the same clips everywhere, but for the last bit of a sine.
+Source of the plucked string: Karplus & Strong 1983 (Computer Music Journal 7(2)). N samples are
+its period, so that its frequency is rounded to that of a whole N. Each clip has a random octave, a
+detuning of up to 10 cents, a random loudness, and noise at 0.2% of full scale. The generator is
+seeded by the split alone, so that clips are the same everywhere up to the last bit of a sine.
 """
 
 import numpy as np
@@ -15,18 +15,20 @@ import numpy as np
 from tasks._contract import Split
 
 SAMPLE_RATE = 8_000
-"""Samples a second."""
+"""Samples per second."""
 CLIP_SAMPLES = 8_000
 INSTRUMENTS = ("harmonic", "chirp", "pluck")
 PITCH_CLASSES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 LOWEST_HZ = 130.8128
-"""C3, the lowest note; the highest is B4."""
+"""C3, the lowest note. The highest is B4."""
 NUM_OCTAVES = 2
 CENTS = 10.0
+"""Largest detuning."""
 NOISE = 0.002
+"""Standard deviation of the noise; full scale is 1."""
 MOST_HARMONICS = 8
 NUM_CLIPS: dict[Split, int] = {"train": 8, "validation": 2, "test": 2}
-"""Of each instrument and pitch class."""
+"""Number of clips of each instrument and pitch class."""
 SEEDS: dict[Split, int] = {"train": 0, "validation": 1, "test": 2}
 
 
@@ -67,7 +69,7 @@ def _chirp(hz: float, random: np.random.Generator) -> np.ndarray:
 
 
 def _pluck(hz: float, random: np.random.Generator) -> np.ndarray:
-    # The mean of two neighbours delays by half a sample more.
+    # The mean of two neighbours adds a delay of half a sample.
     period = round(SAMPLE_RATE / hz - 0.5)
     y = np.zeros(1 + CLIP_SAMPLES + period)  # the first sample is the zero before the burst
     burst = random.uniform(-1.0, 1.0, period)

@@ -7,9 +7,10 @@
 Source: Hochreiter & Schmidhuber 1997, in the form of Bai, Kolter & Koltun 2018
 (arXiv:1803.01271, section 4.1): the two marked steps are drawn anywhere, without replacement.
 
-Departures: `markers="halves"` marks one step in each half of the sequence, the older form (Le,
-Jaitly & Hinton 2015, arXiv:1504.00941). The score counts answers off by less than 0.04, the
-tolerance of Hochreiter & Schmidhuber; the literature's mean squared error is a further metric.
+Departures: the score is the share of answers with an error below 0.04, the tolerance of Hochreiter
+& Schmidhuber; the mean squared error, which the literature reports, is a further metric. With
+`markers="halves"`, one step is marked in each half of the sequence, as in the older form (Le,
+Jaitly & Hinton 2015, arXiv:1504.00941).
 """
 
 from dataclasses import dataclass
@@ -25,8 +26,8 @@ from tasks._contract import Batch, Split
 class Adding(AddingProblem):
     """x: (B, length, 2) values and marks; y: (B, 1) sums; output: (B, 1, 1).
 
-    Score: share of sequences with |error| < 0.04, chance 0.0784 (always answering 1); solved
-    at 0.95. Always answering 1 has a mean squared error of 1/6.
+    The score is the share of sequences with |error| < 0.04. Chance is 0.0784 and comes from always
+    answering 1. The task is solved at 0.95.
     """
 
     version = 1
@@ -34,7 +35,7 @@ class Adding(AddingProblem):
     lengths: ClassVar = (20, 50, 200)
 
     markers: Literal["anywhere", "halves"] = "anywhere"
-    """Where the two marked steps lie: anywhere, or one in each half."""
+    """Where the two marked steps are: anywhere, or one in each half."""
 
     def __post_init__(self) -> None:
         if self.length < 2:
@@ -48,7 +49,7 @@ class Adding(AddingProblem):
         draw_B2 = torch.rand(n, 2, generator=generator, device=device)
         if self.markers == "anywhere":
             first = (draw_B2[:, 0] * self.length).long()
-            # One of the other T − 1 steps: skipping over the first keeps the two apart.
+            # One of the other T − 1 steps: skipping the first one keeps the two apart.
             second = (draw_B2[:, 1] * (self.length - 1)).long()
             second = second + (second >= first).long()
         else:

@@ -1,16 +1,20 @@
 """Audio: the probability of a sound, sample by sample.
 
     y   127 140 152 …      a window of T = `length` samples at 8 kHz, µ-law in `levels` steps
-    x    S  127 140 …      the same a step late, after the start token S
+    x    S  127 140 …      the start token S, then the samples one step late
 
-Score: bits a sample. A window begins anywhere in a clip; those of validation and test follow each
-other through every clip. Without `folder` the sounds are synthetic: harmonic tones, chirps and
-plucked strings (`tasks/_synthesiser.py`), 36 kinds of instrument and pitch class. With it they are
-the WAV files below a folder, channels averaged and resampled, whole files for training, validation
-and test by the SHA-256 of their names.
+The score is bits per sample. Training windows start anywhere in a clip; validation and test windows
+follow each other through every clip.
+
+Without `folder`, the sounds are synthetic (`tasks/_synthesiser.py`): harmonic tones, chirps and
+plucked strings in 12 pitch classes, 36 kinds in all. With `folder`, they are the WAV files below
+it, with channels averaged and resampled. The SHA-256 of a file's name decides whether the file is
+for training, validation or test.
 
 Source: µ-law and the categorical output of WaveNet (van den Oord et al. 2016, arXiv:1609.03499,
-section 2.2), with µ = 255 as in ITU-T G.711; the sounds are ours.
+section 2.2), with µ = 255 as in ITU-T G.711.
+
+Departures: the sounds are our own or the user's, and `levels` may be fewer than 256.
 """
 
 from collections.abc import Iterator
@@ -25,6 +29,7 @@ from torch import Tensor
 
 from tasks._contract import Batch, Split
 from tasks._files import DataUnavailable
+from tasks._idx import one_line
 from tasks._likelihood import LikelihoodTask
 from tasks._media import Sounds
 from tasks._named_files import changed, sha256_below
@@ -35,23 +40,25 @@ MU = 255
 
 
 def mu_law(x: np.ndarray, levels: int) -> np.ndarray:
-    """Ids below `levels` of samples in [−1, 1]: sgn(x) · ln(1 + µ|x|) / ln(1 + µ), evenly cut."""
+    """Ids below `levels` of samples in [−1, 1]: sgn(x) · ln(1 + µ|x|) / ln(1 + µ), rounded."""
     compressed = np.sign(x) * np.log1p(MU * np.abs(x)) / np.log1p(MU)
     return np.floor((compressed + 1) / 2 * (levels - 1) + 0.5).astype(np.uint8)
 
 
 def from_mu_law(ids: np.ndarray, levels: int) -> np.ndarray:
-    """The samples in [−1, 1] in the middle of what `mu_law` gives these ids."""
+    """The samples in [−1, 1] that ids stand for: the inverse of `mu_law`."""
     compressed = 2 * ids / (levels - 1) - 1
     return np.sign(compressed) * np.expm1(np.abs(compressed) * np.log1p(MU)) / MU
 
 
 @dataclass(frozen=True, kw_only=True)
 class Audio(LikelihoodTask):
-    """y: (B, length) ids below `levels`; x: the same a step late after the id `levels`; condition:
-    (B,) 12 · instrument + pitch class where `conditional`; output: (B, length, levels) logits.
+    """y: (B, length) ids below `levels`; x: the id `levels`, then the same one step late;
+    condition: (B,) 12 · instrument + pitch class where `conditional`; output: (B, length, levels)
+    logits.
 
-    Score: bits a sample, lower is better; chance: what a unigram has. No score to reach.
+    The score is bits per sample; lower is better. Chance is the score of the `unigram` baseline. No
+    score counts as solved.
     """
 
     version = 1
@@ -59,13 +66,13 @@ class Audio(LikelihoodTask):
     lengths: ClassVar = (256, 1024)
 
     levels: int = 256
-    """Values of a sample."""
+    """Number of values of a sample."""
     conditional: bool = False
-    """Whether instrument and pitch class are told."""
+    """Whether the network knows the instrument and the pitch class."""
     folder: str | None = None
-    """Where WAV files are; None: synthetic sounds."""
+    """Folder with WAV files; None: synthetic sounds."""
     sources_sha256: str = field(default="", repr=False)
-    """Of the files below `folder`; filled in where it is left empty."""
+    """SHA-256 of the files below `folder`; filled in where it is left empty."""
 
     def __post_init__(self) -> None:
         if not 2 <= self.levels <= 256:
@@ -81,8 +88,7 @@ class Audio(LikelihoodTask):
             try:
                 found = _sha256_of(Path(self.folder))
             except (OSError, ValueError) as error:
-                reason = getattr(error, "strerror", None) or str(error)
-                raise ValueError(f"folder {self.folder!r} of audio: {reason}") from None
+                raise ValueError(f"folder {self.folder!r} of audio: {_reason(error)}") from None
             object.__setattr__(self, "sources_sha256", found)
 
     @property
@@ -116,24 +122,23 @@ class Audio(LikelihoodTask):
         return Sounds(samples=samples_BT, rate=SAMPLE_RATE)
 
     def prompt(self, text: str) -> Tensor:
-        """The beginning of a WAV file that the text names, half a window of it at most."""
+        """The beginning of the WAV file that the text names, at most half a window."""
         try:
             sound = samples(Path(text), SAMPLE_RATE)
-        except Exception as error:  # there is no end of what a damaged file makes SciPy raise
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise ValueError(f"{text!r}: {reason}; valid: a WAV file") from None
+        except Exception as error:  # SciPy raises many types for a damaged file
+            raise ValueError(f"{text!r}: {_reason(error)}; valid: a WAV file") from None
         return torch.from_numpy(mu_law(sound[: self.length // 2], self.levels)).long()
 
     def sample(self, n: int, generator: torch.Generator, split: Split = "train") -> Batch:
         device = generator.device
         bank = self._clips(split, device)
         draw = torch.randint(bank.num_windows, (n,), generator=generator, device=device)
-        # Clips follow each other; each has as many windows as it has samples to begin at.
+        # Windows are numbered through all clips; a clip has one for each sample it can start at.
         clip = torch.searchsorted(bank.windows_until, draw, right=True)
         return self._windows(bank, clip, bank.start[clip] + draw - bank.windows_before[clip])
 
     def evaluation(self, split: Split, seed: int, batch_size: int) -> Iterator[Batch]:
-        """Windows that follow each other through every clip, whatever the seed."""
+        """Windows that follow each other through every clip, for every seed."""
         bank = self._clips(split, torch.device("cpu"))
         counts = (bank.windows_until - bank.windows_before - 1) // self.length + 1
         clip = torch.arange(len(counts)).repeat_interleave(counts)
@@ -154,18 +159,18 @@ class Audio(LikelihoodTask):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Bank:
-    """The clips of a split that are as long as a window, one behind the other."""
+    """The clips of a split, one after the other, without those shorter than a window."""
 
     ids: Tensor
-    """(all samples,) uint8"""
+    """All samples as ids: (samples,) uint8."""
     start: Tensor
-    """Of each clip among these."""
+    """Index of each clip's first sample: (clips,)."""
     label: Tensor
-    """12 · instrument + pitch class of each clip; 0 of recordings."""
+    """12 · instrument + pitch class of each clip, 0 for recordings: (clips,)."""
     windows_before: Tensor
-    """How many windows begin in the clips before each."""
+    """Number of windows that start in the clips before each: (clips,)."""
     windows_until: Tensor
-    """How many in those and in the clip itself."""
+    """The same plus the windows that start in the clip itself: (clips,)."""
     num_windows: int
 
 
@@ -201,7 +206,7 @@ def _bank(
 def _sounds(
     levels: int, folder: str | None, sources_sha256: str
 ) -> dict[Split, tuple[list[np.ndarray], list[int]]]:
-    """Every split's clips as uint8 ids, and their labels; `DataUnavailable` names what is amiss."""
+    """The clips of each split as uint8 ids, and their labels; `DataUnavailable` names bad files."""
     splits: tuple[Split, ...] = ("train", "validation", "test")
     if folder is None:
         made = {}
@@ -215,7 +220,7 @@ def _sounds(
         if _sha256_of(root) != sources_sha256:
             tried.append(changed(root))
     except (OSError, ValueError) as error:
-        tried.append((folder, getattr(error, "strerror", None) or str(error)))
+        tried.append((folder, _reason(error)))
         by_split = {}
     read = {}
     for split, paths in by_split.items():
@@ -223,13 +228,19 @@ def _sounds(
         for path in paths:
             try:
                 read[split].append(mu_law(samples(path, SAMPLE_RATE), levels))
-            except Exception as error:  # there is no end of what a damaged file makes SciPy raise
-                tried.append((str(path), " ".join(str(error).split()) or type(error).__name__))
+            except Exception as error:  # SciPy raises many types for a damaged file
+                tried.append((str(path), _reason(error)))
     if tried:
-        remedy = "put the files right, or plan again without them"
+        remedy = "repair the files, or plan again without them"
         raise DataUnavailable(tried, remedy, what="sound of audio")
     return {split: (read[split], [0] * len(read[split])) for split in splits}
 
 
 def _sha256_of(folder: Path) -> str:
     return sha256_below(folder, files_below(folder))
+
+
+def _reason(error: Exception) -> str:
+    """The error's text in one line."""
+    text = getattr(error, "strerror", None) or str(error)
+    return one_line(text) or type(error).__name__

@@ -1,23 +1,25 @@
 """Character text: the probability of a text, character by character.
 
     y   T o   b e ,   …      a window of T = `length` characters
-    x   S T o   b e , …      the same a step late, after the start token S
+    x   S T o   b e , …      the start token S, then the characters one step late
 
-Score: bits a character. T is how much of the text is known: a window begins without any, so that
-its first characters cost most, and a longer one may be predicted better. The text is cut into
-training, validation and test, 90%, 5% and 5% of it one after the other; training windows begin
-anywhere, test windows follow each other, and what is left over at the end is not used.
+The score is bits per character. A window starts without any context, so that its first characters
+cost most; T is the length of the context at its end, and longer windows can be predicted better.
 
-Ids: the characters of the training part, sorted, and one more for all others.
+The first 90% of the text are for training, the next 5% for validation, the last 5% for test.
+Training windows start anywhere. Validation and test windows follow each other, and a rest that
+is shorter than a window is not used. There is one id for each character of the training part, in
+sorted order, and one more for all other characters.
 
-The text that comes with the project: eight tragedies of Shakespeare (Romeo and Juliet, Julius
-Caesar, Hamlet, Othello, King Lear, Macbeth, Antony and Cleopatra, Coriolanus), 1,157,850 characters
-in the spelling of the Globe edition (Clark & Wright 1866), from the public-domain transcriptions
-gathered by Open Shakespeare 0.6 (Open Knowledge Foundation); spaces at the ends of lines are
-removed. Validation and test are of Coriolanus alone.
+The text of the project is eight tragedies of Shakespeare (Romeo and Juliet, Julius Caesar, Hamlet,
+Othello, King Lear, Macbeth, Antony and Cleopatra, Coriolanus), 1,157,850 characters in the spelling
+of the Globe edition (Clark & Wright 1866). It comes from the public-domain transcriptions of Open
+Shakespeare 0.6 (Open Knowledge Foundation); spaces at the ends of lines are removed. Validation and
+test are parts of Coriolanus.
 
-Source: Graves 2013 (arXiv:1308.0850, section 3) for windows of characters; the text and its parts
-are ours.
+Source: windows of characters as in Graves 2013 (arXiv:1308.0850, section 3).
+
+Departures: the text and its division are our own.
 """
 
 import gzip
@@ -40,17 +42,18 @@ from tasks._named_files import changed
 
 SHIPPED = Path(__file__).parent / "data" / "tragedies.txt.gz"
 TRAINING, VALIDATION = 0.90, 0.95
-"""Shares of the text at which a part ends."""
+"""Shares of the text at which the training and the validation part end."""
 FEWEST_CHARACTERS = 20
-"""Of a text, so that each part has one."""
+"""Least length of a text, so that each part has a character."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CharText(LikelihoodTask):
-    """y: (B, length) ids of characters; x: the same a step late after the id K; output:
-    (B, length, K) logits, K being the characters of the training part and one for all others.
+    """y: (B, length) ids of characters; x: the id K, then the same one step late; output:
+    (B, length, K) logits, where K counts the characters of the training part plus one.
 
-    Score: bits a character, lower is better; chance: what a unigram has. No score to reach.
+    The score is bits per character; lower is better. Chance is the score of the `unigram` baseline.
+    No score counts as solved.
     """
 
     version = 1
@@ -58,11 +61,11 @@ class CharText(LikelihoodTask):
     lengths: ClassVar = (64, 256)
 
     file: str | None = None
-    """A text in UTF-8; None: the one that comes with the project."""
+    """Path of a text in UTF-8; None: the text of the project."""
     sources_sha256: str = field(default="", repr=False)
-    """Of the file that `file` names; filled in where it is left empty."""
+    """SHA-256 of that file; filled in where it is left empty."""
     num_characters: int = field(default=0, repr=False)
-    """The same for the different characters of its training part."""
+    """Number of different characters in its training part; filled in as well."""
 
     def __post_init__(self) -> None:
         if self.file is None and (self.sources_sha256 or self.num_characters):
@@ -86,12 +89,12 @@ class CharText(LikelihoodTask):
 
     @property
     def num_levels(self) -> int:
-        # A run is listed where its file is not: the field tells, and the file need not be read.
+        # The field is read first, so that a run can be listed where its file is missing.
         return (self.num_characters or len(self.characters)) + 1
 
     @property
     def characters(self) -> str:
-        """Of the ids from 0 on; the last id, for all others, is none of them."""
+        """The characters of the ids from 0 on, without the last id for all other characters."""
         return _read(self.file, self.sources_sha256)[1]
 
     @property
@@ -106,7 +109,7 @@ class CharText(LikelihoodTask):
         return Texts(texts=tuple("".join(signs[i] for i in ids) for ids in y.tolist()))
 
     def prompt(self, text: str) -> Tensor:
-        """The text itself."""
+        """The ids of the text itself."""
         if len(text) > self.length:
             raise ValueError(f"{len(text)} characters; valid: {self.length} at most")
         place = {sign: i for i, sign in enumerate(self.characters)}
@@ -120,7 +123,7 @@ class CharText(LikelihoodTask):
         return self.batch_of(ids_N[start_B1 + torch.arange(self.length, device=device)])
 
     def evaluation(self, split: Split, seed: int, batch_size: int) -> Iterator[Batch]:
-        """Windows that follow each other through the whole part, whatever the seed."""
+        """Windows that follow each other through the whole part, for every seed."""
         ids_N = _ids(self.file, self.sources_sha256, split, torch.device("cpu"))
         y_BT = ids_N[: len(ids_N) // self.length * self.length].view(-1, self.length)
         for start in range(0, len(y_BT), batch_size):
@@ -128,9 +131,9 @@ class CharText(LikelihoodTask):
 
 
 def encoded(text: str) -> tuple[dict[Split, Tensor], str]:
-    """Each part of a text as ids, and the characters that the ids from 0 on stand for.
+    """The parts of a text as ids, and the characters of the ids from 0 on.
 
-    `ValueError` where the text is too short to have three parts.
+    Raises `ValueError` where the text is too short for three parts.
     """
     points = np.frombuffer(text.encode("utf-32-le"), np.uint32)
     if len(points) < FEWEST_CHARACTERS:
@@ -146,7 +149,7 @@ def encoded(text: str) -> tuple[dict[Split, Tensor], str]:
 
 @lru_cache(maxsize=2)
 def _read(file: str | None, expected_sha256: str) -> tuple[dict[Split, Tensor], str]:
-    """As `encoded`; `DataUnavailable` where the file is gone or another."""
+    """The result of `encoded`; `DataUnavailable` where the file is missing or has changed."""
     if file is None:
         return encoded(gzip.decompress(SHIPPED.read_bytes()).decode())
     try:

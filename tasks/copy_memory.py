@@ -3,15 +3,16 @@
     x   3 1 4 … 0 0 … 0 9 9 9 …      T = `length` = steps between hearing a symbol and repeating it
     y   0 0 0 … 0 0 … 0 3 1 4 …      scored on the last 10 steps only
 
-Ids: 0 blank, 1–8 symbols, 9 the go signal. 10 symbols, T − 1 blanks, the go signal 11 times;
-T + 20 steps in all. The first go signal announces the answer, the other ten accompany it.
+Ids: 0 is the blank, 1 to 8 are the symbols, 9 is the go signal. The input has 10 symbols, T − 1
+blanks and the go signal 11 times, T + 20 steps in all. The first go signal announces the answer;
+the other ten accompany it.
 
 Source: Hochreiter & Schmidhuber 1997, in the layout of Bai, Kolter & Koltun 2018
 (arXiv:1803.01271, section 4.1 and released code).
 
-Departures: tokens enter one-hot and not as a scalar. The score is the accuracy over the ten
-recalled symbols, since an average over all positions is 99% at T = 1000 for a model that
-remembers nothing; the literature's cross-entropy over all positions is a further metric.
+Departures: tokens enter one-hot instead of as a scalar. The score is the accuracy over the ten
+recalled symbols, since an average over all positions is 99% at T = 1000 for a model without memory.
+The cross-entropy over all positions, which the literature reports, is a further metric.
 """
 
 import math
@@ -35,7 +36,7 @@ def cross_entropy(output: Tensor, batch: Batch) -> Tensor:
 
 
 def _recalled(output: Tensor, batch: Batch) -> Tensor:
-    """Which of the ten symbols are right: (B, 10) bool."""
+    """Whether each of the ten symbols is right: (B, 10) bool."""
     return output[:, -NUM_SYMBOLS:].argmax(-1) == batch.y[:, -NUM_SYMBOLS:]
 
 
@@ -43,7 +44,8 @@ def _recalled(output: Tensor, batch: Batch) -> Tensor:
 class CopyMemory(Task):
     """x, y: (B, length + 20) int64 ids; output: (B, length + 20, 10) logits over ids.
 
-    Score: share of the ten symbols recalled, chance 1/8; solved at 0.95.
+    The score is the share of the ten symbols that is recalled. Chance is 1/8; the task is solved
+    at 0.95.
     """
 
     version = 1
@@ -62,9 +64,7 @@ class CopyMemory(Task):
             num_outputs=ALPHABET + 2,
             per="step",
             num_steps=self.length + 2 * NUM_SYMBOLS,
-            reach=self.length
-            + NUM_SYMBOLS
-            + 1,  # each symbol is due T + 10 steps after it is heard
+            reach=self.length + NUM_SYMBOLS + 1,  # from a symbol to its repetition
         )
 
     @property
@@ -73,7 +73,7 @@ class CopyMemory(Task):
 
     @property
     def objective(self) -> Objective:
-        # Blanks are predicted for certain, each symbol at random: 10·ln 8 nats over T + 20 steps.
+        # Without memory, blanks are certain and symbols random: 10·ln 8 nats over T + 20 steps.
         memoryless = NUM_SYMBOLS * math.log(ALPHABET) / self.signature.num_steps
         return Objective(
             loss=lambda output, batch: cross_entropy(output, batch).mean(),

@@ -1,21 +1,21 @@
-"""Markov source: predict ids of which each hangs on the one T steps before it.
+"""Markov source: predict ids, each of which depends on the one T steps before it.
 
     y   3 1 4 … | 5 6 1 …      the first T = `length` ids are drawn uniformly
-    x   S 3 1 4 … | 5 6 …      the same a step late, after the start token S
+    x   S 3 1 4 … | 5 6 …      the start token S, then the ids one step late
 
-Each later id is π(y_{t−T}), for one fixed permutation π of the K = 8 ids, but with probability
-`noise` it is drawn uniformly. So T chains run side by side, anything nearer than T says nothing,
-and the entropy of an id given all before it is known:
+Each later id is π(y_{t−T}) for one fixed permutation π of the K = 8 ids; with probability `noise`
+it is drawn uniformly instead. So T independent chains are interleaved, the last T − 1 ids carry no
+information on the next, and the entropy of an id given all ids before it is known:
 
     H = −p log₂ p − (K − 1) q log₂ q,    q = noise / K,  p = 1 − noise + q
 
-Score: the gap in bits an id between the model and the source, over the 32 ids after the first T.
-It is the mean of log₂ p_source(y_t | y_{t−T}) − log₂ p_model(y_t | y_<t) on the same sequences, so
-that the source itself has a gap of exactly 0 on any of them, and a model below 0 by more than the
-sampling error of a test has seen what it should not. A predictor that remembers nothing has
-log₂ K − H; solved: 5% of that.
+The score is the gap between the model and the source in bits per id, over the 32 ids after the
+first T: the mean of log₂ p_source(y_t | y_{t−T}) − log₂ p_model(y_t | y_<t). The source itself has
+a gap of exactly 0 on every sequence. A model whose gap is below 0 by more than the sampling error
+has seen the answer. A predictor without memory has a gap of log₂ K − H; the task is solved at 5% of
+that.
 
-Source: ours; entropy rates of Markov sources as in Cover & Thomas 2006, section 4.2.
+Source: our own; entropy rates of Markov sources are those of Cover & Thomas 2006, section 4.2.
 """
 
 import math
@@ -30,18 +30,19 @@ from tasks._contract import Batch, Metric, Objective, Split
 from tasks._likelihood import LikelihoodTask, baselines_of
 
 CYCLE: tuple[int, ...] = (0, 3, 5, 7, 4, 1, 6, 2)
-"""π takes each id to the next of these, and the last to the first: no id follows itself."""
+"""π maps each id to the next in this list, and the last to the first. No id follows itself."""
 NUM_SCORED = 32
+"""Number of ids after the first T, which are trained and scored."""
 SOLVED_SHARE = 0.05
-"""Of the gap without memory, that counts as solved."""
+"""The task is solved at this share of the gap without memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MarkovSource(LikelihoodTask):
-    """y: (B, length + 32) ids below 8; x: the same a step late after the id 8; output:
+    """y: (B, length + 32) ids below 8; x: the id 8, then the same one step late; output:
     (B, length + 32, 8) logits.
 
-    Score: `gap_bits`, lower is better; chance log₂ 8 − H (2.33 bits at the default noise).
+    The score is `gap_bits`; lower is better. Chance is log₂ 8 − H, 2.33 bits at the default noise.
     """
 
     version = 1
@@ -49,7 +50,7 @@ class MarkovSource(LikelihoodTask):
     lengths: ClassVar = (5, 20, 50)
 
     noise: float = 0.1
-    """Probability of an id that is drawn uniformly, whatever came before."""
+    """Probability that an id is drawn uniformly, independent of all others."""
 
     def __post_init__(self) -> None:
         if self.length < 1:
@@ -71,13 +72,13 @@ class MarkovSource(LikelihoodTask):
 
     @property
     def probabilities(self) -> tuple[float, float]:
-        """Of π(y_{t−T}), and of each other id."""
+        """Probability of π(y_{t−T}), and of each other id."""
         other = self.noise / len(CYCLE)
         return 1 - self.noise + other, other
 
     @property
     def entropy_bits(self) -> float:
-        """H, of an id given all before it."""
+        """H, the entropy of an id given all ids before it."""
         follows, other = self.probabilities
         return -follows * math.log2(follows) - (len(CYCLE) - 1) * other * math.log2(other)
 
@@ -124,7 +125,7 @@ class MarkovSource(LikelihoodTask):
         return torch.where(right, -math.log2(follows), -math.log2(other))
 
     def baselines(self) -> dict[str, float]:
-        """Gaps: the bits less those of the source on the same sequences."""
+        """Gaps of the simple predictors: their bits minus those of the source on the same test."""
         test = self.evaluation("test", 0, self.num_evaluation)
         source = torch.cat([self.source_bits(batch) for batch in test]).mean().item()
         return {name: value - source for name, value in baselines_of(self).items()}
@@ -135,7 +136,7 @@ class MarkovSource(LikelihoodTask):
         shape = (n, num_rounds, self.length)
         place = torch.randint(len(CYCLE), shape, generator=generator, device=device)
         drawn = torch.rand(shape, generator=generator, device=device) < self.noise
-        # A chain is as many places on in the cycle as rounds have passed since it was last drawn.
+        # A chain moves one place along the cycle in each round since it was last drawn.
         round_R1 = torch.arange(num_rounds, device=device)[:, None]
         last = torch.where(drawn, round_R1, 0).cummax(1).values
         place = (place.gather(1, last) + round_R1 - last) % len(CYCLE)

@@ -1,19 +1,22 @@
 """MNIST generation: the probability of a handwritten digit, pixel by pixel.
 
     y   0 0 1 1 0 …      the pixels of an image, row by row: T = `length` = side²
-    x   S 0 0 1 1 …      the same a step late, after the start token S
+    x   S 0 0 1 1 …      the start token S, then the pixels one step late
 
-Score: bits a pixel (bits per dimension), the mean of −log₂ p(y_t | y_<t) over the test images; in
-nats an image as well, which the literature on binarised MNIST prints. There is no horizon: T is how
-many pixels there are.
+The score is bits per pixel (bits per dimension), the mean of −log₂ p(y_t | y_<t) over the test
+images. Nats per image, which the literature on binarised MNIST reports, are a further metric. There
+is no horizon, since T is the number of pixels.
 
-With `levels=2` and `binarised="threshold"` a pixel is 1 where its grey value is above one half.
-`"stochastic"` makes it 1 with its grey value as the probability, drawn once and for all, as the
-literature does (Salakhutdinov & Murray 2008; Larochelle & Murray 2011, the files of whose NADE most
-papers use): the edges of strokes then are noise that no model can predict, and nats are higher.
+With `levels=2` and `binarised="threshold"`, a pixel is 1 where its grey value is at least one half.
+With `"stochastic"`, it is 1 with probability equal to its grey value, in a draw that is fixed. The
+edges of strokes then are noise that no model can predict, and nats are higher.
 
-Departures: the stochastic draw is our own, of the same distribution as those files. Smaller images
-by area averaging, as in pixel_mnist. The last 5,000 training images are the validation split.
+Source: stochastic binarisation as in Salakhutdinov & Murray 2008, and in the files of Larochelle &
+Murray 2011 (NADE), which most papers use.
+
+Departures: the stochastic draw is our own, from the same distribution as those files. Smaller
+images are area averages, as in pixel_mnist. The last 5,000 training images are the validation
+split.
 """
 
 import math
@@ -32,10 +35,11 @@ from tasks._mnist import NUM_CLASSES, SIDES, SOURCES, drawn, find_files, levels
 
 @dataclass(frozen=True, kw_only=True)
 class MnistGeneration(LikelihoodTask):
-    """y: (B, length) ids below `levels`; x: the same a step late after the id `levels`;
+    """y: (B, length) ids below `levels`; x: the id `levels`, then the same one step late;
     condition: (B,) digits where `conditional`; output: (B, length, levels) logits.
 
-    Score: bits a pixel, lower is better; chance: what a unigram has. No score to reach.
+    The score is bits per pixel; lower is better. Chance is the score of the `unigram` baseline. No
+    score counts as solved.
     """
 
     version = 1
@@ -43,11 +47,11 @@ class MnistGeneration(LikelihoodTask):
     lengths: ClassVar = (49, 196)
 
     levels: Literal[2, 256] = 2
-    """Values of a pixel: ink or none, or the grey of a byte."""
+    """Number of values of a pixel: 2 for ink or paper, 256 for shades of grey."""
     binarised: Literal["threshold", "stochastic"] = "threshold"
-    """How a pixel of 2 levels is made of a grey value."""
+    """How a grey value becomes a pixel of 2 levels."""
     conditional: bool = False
-    """Whether the digit is told."""
+    """Whether the network knows the digit."""
 
     def __post_init__(self) -> None:
         if self.length not in [side**2 for side in SIDES]:
@@ -93,7 +97,7 @@ class MnistGeneration(LikelihoodTask):
         return Pictures(ink=ink.unflatten(1, self.grid))
 
     def prompt(self, text: str) -> Tensor:
-        """`3/10`: the first 10 rows of test image 3, of the images in their order."""
+        """`3/10` names the first 10 rows of test image 3, counted from 0."""
         pixels, _ = self._images("test", torch.device("cpu"))
         index, _, rows = text.partition("/")
         numbers = [int(part) if part.isdecimal() else -1 for part in (index, rows)]
@@ -112,7 +116,7 @@ class MnistGeneration(LikelihoodTask):
         return self.batch_of(pixels[index].long(), condition)
 
     def evaluation(self, split: Split, seed: int, batch_size: int) -> Iterator[Batch]:
-        """The whole split in its own order, whatever the seed."""
+        """The whole split in its own order, for every seed."""
         pixels, digits = self._images(split, torch.device("cpu"))
         for start in range(0, len(pixels), batch_size):
             part = slice(start, start + batch_size)

@@ -1,11 +1,13 @@
-"""Permuted sequential MNIST: as pixel_mnist, the pixels in one fixed random order.
+"""Permuted sequential MNIST: pixel_mnist with the pixels in one fixed random order.
 
-    x   .0 .9 .0 .0 .4 .1 … .8 | 0 0 …    side² pixels, shuffled alike in every image, then blanks
+    x   .0 .9 .0 .0 .4 .1 … .8 | 0 0 …    side² pixels in the same order for every image, blanks
     y                              7      read at the last step
 
-Source: Le, Jaitly & Hinton 2015 (arXiv:1504.00941). The order destroys what is local in an image.
-Departures are pixel_mnist's; the order sorts the pixels by the SHA-256 of their index, since the
-literature's is whatever a paper's random generator gave. It is part of the version.
+Source: Le, Jaitly & Hinton 2015 (arXiv:1504.00941). The order destroys the local structure of an
+image.
+
+Departures: those of pixel_mnist. The order sorts the pixels by the SHA-256 of their index, since
+papers used whatever order their random generator gave. A new order would need a new `version`.
 """
 
 from dataclasses import dataclass

@@ -4,9 +4,11 @@
     marks     0   1   0   0   1   0   0  …     two of the sequence's own steps
     y        .11 + .27 = .38                   read at the sequence's own last step
 
-Source: the adding problem of Hochreiter & Schmidhuber 1997 as in `adding`; the number of steps is
-drawn for each sequence, uniformly from `shortest` to `length`. A network trained on it is also
-tested, without further training, on sequences that all have 1, 2 and 4 times `length` steps.
+Source: the adding problem of Hochreiter & Schmidhuber 1997, as in `adding`.
+
+Departures: the number of steps is drawn for each sequence, uniformly from `shortest` to `length`.
+A trained network is also tested, without further training, on sequences that all have 1, 2 or 4
+times `length` steps. The score is that of `adding`.
 """
 
 import dataclasses
@@ -19,13 +21,13 @@ from tasks._adding import AddingProblem
 from tasks._contract import Batch, Split, Task
 
 BEYOND = (1, 2, 4)
-"""Times the trained length."""
+"""Lengths of the further tests, as multiples of `length`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class VariableAdding(AddingProblem):
     """x: (B, length, 2) values and marks, zero after a sequence's end; y: (B, 1) sums; output:
-    (B, 1, 1), of each sequence's last step. Score and threshold as in `adding`.
+    (B, 1, 1), read at each sequence's last step. Score and threshold are those of `adding`.
     """
 
     version = 1
@@ -33,7 +35,7 @@ class VariableAdding(AddingProblem):
     lengths: ClassVar = (50,)
 
     shortest: int = 2
-    """Steps of the shortest sequence."""
+    """Number of steps of the shortest sequence."""
 
     def __post_init__(self) -> None:
         if self.length < 2:
@@ -54,7 +56,7 @@ class VariableAdding(AddingProblem):
         spread = self.length - self.shortest + 1
         lengths_B = self.shortest + (draw_B3[:, 0] * spread).long()
         first_B = (draw_B3[:, 1] * lengths_B).long()
-        # One of the other steps: skipping over the first keeps the two apart.
+        # One of the other steps: skipping the first one keeps the two apart.
         second_B = (draw_B3[:, 2] * (lengths_B - 1)).long()
         second_B = second_B + (second_B >= first_B).long()
         positions_B2 = torch.stack([first_B, second_B], 1)

@@ -8,12 +8,17 @@ from tasks import Batch, Task
 
 
 def draw(task: Task, seed: int = 0, n: int = 4) -> Batch:
+    """The first `n` sequences of the training stream."""
     return task.sample(n, task.generator("train", seed))
 
 
+def digest_of(*values: torch.Tensor) -> str:
+    """A hash of these numbers, rounded to four decimals: they agree on every machine."""
+    rounded = [(value.double() * 1e4).round().long().flatten() for value in values]
+    return hashlib.sha256(torch.cat(rounded).numpy().tobytes()).hexdigest()[:16]
+
+
 def fingerprint_of(task: Task) -> str:
-    """Of the first training batch: a change of it needs a raised version and a new fingerprint."""
+    """Version and hash of the first training batch. New data need a raised version."""
     batch = draw(task, n=32)
-    rounded = [(value.double() * 1e4).round().long().flatten() for value in (batch.x, batch.y)]
-    content = torch.cat(rounded).numpy().tobytes()
-    return f"v{task.version} {hashlib.sha256(content).hexdigest()[:16]}"
+    return f"v{task.version} {digest_of(batch.x, batch.y)}"

@@ -1,4 +1,4 @@
-"""Sound: µ-law, the synthesiser, and WAV files of one's own."""
+"""Audio: µ-law, the synthesiser, and WAV files of the user."""
 
 import dataclasses
 from pathlib import Path
@@ -8,7 +8,6 @@ import pytest
 import torch
 from scipy.io import wavfile
 
-import tasks
 from bench.plan.grid import label
 from bench.run.request import unavailable
 from tasks import DataUnavailable, _synthesiser
@@ -28,7 +27,7 @@ def test_mu_law_by_hand() -> None:
 
 
 @pytest.mark.parametrize("levels", [2, 16, 255, 256])
-def test_the_way_back_from_mu_law_is_its_inverse(levels: int) -> None:
+def test_from_mu_law_inverts_mu_law(levels: int) -> None:
     ids = np.arange(levels)
     x = from_mu_law(ids, levels)
     assert (np.diff(x) > 0).all()
@@ -36,13 +35,13 @@ def test_the_way_back_from_mu_law_is_its_inverse(levels: int) -> None:
     assert (mu_law(x, levels) == ids).all()
 
 
-def test_a_plucked_string_is_the_recurrence() -> None:
+def test_a_plucked_string_follows_the_recurrence() -> None:
     y = _synthesiser._pluck(200.0, np.random.default_rng(0))
     slow = y.copy()
     for t in range(40, CLIP_SAMPLES):
         slow[t] = (slow[t - 40] + (slow[t - 41] if t > 40 else 0.0)) / 2
     assert np.array_equal(y, slow)
-    assert abs(y[:40].mean()) < 1e-12  # a mean would never die away
+    assert abs(y[:40].mean()) < 1e-12  # a mean would never decay
 
 
 def spectrum_peak_hz(sound: np.ndarray) -> float:
@@ -61,20 +60,14 @@ def test_a_label_is_the_instrument_and_the_pitch_that_is_heard() -> None:
             assert abs(octaves - round(octaves)) < 20 / 1200
 
 
-def test_splits_are_other_sounds_and_always_the_same() -> None:
-    train, test = clips("train")[0], clips("test")[0]
-    assert not any(np.array_equal(train[0], sound) for sound in test)
-    assert np.array_equal(test, clips("test")[0])
-
-
-def test_the_sounds_are_called_synthetic_wherever_there_are_no_files(tmp_path: Path) -> None:
+def test_the_label_says_synthetic_where_no_folder_is_given(tmp_path: Path) -> None:
     assert label(Audio(length=5), "audio") == "audio (synthetic)"
     assert label(Audio(length=5, conditional=True), "audio") == "audio conditional=True (synthetic)"
     folder = constants(tmp_path)
     assert label(Audio(length=5, folder=str(folder)), "audio") == f"audio folder={folder}"
 
 
-def test_a_window_lies_within_a_clip_and_may_begin_anywhere() -> None:
+def test_a_window_lies_within_a_clip_and_can_start_anywhere() -> None:
     task = Audio(length=7_990, levels=256)
     bank = task._clips("train", CPU)
     assert bank.num_windows == 288 * 11
@@ -92,7 +85,7 @@ def test_evaluation_goes_through_every_clip() -> None:
     assert torch.equal(y, sounds[:, :6_000].reshape(144, 3_000))
 
 
-# Files of one's own
+# WAV files of the user
 
 
 def write_wav(path: Path, sound: np.ndarray, dtype: type = np.int16, rate: int = 8000) -> None:
@@ -107,7 +100,7 @@ def write_wav(path: Path, sound: np.ndarray, dtype: type = np.int16, rate: int =
 
 
 def constants(folder: Path, num_files: int = 20) -> Path:
-    """Files of 30 to 49 samples, each of one value of its own."""
+    """Files of 30 and more samples, each with one constant value."""
     for i in range(num_files):
         write_wav(folder / f"part{i % 3}" / f"{i}.wav", np.full(30 + i, i / num_files))
     return folder
@@ -166,7 +159,7 @@ def test_files_shorter_than_a_window_are_left_out(tmp_path: Path) -> None:
         Audio(length=99, folder=folder).prepare()
 
 
-def test_other_files_are_another_task(tmp_path: Path) -> None:
+def test_changed_files_make_another_task(tmp_path: Path) -> None:
     folder = constants(tmp_path)
     first = Audio(length=9, folder=str(folder))
     assert Audio(**first.fields) == first == Audio(length=9, folder=str(folder))
@@ -174,41 +167,38 @@ def test_other_files_are_another_task(tmp_path: Path) -> None:
     write_wav(folder / "part0" / "0.wav", np.full(30, 0.99))
     changed = Audio(length=9, folder=str(folder))
     assert changed.sources_sha256 != first.sources_sha256
-    (folder / "part0" / "0.wav").rename(folder / "part0" / "00.wav")  # still the first
+    (folder / "part0" / "0.wav").rename(folder / "part0" / "00.wav")  # sorted as before
     assert Audio(length=9, folder=str(folder)).sources_sha256 != changed.sources_sha256
     stale = dataclasses.replace(first, sources_sha256="0" * 64)
-    with pytest.raises(DataUnavailable, match="not what it held when the run was planned"):
+    with pytest.raises(DataUnavailable, match="has changed since the run was planned"):
         stale.prepare()
 
 
-def test_files_that_can_not_be_read_are_named(tmp_path: Path) -> None:
+def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     folder = constants(tmp_path)
-    (folder / "noise.wav").write_bytes(b"no sound at all")
+    (folder / "noise.wav").write_bytes(b"not a WAV file")
     (folder / "short.WAV").write_bytes((folder / "part0" / "0.wav").read_bytes()[:20])
     write_wav(folder / "nan.wav", np.array([0.0, np.nan]), np.float32)
     write_wav(folder / "empty.wav", np.zeros(0))
     with pytest.raises(DataUnavailable) as error:
         Audio(length=9, folder=str(folder)).prepare()
-    said = str(error.value)
-    assert said.startswith("sound of audio is not available")
+    message = str(error.value)
+    assert message.startswith("sound of audio is not available")
     for name in ("noise.wav", "short.WAV", "nan.wav", "empty.wav"):
-        assert name in said
-    assert "part0" not in said
+        assert name in message
+    assert "part0" not in message
     assert len(error.value.tried) == 4
 
 
-def test_files_that_are_missing_do_not_stop_synthetic_sounds(tmp_path: Path) -> None:
+def test_damaged_files_do_not_stop_synthetic_sounds(tmp_path: Path) -> None:
     folder = constants(tmp_path)
-    (folder / "noise.wav").write_bytes(b"no sound at all")
+    (folder / "noise.wav").write_bytes(b"not a WAV file")
     bad, good = Audio(length=9, folder=str(folder)), Audio(length=9)
     assert list(unavailable([bad, good])) == [bad.sources]
     assert list(unavailable([good, bad])) == [bad.sources]
 
 
-def test_a_folder_of_too_few_files_is_refused(tmp_path: Path) -> None:
+def test_a_folder_needs_three_files(tmp_path: Path) -> None:
+    assert Audio(length=9, folder=str(constants(tmp_path / "three", 3))).sources_sha256
     with pytest.raises(ValueError, match="2 WAV files; valid: 3 or more"):
-        Audio(length=9, folder=str(constants(tmp_path, 2)))
-
-
-def test_the_task_is_found_by_its_name() -> None:
-    assert isinstance(tasks.load("audio", length=9), Audio)
+        Audio(length=9, folder=str(constants(tmp_path / "two", 2)))

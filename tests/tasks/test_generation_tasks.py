@@ -1,10 +1,9 @@
-"""Tasks of likelihood: what they predict from what, in bits that are right."""
+"""Generation tasks: which ids they predict from which, and that their bits are correct."""
 
 import dataclasses
 import math
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -20,36 +19,32 @@ from tasks._likelihood import LikelihoodTask, bits_of_simple_predictors, pair_co
 from tasks._mnist import images
 from tasks.char_text import CharText, encoded
 from tasks.markov_source import CYCLE, NUM_SCORED, MarkovSource
-from tests.support.signatures import skip_unless_supported
+from tests.support.fingerprints import draw
 
 pytestmark = pytest.mark.usefixtures("stand_in_mnist")
 
-INSTANCES: dict[str, dict[str, Any]] = {
-    "markov_source": {"length": 3},
-    "mnist_generation": {"length": 49},
-    "char_text": {"length": 40},
-    "audio": {"length": 100, "levels": 32},
-}
+CLASSES = [
+    cls for name in tasks.names() if issubclass(cls := tasks.task_class(name), LikelihoodTask)
+]
+TASKS = [cls(**cls.smallest) for cls in CLASSES]
+CONDITIONAL = [task for task in TASKS if "conditional" in task.fields]
 
 
-@pytest.fixture(params=INSTANCES, ids=str)
+def name_of(task: tasks.Task) -> str:
+    return task.task_name()
+
+
+@pytest.fixture(params=TASKS, ids=name_of)
 def task(request: pytest.FixtureRequest) -> LikelihoodTask:
-    found = tasks.load(request.param, **INSTANCES[request.param])
-    assert isinstance(found, LikelihoodTask)
-    return found
-
-
-def draw(task: tasks.Task, n: int = 4) -> Batch:
-    return task.sample(n, task.generator("train", 0))
+    return request.param
 
 
 def every_batch(task: tasks.Task, n: int = 6) -> list[Batch]:
-    return [draw(task, n), *task.evaluation("validation", 0, 500), *task.evaluation("test", 0, 500)]
-
-
-def test_every_generation_task_is_tested_here() -> None:
-    found = {n for n in tasks.names() if issubclass(tasks.task_class(n), LikelihoodTask)}
-    assert found == set(INSTANCES)
+    return [
+        draw(task, n=n),
+        *task.evaluation("validation", 0, 500),
+        *task.evaluation("test", 0, 500),
+    ]
 
 
 def test_the_input_is_the_target_one_step_late(task: LikelihoodTask) -> None:
@@ -63,8 +58,7 @@ def test_the_input_is_the_target_one_step_late(task: LikelihoodTask) -> None:
         assert batch.y.shape[1] == signature.num_steps
 
 
-def test_losses_of_a_step_are_its_own(task: LikelihoodTask) -> None:
-    """What is said of one step changes the loss of no other."""
+def test_the_output_at_a_step_changes_the_loss_of_that_step_alone(task: LikelihoodTask) -> None:
     batch = draw(task)
     output = torch.randn(4, task.signature.num_steps, task.num_levels)
     changed = output.clone()
@@ -83,7 +77,7 @@ def table_score(task: LikelihoodTask, table: Tensor) -> float:
     return total / sum(map(len, batches))
 
 
-def test_baselines_are_what_the_score_says_of_such_predictors(task: LikelihoodTask) -> None:
+def test_baselines_are_the_scores_of_such_predictors(task: LikelihoodTask) -> None:
     num_levels = task.num_levels
     train = pair_counts(_likelihood.some_training(task), num_levels, task.num_scored)
     unigram = (train.sum(0) + 1) / (train.sum() + num_levels)
@@ -119,7 +113,7 @@ def test_counted_pairs_by_hand() -> None:
 
 @pytest.mark.parametrize("name", ["mnist_generation", "char_text", "audio"])
 def test_bits_and_nats_are_those_of_the_probabilities(name: str) -> None:
-    task = tasks.load(name, **INSTANCES[name])
+    task = tasks.load(name, **tasks.task_class(name).smallest)
     batch = draw(task)
     steps, levels = task.signature.num_steps, task.signature.num_outputs
     output = torch.zeros(4, steps, levels)
@@ -129,16 +123,14 @@ def test_bits_and_nats_are_those_of_the_probabilities(name: str) -> None:
     assert task.objective.loss(output, batch).item() == pytest.approx(math.log(levels))
 
 
-@pytest.mark.parametrize(
-    ("name", "num_conditions"), [("mnist_generation", 10), ("audio", 36)], ids=str
-)
-def test_a_condition_is_the_class_of_the_sequence(name: str, num_conditions: int) -> None:
-    plain = tasks.load(name, **INSTANCES[name])
-    told = dataclasses.replace(plain, conditional=True)
-    assert (plain.signature.num_conditions, told.signature.num_conditions) == (0, num_conditions)
+@pytest.mark.parametrize("plain", CONDITIONAL, ids=name_of)
+def test_a_condition_is_the_class_of_the_sequence(plain: LikelihoodTask) -> None:
+    task = dataclasses.replace(plain, conditional=True)
+    assert plain.signature.num_conditions == 0
+    assert task.signature.num_conditions == len(task.condition_names) > 1
     assert draw(plain).condition is None
     classes = set()
-    for batch in every_batch(told, 500):
+    for batch in every_batch(task, 500):
         assert batch.condition is not None
         assert batch.condition.shape == (len(batch),)
         assert batch.condition.dtype == torch.int64
@@ -146,18 +138,18 @@ def test_a_condition_is_the_class_of_the_sequence(name: str, num_conditions: int
         part = batch.part(1, 3).to("cpu")
         assert part.condition is not None
         assert torch.equal(part.condition, batch.condition[1:3])
-    assert classes == set(range(num_conditions))
+    assert classes == set(range(task.signature.num_conditions))
 
 
 # The Markov source
 
 
-def source_output(task: MarkovSource, batch: Batch, looks: int = 0) -> Tensor:
-    """Logits of the source itself; with `looks` of 1, of one that sees the answer."""
+def source_output(task: MarkovSource, batch: Batch, sees_answer: bool = False) -> Tensor:
+    """Logits of the source itself, or of a predictor that sees the answer."""
     follows, other = task.probabilities
     probabilities = torch.full((*batch.y.shape, 8), other)
     expected = batch.y.clone()
-    if not looks:
+    if not sees_answer:
         expected[:, task.length :] = following(batch.y[:, : -task.length])
     return probabilities.scatter_(2, expected.unsqueeze(2), follows).log()
 
@@ -169,7 +161,7 @@ def following(y: Tensor) -> Tensor:
 @pytest.mark.parametrize("length", [1, 2, 7, 40])
 def test_the_source_itself_has_no_gap_on_any_sequence(length: int) -> None:
     task = MarkovSource(length=length)
-    batch = draw(task, 300)
+    batch = draw(task, n=300)
     gap = task.objective.score.values(source_output(task, batch), batch)
     assert gap.abs().max() < 1e-6  # single precision
     bits = task.objective.metrics[0].values(source_output(task, batch), batch)
@@ -180,25 +172,25 @@ def test_the_source_itself_has_no_gap_on_any_sequence(length: int) -> None:
 @pytest.mark.parametrize("sharpness", [0.5, 0.9, 1.1, 2.0])
 def test_any_other_predictor_has_a_gap(sharpness: float) -> None:
     task = MarkovSource(length=5)
-    batch = draw(task, 2000)
+    batch = draw(task, n=2000)
     gap = task.objective.score.values(sharpness * source_output(task, batch), batch)
     assert gap.mean() > 4 * gap.std() / math.sqrt(2000)
 
 
-def test_one_that_sees_the_answer_is_below_the_source() -> None:
+def test_a_predictor_that_sees_the_answer_is_below_the_source() -> None:
     task = MarkovSource(length=5)
-    batch = draw(task, 500)
-    gap = task.objective.score.values(source_output(task, batch, looks=1), batch)
+    batch = draw(task, n=500)
+    gap = task.objective.score.values(source_output(task, batch, sees_answer=True), batch)
     assert gap.mean() < -5 * gap.std() / math.sqrt(500)
 
 
 def trained_gap(task: MarkovSource, name: str) -> Evaluation:
-    """Of a network after 300 updates, on the test stream."""
+    """Evaluation of a network after 150 updates, on the test stream."""
     torch.manual_seed(0)
     network = models.network(name, task.signature, width=24)
-    optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.02)
     generator = task.generator("train", 0)
-    for _ in range(300):
+    for _ in range(150):
         batch = task.sample(32, generator)
         optimizer.zero_grad()
         task.objective.loss(network(batch.x)[0], batch).backward()
@@ -206,10 +198,9 @@ def trained_gap(task: MarkovSource, name: str) -> Evaluation:
     return evaluate(network, task, task.evaluation("test", 0, 500), "cpu")
 
 
-@pytest.mark.parametrize("name", models.names())
-def test_after_training_every_model_is_above_the_entropy_and_approaches_it(name: str) -> None:
+@pytest.mark.parametrize("name", ["rnn", "tcn"])
+def test_after_training_a_model_is_above_the_entropy_and_approaches_it(name: str) -> None:
     task = MarkovSource(length=2)
-    skip_unless_supported(name, task.signature)
     found = trained_gap(task, name)
     gap, error = found.values["gap_bits"], found.score_error
     assert gap is not None
@@ -219,7 +210,7 @@ def test_after_training_every_model_is_above_the_entropy_and_approaches_it(name:
 
 
 class Leaking(MarkovSource):
-    """Inputs that are not late: each step reads what it is asked for."""
+    """A faulty task: each step reads the id that it has to predict."""
 
     def batch_of(self, y_BT: Tensor, condition: Tensor | None = None) -> Batch:
         return Batch(x=y_BT, y=y_BT, condition=condition)
@@ -243,23 +234,23 @@ def test_the_entropy_by_hand() -> None:
 
 
 @pytest.mark.parametrize("length", [1, 3, 50])
-def test_each_id_hangs_on_the_one_t_steps_before(length: int) -> None:
+def test_each_id_depends_on_the_one_t_steps_before(length: int) -> None:
     task = MarkovSource(length=length, noise=0.2)
-    y = draw(task, 2000).y
+    y = draw(task, n=2000).y
     assert y.shape == (2000, length + NUM_SCORED)
     cause, effect = y[:, :-length].flatten(), y[:, length:].flatten()
     counts = torch.bincount(cause * 8 + effect, minlength=64).view(8, 8).double()
     shares = counts / counts.sum(1, keepdim=True)
     expected = torch.full((8, 8), 0.2 / 8).double()
     expected[torch.arange(8), following(torch.arange(8))] += 0.8
-    # 8,000 pairs a row: a standard deviation is at most 0.0045.
+    # With 8,000 pairs per row, a standard deviation is at most 0.0045.
     assert (shares - expected).abs().max() < 0.02
     assert (y.flatten().bincount() / y.numel() - 1 / 8).abs().max() < 0.01
     assert set(y[:, 0].tolist()) == set(range(8))
 
 
-def test_nothing_nearer_than_t_says_anything() -> None:
-    y = draw(MarkovSource(length=4), 20_000).y
+def test_nearer_ids_carry_no_information() -> None:
+    y = draw(MarkovSource(length=4), n=20_000).y
     for lag in (1, 2, 3):
         pairs = (y[:, 10] * 8 + y[:, 10 - lag]).bincount(minlength=64) / 20_000
         assert (pairs - 1 / 64).abs().max() < 0.005  # six standard deviations
@@ -322,38 +313,6 @@ def test_grey_is_the_probability_of_ink_drawn_once(length: int) -> None:
     assert task.baselines()["markov-1"] > flat.baselines()["markov-1"]
 
 
-@pytest.mark.parametrize(
-    ("name", "fields", "said"),
-    [
-        ("mnist_generation", {"length": 64}, "length 64 of mnist_generation; valid: 49, 196, 784"),
-        ("mnist_generation", {"length": 49, "levels": 3}, "levels 3 of .*; valid: 2, 256"),
-        (
-            "mnist_generation",
-            {"length": 49, "levels": 256, "binarised": "stochastic"},
-            "binarised stochastic of .*; valid with levels 2",
-        ),
-        (
-            "mnist_generation",
-            {"length": 49, "binarised": "anew"},
-            "binarised 'anew' of .*; valid: threshold, stochastic",
-        ),
-        ("markov_source", {"length": 0}, "length 0 of markov_source; valid: 1 or more"),
-        ("markov_source", {"length": 3, "noise": 0.0}, "noise 0.0 of .*between 0 and 1"),
-        ("char_text", {"length": 10**6}, "length 1000000 of char_text; valid: 1 to 57893"),
-        ("char_text", {"length": 5, "file": "/nowhere"}, "file '/nowhere' of .*: No such file"),
-        ("char_text", {"length": 5, "sources_sha256": "0"}, "valid with `file`"),
-        ("audio", {"length": 9000}, "length 9000 of audio; valid: 1 to 8000"),
-        ("audio", {"length": 5, "levels": 257}, "levels 257 of audio; valid: 2 to 256"),
-        ("audio", {"length": 5, "folder": "/nowhere"}, "folder '/nowhere' of .*: 0 WAV files"),
-        ("audio", {"length": 5, "sources_sha256": "0"}, "valid with `folder`"),
-        ("audio", {"length": 5, "folder": "/", "conditional": True}, "valid without `folder`"),
-    ],
-)
-def test_bad_fields_are_refused(name: str, fields: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
-        tasks.load(name, **fields)
-
-
 # Text
 
 
@@ -374,15 +333,15 @@ def test_windows_are_pieces_of_the_text_and_parts_do_not_overlap(tmp_path: Path)
     path.write_text(text)
     task = CharText(length=30, file=str(path))
 
-    def said(y: Tensor) -> list[str]:
+    def read(y: Tensor) -> list[str]:
         return ["".join(task.characters[i] for i in row) for row in y.tolist()]
 
-    # 1,771 windows begin in the training part; one is missed once in some million runs.
-    drawn = set(said(draw(task, 40_000).y.unique(dim=0)))
+    # 1,771 windows start in the training part; the chance that one is missed is about 1e-6.
+    drawn = set(read(draw(task, n=40_000).y.unique(dim=0)))
     assert drawn == {text[start : start + 30] for start in range(1771)}
     for split, start in {"validation": 1800, "test": 1900}.items():
         (batch,) = task.evaluation(split, 0, 100)  # pyright: ignore[reportArgumentType]
-        assert said(batch.y) == [text[start + 30 * i : start + 30 * (i + 1)] for i in range(3)]
+        assert read(batch.y) == [text[start + 30 * i : start + 30 * (i + 1)] for i in range(3)]
 
 
 def test_characters_that_training_never_met_share_an_id() -> None:
@@ -410,7 +369,7 @@ def test_another_text_is_another_task(tmp_path: Path) -> None:
     assert other.generator("train", 0).initial_seed() != first.generator("train", 0).initial_seed()
     missing = dataclasses.replace(first, sources_sha256="0" * 64)
     assert missing.signature.num_outputs == len(set("first ")) + 1  # without reading the file
-    with pytest.raises(DataUnavailable, match="not what it held when the run was planned"):
+    with pytest.raises(DataUnavailable, match="has changed since the run was planned"):
         missing.prepare()
     path.unlink()
     assert CharText(**other.fields).signature == other.signature

@@ -1,4 +1,6 @@
-"""What only the real files of MNIST show."""
+"""Properties that only the real files of MNIST show."""
+
+from typing import Any
 
 import pytest
 import torch
@@ -26,8 +28,17 @@ def test_chance_is_the_share_of_the_commonest_digit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "fingerprint"),
-    [("pixel_mnist", "v1 81dc3935f365c6ac"), ("permuted_mnist", "v1 17d1a0927e7540bd")],
+    ("name", "fields", "fingerprint"),
+    [
+        ("pixel_mnist", {"length": 64, "side": 7}, "v1 81dc3935f365c6ac"),
+        ("permuted_mnist", {"length": 64, "side": 7}, "v1 17d1a0927e7540bd"),
+        ("mnist_generation", {"length": 49}, "v1 dde5aa024c0497c3"),
+        (
+            "mnist_generation",
+            {"length": 49, "binarised": "stochastic", "conditional": True},
+            "v1 dd91d093a8621263",
+        ),
+    ],
 )
-def test_the_first_batch_is_pinned(name: str, fingerprint: str) -> None:
-    assert fingerprint_of(tasks.load(name, length=64, side=7)) == fingerprint
+def test_the_first_batch_is_pinned(name: str, fields: dict[str, Any], fingerprint: str) -> None:
+    assert fingerprint_of(tasks.load(name, **fields)) == fingerprint
