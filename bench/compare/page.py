@@ -14,7 +14,7 @@ import pandas as pd
 from bench.compare.frames import OTHER_MACHINE, Comparison
 from bench.core.errors import RequestError, one_line
 from bench.report.markup import template
-from bench.report.page import TEMPLATES, html, markdown_table, write
+from bench.report.page import html, markdown_table, write
 from bench.report.tables import environment
 
 MOST_LINES = 3
@@ -34,7 +34,7 @@ def write_comparison(folder: Path, found: Comparison) -> str:
     for name, table in (("scores", found.scores), ("times", found.times), ("left", found.left)):
         write(folder / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
     title = f"{_name(found, 0)} beside {_name(found, 1)}"
-    page = template(TEMPLATES, "compare.md.jinja").render(
+    page = template(Path(__file__).parent, "compare.md.jinja").render(
         found=found,
         title=title,
         summary=_summary(found),

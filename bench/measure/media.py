@@ -1,4 +1,4 @@
-"""Samples as files: pictures in a grid, sounds with their spectrograms, texts."""
+"""Samples as files: a grid of pictures, sounds with their spectrograms, or text."""
 
 import io
 from collections.abc import Sequence
@@ -11,16 +11,16 @@ from torch import Tensor
 from tasks import Media, Pictures, Sounds
 
 MOST_SHOWN = 100
-"""Pictures of a grid."""
+"""Pictures in a grid."""
 MOST_HEARD = 8
-"""Sounds that are written and drawn."""
+"""Sounds that are written to the file and drawn."""
 SILENCE_S = 0.25
-"""Between two sounds of a file."""
+"""Pause between two sounds in a file."""
 DPI = 160
 
 
 def files(shown: Media | None, y_BT: Tensor, names: Sequence[str]) -> dict[str, bytes]:
-    """Ending → content. `names` are the conditions of the samples, where they have any."""
+    """File ending → content. `names` holds the condition of each sample, if there are conditions."""
     if isinstance(shown, Pictures):
         return {".png": _png(grid(shown, names))}
     if isinstance(shown, Sounds):
@@ -34,7 +34,7 @@ def files(shown: Media | None, y_BT: Tensor, names: Sequence[str]) -> dict[str, 
 
 
 def grid(pictures: Pictures, names: Sequence[str]) -> Figure:
-    """At most `MOST_SHOWN`, ten a row; of conditions the first ten each, a row each."""
+    """At most `MOST_SHOWN` pictures, ten per row; with conditions, one row for each condition."""
     ink = pictures.ink.cpu().numpy()
     rows: list[tuple[str, list[np.ndarray]]] = []
     for i, picture in enumerate(ink):
@@ -62,7 +62,7 @@ def grid(pictures: Pictures, names: Sequence[str]) -> Figure:
 
 
 def spectrograms(sounds: Sounds, names: Sequence[str]) -> Figure:
-    """The wave of each of the first sounds above its power in decibels, by frequency and time."""
+    """One row per sound: its wave, and its power in decibels by frequency and time."""
     samples = sounds.samples[:MOST_HEARD].cpu().numpy()
     figure = Figure(figsize=(9, 2.2 * len(samples) + 0.4), layout="constrained")
     axes = figure.subplots(len(samples), 2, squeeze=False)
@@ -84,7 +84,7 @@ def spectrograms(sounds: Sounds, names: Sequence[str]) -> Figure:
 
 
 def _wav(sounds: Sounds) -> bytes:
-    """The first sounds one after the other, 16 bits."""
+    """The first sounds one after the other, as 16-bit samples."""
     silence = np.zeros(int(SILENCE_S * sounds.rate))
     parts = [part for sound in sounds.samples[:MOST_HEARD] for part in (sound.numpy(), silence)]
     buffer = io.BytesIO()
