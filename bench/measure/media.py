@@ -20,7 +20,7 @@ DPI = 160
 
 
 def files(shown: Media | None, y_BT: Tensor, names: Sequence[str]) -> dict[str, bytes]:
-    """File ending → content. `names` holds the condition of each sample, if there are conditions."""
+    """File ending → content. `names` holds the condition of each sample, or nothing."""
     if isinstance(shown, Pictures):
         return {".png": _png(grid(shown, names))}
     if isinstance(shown, Sounds):

@@ -148,7 +148,7 @@ def test_where_lower_is_better_a_rise_is_worse(tmp_path: Path) -> None:
 
     found = compared(tmp_path, losses((0.1, 0.11, 0.12)), losses((0.2, 0.21, 0.22)))
     assert only(found.scores)["verdict"] == "worse"
-    assert "solved_a" not in found.scores
+    assert found.scores["solved_a"].isna().all()
 
 
 def test_where_lower_is_better_a_low_cost_solves(tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_what_stands_in_one_only_is_listed_with_its_count(tmp_path: Path) -> Non
     )
     assert only(found.scores)["seeds"] == 2
     left = {
-        (row["in"], row["what"], row["model"]): (row["T"], row["count"], row["reason"])
+        (row["side"], row["what"], row["model"]): (row["T"], row["count"], row["reason"])
         for row in found.left.to_dict("records")
     }
     assert left == {
@@ -195,7 +195,7 @@ def test_what_stands_in_one_only_is_listed_with_its_count(tmp_path: Path) -> Non
 def test_another_setting_is_another_configuration_and_is_named(tmp_path: Path) -> None:
     found = compared(tmp_path, runs([1.0] * 2), runs([1.0] * 2, learning_rate=0.01))
     assert found.scores.empty
-    assert list(found.left["model"]) == ["tcn learning_rate=0.001", "tcn learning_rate=0.01"]
+    assert list(found.left["model_label"]) == ["tcn learning_rate=0.001", "tcn learning_rate=0.01"]
 
 
 def test_a_raised_version_is_compared_and_said(tmp_path: Path) -> None:
@@ -250,7 +250,7 @@ def test_another_machine_is_no_regression_and_is_said(
     row = only(found.times.query("timed == 'training step'"))
     assert (row["machine"], row["verdict"]) == ("another", "slower")
     assert status(tmp_path, "--fail-on-regression") == 0
-    assert "3 times are of two machines or backends" in capsys.readouterr().out
+    assert "3 times are from two machines or backends" in capsys.readouterr().out
     assert "Abacus 4000" in (tmp_path / "b/comparison/compare.md").read_text()
 
 
@@ -312,7 +312,7 @@ def test_the_summary_is_short_whatever_went_wrong(tmp_path: Path) -> None:
         (("a", "none"), "B: {tmp}/none is not a folder"),
         (("empty", "a"), "A: {tmp}/empty holds no record"),
         (("a", "a", "--models", "tcm", "tcn"), "--models: A: unknown model 'tcm'; did you mean"),
-        (("a", "a", "--output", "{tmp}/file"), "--output: can't make {tmp}/file"),
+        (("a", "a", "--output", "{tmp}/file"), "--output: cannot make {tmp}/file"),
         (("a", "c", "--fail-on-regression"), "nothing in common"),
     ],
 )

@@ -189,7 +189,7 @@ def test_a_score_that_is_no_share_is_passed_by_two_standard_errors(
     value: float, error: float, passed: bool
 ) -> None:
     found = loop.Evaluation(values={}, loss=0.0, num_sequences=500, score_error=error)
-    assert loop.clearly_passed(GAP, value, found, 0.1) == passed
+    assert clearly_passed(GAP, found, 0.1) == passed
     # The same where higher is better, mirrored.
     likelihood = GAP.model_copy(update={"higher_is_better": True})
     assert loop.clearly_passed(likelihood, -value, found, -0.1) == passed
