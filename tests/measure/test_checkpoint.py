@@ -19,6 +19,7 @@ from bench.core.store import Store
 from bench.measure import checkpoint
 from bench.measure import train as loop
 from bench.measure.checkpoint import Place, pack, read, remove_leftovers, unpack
+from bench.measure.evaluation import Evaluation
 from bench.measure.train import Progress, train
 from bench.measure.update import Updater
 from bench.plan.grid import network_of, task_of
@@ -118,7 +119,7 @@ def test_the_best_weights_of_before_are_tested(tmp_path: Path) -> None:
 def test_validations_that_were_clearly_solved_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    perfect = loop.Evaluation(
+    perfect = Evaluation(
         values={"recall": 1.0, "faultless": 1.0, "cross_entropy": 0.0}, loss=0.0, num_sequences=1000
     )
     monkeypatch.setattr(loop, "evaluate", lambda *_: perfect)
@@ -256,7 +257,7 @@ def test_a_damaged_or_foreign_checkpoint_is_removed_and_the_run_begins_anew(
     found = train(spec, "cpu", lambda progress: met.append(progress.step), place=place)
     assert met == [0, 10, 20]
     assert but_times(found) == but_times(train(spec, "cpu"))
-    assert "the run begins anew" in capsys.readouterr().err
+    assert "the run starts again" in capsys.readouterr().err
     assert not place.path.is_file()
     assert not (tmp_path / "harm").exists()
 

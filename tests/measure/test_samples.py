@@ -168,11 +168,11 @@ def test_the_report_shows_what_was_drawn(results: Path) -> None:
         ("gru --task markov_source", "unknown task with weights 'markov_source'"),
         ("lstm --task char_text", "unknown model with weights 'lstm'; valid: gru"),
         ("gru --task char_text --length 17", "unknown length with weights '17'; valid: 16"),
-        ("gru --task char_text --condition 3", "--condition: char_text has none"),
+        ("gru --task char_text --condition 3", "--condition: char_text has no conditions"),
         ("gru --task audio --condition oboe", "unknown condition 'oboe'"),
         ("gru --task char_text --prompt " + "x" * 17, "17 characters; valid: 16 at most"),
         ("gru --task audio --prompt none.wav", "valid: a WAV file"),
-        ("gru --task char_text --judge", "--judge: nothing was asked of these samples"),
+        ("gru --task char_text --judge", "--judge needs a conditional model"),
         ("gru --task audio --steps 9 --judge", "--judge with --steps"),
         ("gru --task char_text --temperature 0", "temperature 0.0; valid: more than 0"),
     ],
@@ -189,7 +189,7 @@ def test_what_can_not_be_drawn(
 def test_an_image_has_its_own_number_of_steps(capsys: pytest.CaptureFixture[str]) -> None:
     committed = Path(__file__).parent.parent.parent / "results" / "reference" / "cpu"
     assert main(sample(committed, "pixelcnn", "--steps", "7")) == 2
-    assert "--steps 7: valid: the pixels of an image" in capsys.readouterr().err
+    assert "--steps 7: an image of this task has" in capsys.readouterr().err
 
 
 def test_without_weights_it_says_what_keeps_them(
@@ -208,7 +208,7 @@ def test_a_damaged_file_of_weights_is_told(
     for damaged in (b"", content[:100], content[:-4], b"\x80\x04" + content):
         path.write_bytes(damaged)
         assert main(sample(results, "gru", "--task", "audio")) == 2
-        assert "can't read the weights" in capsys.readouterr().err
+        assert "cannot read the weights" in capsys.readouterr().err
     path.write_bytes(content)
 
 

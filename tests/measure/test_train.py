@@ -12,7 +12,8 @@ import tasks
 from bench.core.records import MetricInfo
 from bench.core.spec import Spec
 from bench.measure import train as loop
-from bench.measure.train import Progress, evaluate, train
+from bench.measure.evaluation import Evaluation, clearly_passed, evaluate
+from bench.measure.train import Progress, train
 from bench.measure.update import Updater, of_steps, update
 from bench.plan.grid import network_of, task_of
 from tasks import Batch
@@ -163,7 +164,7 @@ def test_a_run_stops_once_clearly_solved(monkeypatch: pytest.MonkeyPatch) -> Non
     def planted(network, task, batches, device):
         found = original(network, task, batches, device)
         value = next(scores, 0.7)
-        return loop.Evaluation(
+        return Evaluation(
             values={**found.values, "recall": value},
             loss=found.loss,
             num_sequences=found.num_sequences,
@@ -188,13 +189,16 @@ GAP = MetricInfo(name="gap", unit="bits", higher_is_better=False, chance=2.0)
 def test_a_score_that_is_no_share_is_passed_by_two_standard_errors(
     value: float, error: float, passed: bool
 ) -> None:
-    found = loop.Evaluation(values={}, loss=0.0, num_sequences=500, score_error=error)
-    assert clearly_passed(GAP, found, 0.1) == passed
-    # The same where higher is better, mirrored.
-    likelihood = GAP.model_copy(update={"higher_is_better": True})
-    assert loop.clearly_passed(likelihood, -value, found, -0.1) == passed
-    unknown = loop.Evaluation(values={}, loss=0.0, num_sequences=1)
-    assert not loop.clearly_passed(GAP, value, unknown, 0.1)
+    def passed_by(score: MetricInfo, sign: int, error: float | None) -> bool:
+        found = Evaluation(
+            values={"gap": sign * value}, loss=0.0, num_sequences=500, score_error=error
+        )
+        return clearly_passed(score, found, sign * 0.1)
+
+    assert passed_by(GAP, 1, error) == passed
+    higher = GAP.model_copy(update={"higher_is_better": True})
+    assert passed_by(higher, -1, error) == passed
+    assert not passed_by(GAP, 1, None)
 
 
 def test_a_run_stops_once_a_cost_is_clearly_below_its_threshold(
@@ -204,7 +208,7 @@ def test_a_run_stops_once_a_cost_is_clearly_below_its_threshold(
 
     def planted(network, task, batches, device):
         value = next(gaps, 1.0)
-        return loop.Evaluation(
+        return Evaluation(
             values={"gap_bits": value, "bits": value},
             loss=value,
             num_sequences=100,
@@ -240,7 +244,7 @@ def test_the_error_of_a_score_is_that_of_a_mean() -> None:
 
 
 def test_few_sequences_never_clearly_solve(monkeypatch: pytest.MonkeyPatch) -> None:
-    perfect = loop.Evaluation(
+    perfect = Evaluation(
         values={"recall": 1.0, "faultless": 1.0, "cross_entropy": 0.0}, loss=0.0, num_sequences=20
     )
     monkeypatch.setattr(loop, "evaluate", lambda *_: perfect)
