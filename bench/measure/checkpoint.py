@@ -26,8 +26,6 @@ from bench.measure.update import UpdaterState
 
 INTERVAL_S = 60.0
 """Shortest time between two checkpoints, and before the first one."""
-MOST_BYTES = 256 * 2**20
-"""Larger checkpoints are neither written nor read."""
 FORMAT = 1
 """Raised whenever a run can no longer continue from older checkpoints."""
 FOLDER = "checkpoints"
@@ -119,11 +117,9 @@ def unpack(content: bytes) -> dict[str, Any]:
 
 def write(place: Place, checkpoint: Checkpoint) -> None:
     """Replace the previous checkpoint. A failure to write is a warning and does not end the run."""
-    content = pack({"identity": place.identity, "checkpoint": checkpoint.model_dump()})
-    if len(content) > MOST_BYTES:
-        return
+    content = {"identity": place.identity, "checkpoint": checkpoint.model_dump()}
     try:
-        write_whole(place.path, content)
+        write_whole(place.path, pack(content))
     except OSError as error:
         reason = error.strerror or str(error)
         print(f"warning: no checkpoint of {place.spec.name}: {reason}", file=sys.stderr)
@@ -136,8 +132,6 @@ def read(place: Place, like: Mapping[str, Tensor]) -> Checkpoint | None:
     removed, with a warning.
     """
     try:
-        if place.path.stat().st_size > MOST_BYTES:
-            raise ValueError(f"larger than {MOST_BYTES:,} bytes")
         content = unpack(place.path.read_bytes())
         if content["identity"] != place.identity:
             raise ValueError("from another run, backend or version")
