@@ -36,20 +36,19 @@ def files(shown: Media | None, y_BT: Tensor, names: Sequence[str]) -> dict[str, 
 def grid(pictures: Pictures, names: Sequence[str]) -> Figure:
     """At most `MOST_SHOWN` pictures, ten per row; with conditions, one row for each condition."""
     ink = pictures.ink.cpu().numpy()
-    rows: list[tuple[str, list[np.ndarray]]] = []
-    for i, picture in enumerate(ink):
-        name = names[i] if names else ""
-        if not rows or rows[-1][0] != name or (not names and len(rows[-1][1]) == 10):
-            rows.append((name, []))
-        if len(rows[-1][1]) < 10:
-            rows[-1][1].append(picture)
+    if names:
+        by_name = {name: [i for i, each in enumerate(names) if each == name] for name in names}
+        rows = [(name, ink[members[:10]]) for name, members in by_name.items()]
+    else:
+        rows = [("", ink[i : i + 10]) for i in range(0, len(ink), 10)]
     rows = rows[: MOST_SHOWN // 10]
     height, width = ink.shape[1:]
-    canvas = np.zeros((len(rows) * (height + 1) + 1, 10 * (width + 1) + 1))
+    # Every picture has a line of background above it and to its left.
+    cells = np.zeros((len(rows), 10, height + 1, width + 1))
     for r, (_, row) in enumerate(rows):
-        for c, picture in enumerate(row):
-            top, left = r * (height + 1) + 1, c * (width + 1) + 1
-            canvas[top : top + height, left : left + width] = 0.04 + 0.96 * picture
+        cells[r, : len(row), 1:, 1:] = 0.04 + 0.96 * row
+    canvas = cells.transpose(0, 2, 1, 3).reshape(len(rows) * (height + 1), 10 * (width + 1))
+    canvas = np.pad(canvas, ((0, 1), (0, 1)))
     figure = Figure(figsize=(5, 5 * canvas.shape[0] / canvas.shape[1] + 0.1), layout="constrained")
     axes = figure.subplots()
     axes.imshow(canvas, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")

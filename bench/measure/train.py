@@ -14,6 +14,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +48,7 @@ class Progress:
     score: float | None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class _Run:
     """The parts of a run that stay the same while it trains."""
 
@@ -94,9 +95,7 @@ def train(
         initial = probe(network, task, probed, step=0)
         generator = task.generator("train", spec.seed, device)
         take_step = Updater(network, task, spec.training, generator, capture)
-        run = _Run(
-            spec=spec, device=device, task=task, network=network, take_step=take_step, began=began
-        )
+        run = _Run(spec, device, task, network, take_step, began)
         fit = _fit(run, place, on_progress)
         network.load_state_dict(fit.best_weights)
         if keep is not None:
@@ -238,20 +237,14 @@ def _outcome(
 
 
 def _info(metric: Metric) -> MetricInfo:
-    return MetricInfo(
-        name=metric.name,
-        unit=metric.unit,
-        higher_is_better=metric.higher_is_better,
-        chance=metric.chance,
-    )
+    return MetricInfo.model_validate(metric, from_attributes=True)
 
 
 def _first(batches: Iterator[Batch], number: int) -> Iterator[Batch]:
     """The first `number` sequences, or all of them where there are fewer."""
-    left = number
-    while left > 0 and (batch := next(batches, None)) is not None:
-        yield batch.part(0, left)
-        left -= len(batch)
+    while number > 0 and (batch := next(batches, None)) is not None:
+        yield batch.part(0, number)
+        number -= len(batch)
 
 
 def _weights(network: nn.Module) -> dict[str, Tensor]:
@@ -277,13 +270,8 @@ def _latency(network: nn.Module, task: Task, one: Batch, device: str) -> Latency
     whole, condition = replace(one, lengths=None), one.condition
     x_t, condition_t = one.x[:, -1:], of_steps(condition, slice(-1, None))
     _, state = network(one.x, condition=condition)
-    sequence = latency(
-        lambda: outputs(network, task, whole), device, warm_up=2, least=NUM_TIMED_SEQUENCES
-    )
-    step = latency(
-        lambda: network(x_t, state, condition=condition_t),
-        device,
-        warm_up=2,
-        least=NUM_TIMED_STEPS,
-    )
+    read = partial(outputs, network, task, whole)
+    take_step = partial(network, x_t, state, condition=condition_t)
+    sequence = latency(read, device, warm_up=2, least=NUM_TIMED_SEQUENCES)
+    step = latency(take_step, device, warm_up=2, least=NUM_TIMED_STEPS)
     return Latency(sequence_ms=1e3 * sequence.median, step_us=1e6 * step.median)

@@ -1,10 +1,12 @@
 """One training step: sample, forward, backward, clip, update; replayed as a CUDA graph on a GPU."""
 
 from copy import deepcopy
+from typing import Any
 
 import torch
 from pydantic import ConfigDict
 from torch import Tensor, nn
+from torch.optim import SGD, Adam, RMSprop
 
 from bench.core.spec import Frozen, Training
 from tasks import Batch, Task
@@ -140,19 +142,14 @@ class Updater:
         self._total_loss += update(self._network, self.optimizer, self._task, batch, clip_norm)
 
     def _make_optimizer(self, *, capturable: bool) -> torch.optim.Optimizer:
-        rate = self._training.learning_rate
-        parameters = list(self._network.parameters())
+        training, parameters = self._training, list(self._network.parameters())
+        kinds: dict[str, Any] = {"adam": Adam, "rmsprop": RMSprop, "sgd": SGD}
+        kind, rate = kinds[training.optimizer], training.learning_rate
         if not capturable:
-            kinds = {"adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}
-            kinds |= {"sgd": torch.optim.SGD}
-            return kinds[self._training.optimizer](parameters, lr=rate)
+            return kind(parameters, lr=rate)
         # A captured step reads its rate from the device.
-        on_device = torch.tensor(rate, device=self._generator.device)
-        if self._training.optimizer == "adam":
-            return torch.optim.Adam(parameters, lr=on_device, capturable=True)
-        if self._training.optimizer == "rmsprop":
-            return torch.optim.RMSprop(parameters, lr=on_device, capturable=True)
-        return torch.optim.SGD(parameters, lr=on_device)
+        flags = {} if training.optimizer == "sgd" else {"capturable": True}
+        return kind(parameters, lr=torch.tensor(rate, device=self._generator.device), **flags)
 
     def _set_rate(self) -> None:
         """Keep the rate constant, then lower it linearly towards zero over the cooldown."""
