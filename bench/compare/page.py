@@ -103,7 +103,7 @@ def _counts(what: str, table: pd.DataFrame) -> str:
 def _worse(row: Row) -> str:
     line = f"worse: {row['model_label']} on {row['task_label']}, T={row['T']}: {row['score']} "
     line += f"{row['a']:.3g} → {row['b']:.3g}"
-    if row["solved_a"] is pd.NA:
+    if pd.isna(row["solved_a"]):
         return line
     return f"{line}, solved by {row['solved_a']} → {row['solved_b']} of {row['seeds']} seeds"
 
