@@ -131,9 +131,8 @@ def test_where_lower_is_better_a_rise_is_worse(tmp_path: Path) -> None:
     # The interval of a cost is not cut at 1.
     wide = compared(tmp_path / "wide", costs(0.1, 0.1), costs(0.3, 0.9))
     assert only(wide.scores)["high"] > 1
-    before, after = (0.1, 0.11, 0.12), (0.2, 0.21, 0.22)
-    without = (costs(*values, solved_at=None) for values in (before, after))
-    found = compared(tmp_path / "no threshold", *without)
+    before, after = costs(0.1, 0.11, 0.12, solved_at=None), costs(0.2, 0.21, 0.22, solved_at=None)
+    found = compared(tmp_path / "no threshold", before, after)
     row = only(found.scores)
     assert row["verdict"] == "worse"
     assert "solved by" not in write_comparison(tmp_path / "page", found)

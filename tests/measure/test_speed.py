@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 import models
 import tasks
@@ -117,12 +116,6 @@ def test_no_other_measure_is_taken() -> None:
     assert (found.train, found.streaming) == (None, None)
 
 
-def test_measuring_leaves_the_global_generator_alone() -> None:
-    state = torch.random.get_rng_state()
-    speed._subject(spec_of("rnn"), BACKEND, "cpu")
-    assert torch.equal(state, torch.random.get_rng_state())
-
-
 TROUBLE = '''
 """A model that fails on request."""
 import os
@@ -160,20 +153,21 @@ def test_each_network_is_timed_in_a_process_of_its_own(tmp_path: Path) -> None:
     setup = Setup(results=results, backend=BACKEND, device="cpu", plugins=(trouble,))
     made = list(measure(specs, setup))
     assert [record.status for record in made] == ["failed", "failed", "ok", "ok", "ok"]
-    assert made[0].error is not None
-    assert made[0].error.startswith("RuntimeError: no luck (trouble_1.py:")
+    assert "RuntimeError: no luck" in (made[0].error or "")
     assert made[1].error == "the worker process died: exit status 3"
     found, damaged = Store(results).read_speed()
     assert not damaged
     assert {record.spec.id: record for record in found} == {r.spec.id: r for r in made}
 
-    # Of each of 16 · 950 further steps, six convolutions keep their 12 inputs and 12 outputs.
-    short, long = (record.speed.train.memory_bytes for record in made[3:])  # pyright: ignore
+    # For each of 16 · 950 further steps, six convolutions keep 12 inputs and 12 outputs.
+    short, long = (record.speed and record.speed.train for record in made[3:])
+    assert short
+    assert long
     least = 16 * 950 * 6 * 2 * 12 * 4
-    assert least < long - short < 5 * least  # pyright: ignore
+    assert least < (long.memory_bytes or 0) - (short.memory_bytes or 0) < 5 * least
 
 
-def test_a_record_lies_in_its_machines_folder(tmp_path: Path) -> None:
+def test_a_speed_record_lies_in_the_folder_of_its_machine(tmp_path: Path) -> None:
     store, record = Store(tmp_path), speed_record(step_ms=0.01)
     path = store.write(record)
     folder = tmp_path / "speed" / BACKEND.name / MACHINE.slug / "copy_memory"
@@ -188,14 +182,14 @@ def test_a_record_lies_in_its_machines_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("field", ["cpu", "cores", "gpu", "python", "torch", "numpy", "system"])
-def test_another_machine_is_another_folder(field: str) -> None:
+def test_another_machine_has_another_folder(field: str) -> None:
     other = MACHINE.model_copy(update={field: 4 if field == "cores" else "another"})
     assert other.slug != MACHINE.slug
     same = MACHINE.model_copy(update={"commit": "ba9876543210", "memory_bytes": 2**33})
     assert same.slug == MACHINE.slug
 
 
-def test_one_thing_changed_is_another_question() -> None:
+def test_every_field_of_a_speed_spec_enters_its_id() -> None:
     first = spec_of("tcn")
     assert spec_of("tcn").id == first.id
     others = [
@@ -244,7 +238,7 @@ def test_the_plan_times_every_network_and_the_sweeps() -> None:
     assert {spec.length for spec in longer} == {33}
 
 
-def test_what_another_machine_timed_does_not_count(tmp_path: Path) -> None:
+def test_times_of_another_machine_do_not_replace_those_of_this_one(tmp_path: Path) -> None:
     planned, here = request(tmp_path).speed_specs, fingerprint().slug
     assert len(planned) > 2
 
@@ -265,7 +259,7 @@ def test_what_another_machine_timed_does_not_count(tmp_path: Path) -> None:
     assert request(tmp_path, threads=2).speed_jobs() == list(planned)  # that is another backend
 
 
-def test_a_backend_has_its_threads_and_its_capture_in_its_name() -> None:
+def test_the_name_of_a_backend_has_its_threads_or_its_capture() -> None:
     assert Backend(device="cpu", threads=2).name == "cpu-float32-2thread"
     assert Backend(device="cuda", capture=True).name == "cuda-float32-graph"
     assert Backend(device="cuda").name == "cuda-float32-eager"

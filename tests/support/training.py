@@ -1,4 +1,4 @@
-"""Specs that train in a second."""
+"""Specs that train within a second."""
 
 from typing import Any
 
