@@ -21,8 +21,7 @@ from bench.measure import train as loop
 from bench.measure.checkpoint import Place, pack, read, remove_leftovers, unpack
 from bench.measure.evaluation import Evaluation
 from bench.measure.train import Progress, train
-from bench.measure.update import Updater
-from bench.plan.grid import network_of, task_of
+from bench.plan.grid import network_of
 from bench.run.job import Event, Setup, run_one
 from tests.support.commands import ROOT, without_times
 from tests.support.harness import wait_until
@@ -39,11 +38,6 @@ def at_every_validation(monkeypatch: pytest.MonkeyPatch) -> None:
 
 class Stopped(Exception):
     """Stands for a kill."""
-
-
-def with_dropout(spec: Spec) -> Spec:
-    model = spec.model.model_copy(update={"fields": {**spec.model.fields, "dropout": 0.3}})
-    return spec.model_copy(update={"model": model})
 
 
 def place_of(spec: Spec, results: Path) -> Place:
@@ -84,9 +78,8 @@ def left(spec: Spec, results: Path) -> checkpoint.Checkpoint:
 def test_a_run_stopped_at_each_validation_ends_as_one_that_was_not(
     model: str, optimizer: str, tmp_path: Path
 ) -> None:
-    spec = tiny(model=model, optimizer=optimizer, max_steps=25, cooldown=0.8)
-    if model == "tcn":
-        spec = with_dropout(spec)
+    fields = {"dropout": 0.3} if model == "tcn" else {}
+    spec = tiny(model=model, optimizer=optimizer, max_steps=25, cooldown=0.8, fields=fields)
     expected = train(spec, "cpu")
     assert stop_at(0, spec, tmp_path) == [0]
     assert stop_at(10, spec, tmp_path) == [0, 10]
@@ -133,24 +126,6 @@ def test_the_clock_continues_after_a_stop(tmp_path: Path) -> None:
     assert 500 < found.train_seconds < 600
     assert 1000 < found.curve[-2].seconds < found.curve[-1].seconds < found.total_seconds < 1100
     assert found.curve[0] == before.fit.curve[0]
-
-
-def test_an_updater_continues_between_two_validations() -> None:
-    spec = tiny(cooldown=0.8)
-    task, network = task_of(spec), network_of(spec)
-    first = Updater(network, task, spec.training, task.generator("train", 0))
-    for _ in range(7):
-        first()
-    state = first.state()
-    weights = {name: value.clone() for name, value in network.state_dict().items()}
-    losses = []
-    for take_step in (first, Updater(network, task, spec.training, task.generator("train", 1))):
-        network.load_state_dict(weights)
-        take_step.load(state)
-        for _ in range(3):
-            take_step()
-        losses.append(take_step.mean_loss())  # over all ten
-    assert losses[0] == losses[1]
 
 
 def test_short_runs_write_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,35 +117,28 @@ def test_text_begins_with_its_prompt_and_depends_on_its_seed(
 
 
 def test_sounds_are_files_that_play(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["gru", "--task", "audio", "--number", "2", "--condition", "pluck C#"]
-    assert main(sample(results, *arguments)) == 0
-    said = capsys.readouterr().out.splitlines()
-    wav, png = (
-        next(Path(line) for line in said if line.endswith(ending)) for ending in (".wav", ".png")
-    )
-    rate, heard = wavfile.read(wav)
-    assert rate == 8000
-    assert len(heard) == 2 * (100 + rate // 4)
-    assert heard.dtype == np.int16
-    assert np.abs(heard).max() > 0
-    assert png.read_bytes().startswith(b"\x89PNG")
-    (made,) = [each for each in read_all(Store(results))[0] if each.condition == "pluck C#"]
-    assert "synthetic" in made.task_label
+    """Also where they are longer than the 100 steps of a training sequence."""
 
+    def heard(*more: str) -> tuple[np.ndarray, bytes]:
+        capsys.readouterr()
+        arguments = ["gru", "--task", "audio", "--number", "2", "--condition", "pluck C#", *more]
+        assert main(sample(results, *arguments)) == 0
+        paths = {Path(line).suffix: Path(line) for line in capsys.readouterr().out.splitlines()}
+        rate, sound = wavfile.read(paths[".wav"])
+        assert rate == 8000
+        return sound, paths[".png"].read_bytes()
 
-def test_samples_may_be_longer_than_the_training_sequences(
-    results: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    arguments = ["gru", "--number", "2", "--condition", "chirp D", "--steps", "150"]
-    assert main(sample(results, "--task", "audio", *arguments)) == 0
-    said = capsys.readouterr().out.splitlines()
-    (wav,) = [Path(line) for line in said if line.endswith(".wav")]
-    rate, heard = wavfile.read(wav)
-    assert len(heard) == 2 * (150 + rate // 4)
-    assert main(sample(results, "--task", "audio", *arguments, "--naive")) == 0
-    assert np.array_equal(wavfile.read(wav)[1], heard)
-    (made,) = [each for each in read_all(Store(results))[0] if each.steps == 150]
-    assert made.condition == "chirp D"
+    sound, picture = heard()
+    assert len(sound) == 2 * (100 + 8000 // 4)
+    assert sound.dtype == np.int16
+    assert np.abs(sound).max() > 0
+    assert picture.startswith(b"\x89PNG")
+    longer, _ = heard("--steps", "150")
+    assert len(longer) == 2 * (150 + 8000 // 4)
+    assert np.array_equal(heard("--steps", "150", "--naive")[0], longer)
+    made = [each for each in read_all(Store(results))[0] if each.condition == "pluck C#"]
+    assert {each.steps for each in made} == {None, 150}
+    assert "synthetic" in made[0].task_label
 
 
 def test_the_report_shows_the_samples(results: Path) -> None:

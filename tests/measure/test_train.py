@@ -50,9 +50,9 @@ def test_the_same_spec_gives_the_same_numbers_bit_for_bit(model: str) -> None:
             10,  # the last weights are not the best
         ),
         (
-            tiny("variable_adding", "tcn", seed=1, optimizer="rmsprop"),
-            [1.292544, 0.583229, 0.142544, 0.124183, 0.135461],
-            {"within_tolerance": 0.0840, "mean_squared_error": 0.138098},
+            tiny("variable_adding", "tcn", seed=1, optimizer="rmsprop", fields={"dropout": 0.3}),
+            [1.292544, 0.476675, 0.142132, 0.136720, 0.139977],
+            {"within_tolerance": 0.0775, "mean_squared_error": 0.141657},
             20,
         ),
         (
@@ -306,19 +306,6 @@ def test_few_sequences_never_clearly_solve(monkeypatch: pytest.MonkeyPatch) -> N
     assert (
         train(tiny(), "cpu").stopped == "budget"
     )  # the Wilson interval of 20 of 20 begins at 0.84
-
-
-def test_gradients_are_clipped_after_the_backward_pass() -> None:
-    spec = tiny("adding")
-    task, network = task_of(spec), network_of(spec)
-    batch = task.sample(8, task.generator("train", 0))
-    before = [p.detach().clone() for p in network.parameters()]
-    optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
-    update(network, optimizer, task, batch, clip_norm=1e-3)
-    moved = torch.cat(
-        [(p - q).flatten() for p, q in zip(network.parameters(), before, strict=True)]
-    )
-    assert moved.norm().item() == pytest.approx(1e-3, rel=1e-3)
 
 
 def test_the_learning_rate_falls_linearly_at_the_end() -> None:

@@ -7,11 +7,9 @@ import torch
 
 import models
 import tasks
-from bench.core.spec import Training
 from bench.core.store import Store
 from bench.measure import timing, yardsticks
 from bench.measure.textbook import TextbookTcn
-from bench.measure.update import Updater
 from bench.report.cost import yardstick_table
 from tests.support.records import BACKEND
 
@@ -47,22 +45,6 @@ def test_the_textbook_computes_the_same(task_name: str, kernel_size: int) -> Non
             assert torch.allclose(one.grad.flatten(), other.grad.flatten(), rtol=0, atol=1e-9)
         network.zero_grad()
         textbook.zero_grad()
-
-
-@pytest.mark.parametrize("task_name", ["copy_memory", "adding"])
-def test_training_both_gives_the_same_losses(task_name: str) -> None:
-    task, network, textbook = both(task_name, kernel_size=3)
-    training = Training(learning_rate=0.01, batch_size=4, max_steps=100)
-    losses = []
-    for trained in (network.float(), textbook.float()):
-        take_step = Updater(trained, task, training, task.generator("train", 0))
-        taken = []
-        for _ in range(10):
-            take_step()
-            taken.append(take_step.mean_loss())
-        losses.append(taken)
-    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
-    assert losses[0][0] != losses[0][-1]
 
 
 def test_a_network_that_the_textbook_cannot_represent_is_refused() -> None:
