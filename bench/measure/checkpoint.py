@@ -77,7 +77,7 @@ class Place:
 
     @property
     def path(self) -> Path:
-        return _path(self.results, self.spec, self.backend)
+        return self.results / FOLDER / self.backend.name / f"{self.spec.id}.pt"
 
     @property
     def identity(self) -> dict[str, object]:
@@ -89,10 +89,6 @@ class Place:
             "torch": str(torch.__version__),
             "backend": self.backend.model_dump(),
         }
-
-
-def _path(results: Path, spec: Spec, backend: Backend) -> Path:
-    return results / FOLDER / backend.name / f"{spec.id}.pt"
 
 
 def is_due(since: float) -> bool:
@@ -162,7 +158,11 @@ def remove_leftovers(results: Path, records: Iterable[Record]) -> None:
 
     Another process may lose the checkpoint that it is writing. It writes the next one when due.
     """
-    ended = {_path(results, r.spec, r.backend) for r in records if r.finished}
+    ended = {
+        Place(results=results, spec=record.spec, backend=record.backend).path
+        for record in records
+        if record.finished
+    }
     for path in (results / FOLDER).glob("*/*"):
         if path in ended or path.suffix == ".tmp":
             _unlink(path)

@@ -85,7 +85,7 @@ def test_a_run_stopped_at_each_validation_ends_as_one_that_was_not(
     assert stop_at(10, spec, tmp_path) == [0, 10]
     assert stop_at(20, spec, tmp_path) == [10, 20]
     assert stop_at(25, spec, tmp_path) == [20, 25]
-    torch.manual_seed(7)  # another process has another past
+    torch.manual_seed(7)  # another process has another generator state
     found = train(spec, "cpu", place=place_of(spec, tmp_path))
     assert but_times(found) == but_times(expected)
     assert found.curve[-1].train_loss is not None
@@ -119,7 +119,7 @@ def test_the_clock_continues_after_a_stop(tmp_path: Path) -> None:
     stop_at(10, spec, tmp_path)
     before = left(spec, tmp_path)
     assert before.fit.train_seconds > 0
-    assert before.fit.earlier_seconds >= before.fit.curve[-1].seconds - 1e-4  # which is rounded
+    assert before.fit.earlier_seconds >= before.fit.curve[-1].seconds - 1e-4  # the curve is rounded
     slower = replace(before.fit, train_seconds=500.0, earlier_seconds=1000.0)
     checkpoint.write(place, before.model_copy(update={"fit": slower}))
     found = train(spec, "cpu", place=place)

@@ -109,7 +109,7 @@ def test_text_begins_with_its_prompt_and_depends_on_its_seed(
     first = drawn()
     before = len(read_all(Store(results))[0])
     assert drawn("--prompt", "Not to") != first
-    assert len(read_all(Store(results))[0]) == before + 1  # files of its own
+    assert len(read_all(Store(results))[0]) == before + 1  # another prompt, another file
     assert first.count("To be") >= 3
     assert drawn("--naive") == first  # the stepper computes what forward computes
     assert drawn("--seed", "1") != first
