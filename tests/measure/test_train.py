@@ -1,6 +1,7 @@
 """The training loop: reproducible, the same for every model, and exact about how a run ended."""
 
 import dataclasses
+import math
 from typing import Any
 
 import pytest
@@ -168,6 +169,12 @@ def test_a_loss_that_is_not_finite_is_an_outcome() -> None:
     assert found.steps == 10
     assert found.best_step == 0  # tested with the last good weights
     assert found.test["within_tolerance"] is not None
+
+
+def test_a_training_loss_that_is_not_finite_ends_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Updater, "mean_loss", lambda take_step: math.nan)
+    found = train(tiny(), "cpu")  # its validation loss is finite
+    assert (found.stopped, found.steps) == ("diverged", 10)
 
 
 def test_the_test_stream_is_read_once_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
