@@ -1,7 +1,7 @@
-"""Two results folders side by side: records → frames → one page.
+"""Compares two results folders: records give frames, frames give one page.
 
-A is what there was, B what there is now: two commits, two machines, or two models. Differences are
-B minus A and ratios B over A. Nothing is averaged over backends or machines.
+A is the folder before a change, B the one after it: two commits, two machines or two models.
+Differences are B minus A and ratios B over A. No mean mixes backends or machines.
 """
 
 from bench.compare.frames import TOLERANCE, Comparison, compare

@@ -1,21 +1,29 @@
-"""What in one folder answers the same question as what in the other."""
+"""Pairs the records of two folders that answer the same question."""
 
 import itertools
 import json
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
+
+import pandas as pd
 
 from bench.core.errors import RequestError, unknown
 from bench.core.records import Record, SpeedRecord
 from bench.core.spec import Spec, SpeedSpec
 from bench.core.store import Damaged, Store
-from bench.report.tables import Labels
+from bench.plan.grid import with_settings
 
-Place = TypeVar("Place", bound=Hashable)
 AnyRecord = TypeVar("AnyRecord", Record, SpeedRecord)
+Compared = set[tuple[str, Path]]
+"""The side (A or B) and the path of every record that is in a table."""
+SUBJECT: dict[str, type | str] = {
+    **{"task": str, "T": int, "model": str, "task_label": str, "model_label": str},
+    "changed": str,
+}
+"""Columns that say what is compared; `changed` is how the code differs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +38,17 @@ class Side:
     damaged: Sequence[Damaged]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Label:
+    """How a run is shown; `plain` is the model's label without training settings."""
+
+    task: str
+    model: str
+    plain: str
+
+
 def read(folder: Path, name: str) -> Side:
-    """Every record below a folder; `RequestError` where there is none."""
+    """Every record below a folder; `RequestError` if there is none."""
     if not folder.is_dir():
         raise RequestError(f"{name}: {folder} is not a folder")
     store = Store(folder)
@@ -42,8 +59,11 @@ def read(folder: Path, name: str) -> Side:
     return Side(name=name, folder=folder, runs=runs, speed=speed, damaged=damaged + damaged_speed)
 
 
-def plain_labels(a: Side, b: Side) -> Labels:
-    """As recorded; those of runs that failed from others of the same task or model."""
+def labels_of(a: Side, b: Side) -> dict[str, Label]:
+    """Spec id → label, as recorded. A failed run is labelled like others of its task and model.
+
+    Runs that differ only in a training setting have that setting in their label.
+    """
     known: dict[str, str] = {}
     records: list[Record | SpeedRecord] = [*a.runs, *a.speed, *b.runs, *b.speed]
     for record in records:
@@ -51,12 +71,18 @@ def plain_labels(a: Side, b: Side) -> Labels:
         if content is not None:
             known[task_key(record.spec, length=False)] = content.task_label
             known[_model_key(record.spec)] = content.label
-    return {
+    plain = {
         record.spec.id: (
             known.get(task_key(record.spec, length=False), record.spec.task.name),
             known.get(_model_key(record.spec), record.spec.model.name),
         )
         for record in records
+    }
+    specs = {run.spec.id: run.spec for run in (*a.runs, *b.runs)}
+    full = plain | with_settings(list(specs.values()), plain)
+    return {
+        spec_id: Label(task=task, model=model, plain=plain[spec_id][1])
+        for spec_id, (task, model) in full.items()
     }
 
 
@@ -65,7 +91,7 @@ def _key(*content: object) -> str:
 
 
 def task_key(spec: Spec | SpeedSpec, *, length: bool = True) -> str:
-    """The data: the task's version is part of it."""
+    """Identifies the data: name, fields and version of the task."""
     fields = {key: value for key, value in spec.task.fields.items() if length or key != "length"}
     return _key(spec.task.name, fields, spec.task.version)
 
@@ -75,10 +101,10 @@ def _model_key(spec: Spec | SpeedSpec) -> str:
 
 
 def _configuration(spec: Spec | SpeedSpec) -> str:
-    """All that was asked for, but for the seed and the code that answers it.
+    """Identifies everything that was requested, apart from the seed.
 
-    The versions of model and protocol and a plug-in's source may differ: what they change is what a
-    comparison is for.
+    Versions of model and protocol and the source of a plug-in may differ: a comparison shows what
+    they change.
     """
     size = (spec.param_budget, spec.width, spec.extra_width)
     how = spec.training.model_dump() if isinstance(spec, Spec) else spec.batch_size
@@ -86,67 +112,97 @@ def _configuration(spec: Spec | SpeedSpec) -> str:
 
 
 def _question(spec: Spec | SpeedSpec, *, by_model: bool) -> str:
-    """What both sides have to agree in."""
+    """What both sides must agree in."""
     if not by_model:
         return _configuration(spec)
     return _key(task_key(spec), None if isinstance(spec, Spec) else spec.batch_size)
 
 
-def only(side: Side, model: str, labels: Labels, plain: Labels) -> Side:
-    """The runs and times of one model."""
-    records = [*side.runs, *side.speed]
-    for names in (
-        {spec_id: label for spec_id, (_, label) in labels.items()},
-        {spec_id: label for spec_id, (_, label) in plain.items()},
-        {record.spec.id: record.spec.model.name for record in records},
-    ):
-        if any(names[record.spec.id] == model for record in records):
-            return replace(
-                side,
-                runs=[record for record in side.runs if names[record.spec.id] == model],
-                speed=[record for record in side.speed if names[record.spec.id] == model],
-            )
-    valid = {labels[record.spec.id][1] for record in records}
+def only(side: Side, model: str, labels: Mapping[str, Label]) -> Side:
+    """The runs and times of one model, named by its full label, its plain label or its name."""
+    wanted = model.casefold()
+    spellings: tuple[Callable[[Record | SpeedRecord], str], ...] = (
+        lambda record: labels[record.spec.id].model,
+        lambda record: labels[record.spec.id].plain,
+        lambda record: record.spec.model.name,
+    )
+    for spelling in spellings:
+        runs = [run for run in side.runs if spelling(run).casefold() == wanted]
+        speed = [timed for timed in side.speed if spelling(timed).casefold() == wanted]
+        if runs or speed:
+            return replace(side, runs=runs, speed=speed)
+    valid = {labels[record.spec.id].model for record in (*side.runs, *side.speed)}
     raise unknown("model", model, valid, f"--models: {side.name}")
 
 
-def paired_places(a: Iterable[Place], b: Iterable[Place]) -> list[tuple[Place, Place]]:
-    """Places that both have; where there is none, the one of each that has the most records."""
-    of_a, of_b = Counter(a), Counter(b)
-    shared = [(place, place) for place in of_a if place in of_b]
-    if shared or not of_a or not of_b:
-        return shared
-    return [(of_a.most_common(1)[0][0], of_b.most_common(1)[0][0])]
-
-
 def matches(
-    a: Iterable[AnyRecord], b: Iterable[AnyRecord], *, by_model: bool
+    a: Sequence[AnyRecord],
+    b: Sequence[AnyRecord],
+    place: Callable[[AnyRecord], Hashable],
+    *,
+    by_model: bool,
 ) -> Iterator[tuple[list[AnyRecord], list[AnyRecord]]]:
-    """Records of one configuration in A, and of one in B that answers the same question."""
-    grouped: list[dict[str, dict[str, list[AnyRecord]]]] = [{}, {}]
-    for questions, records in zip(grouped, (a, b), strict=True):
-        for record in records:
-            question = questions.setdefault(_question(record.spec, by_model=by_model), {})
-            question.setdefault(_configuration(record.spec), []).append(record)
-    of_a, of_b = grouped
-    for question in of_a:
-        if question in of_b:
-            yield from itertools.product(of_a[question].values(), of_b[question].values())
+    """Records of one configuration in A, and of one in B that answers the same question.
+
+    Records are paired within each place (a backend, a machine) that both sides have. If there is no
+    such place, the one with the most records on each side is taken.
+    """
+    of_a, of_b = Counter(map(place, a)), Counter(map(place, b))
+    shared = [(each, each) for each in of_a if each in of_b]
+    if not shared and of_a and of_b:
+        shared = [(of_a.most_common(1)[0][0], of_b.most_common(1)[0][0])]
+    for place_a, place_b in shared:
+        grouped_a = _grouped((each for each in a if place(each) == place_a), by_model=by_model)
+        grouped_b = _grouped((each for each in b if place(each) == place_b), by_model=by_model)
+        for question, found in grouped_a.items():
+            if question in grouped_b:
+                yield from itertools.product(found.values(), grouped_b[question].values())
+
+
+def _grouped(
+    records: Iterable[AnyRecord], *, by_model: bool
+) -> dict[str, dict[str, list[AnyRecord]]]:
+    """Question → configuration → records."""
+    questions: dict[str, dict[str, list[AnyRecord]]] = {}
+    for record in records:
+        question = questions.setdefault(_question(record.spec, by_model=by_model), {})
+        question.setdefault(_configuration(record.spec), []).append(record)
+    return questions
 
 
 def arrow(a: object, b: object) -> str:
-    """One value where both have the same, else both."""
+    """One value if both sides have the same, else both."""
     return str(a) if a == b else f"{a} → {b}"
 
 
-def changed(a: Spec | SpeedSpec, b: Spec | SpeedSpec) -> str | None:
-    """In what the code differs that answered the same question."""
-    said = []
+def subject(
+    a: Spec | SpeedSpec, b: Spec | SpeedSpec, labels: Mapping[str, Label]
+) -> dict[str, object]:
+    """The columns of `SUBJECT`."""
+    changed = []
     if a.protocol != b.protocol:
-        said.append(f"protocol {a.protocol} → {b.protocol}")
+        changed.append(f"protocol {a.protocol} → {b.protocol}")
     if a.model.name == b.model.name and a.model.version != b.model.version:
-        said.append(f"model version {a.model.version} → {b.model.version}")
-    for name in a.plugin_sha256.keys() & b.plugin_sha256.keys():
+        changed.append(f"model version {a.model.version} → {b.model.version}")
+    for name in sorted(a.plugin_sha256.keys() & b.plugin_sha256.keys()):
         if a.plugin_sha256[name] != b.plugin_sha256[name]:
-            said.append(f"source of {name}")
-    return ", ".join(said) or None
+            changed.append(f"source of {name}")
+    return {
+        "task": a.task.name,
+        "T": a.length,
+        "model": arrow(a.model.name, b.model.name),
+        "task_label": labels[a.id].task,
+        "model_label": arrow(labels[a.id].model, labels[b.id].model),
+        "changed": ", ".join(changed) or None,
+    }
+
+
+def framed(
+    rows: Sequence[Mapping[str, object]],
+    columns: Mapping[str, type | str],
+    order: Sequence[str] = (),
+) -> pd.DataFrame:
+    """The rows as a frame with these columns and types, sorted by `order`."""
+    frame = pd.DataFrame(rows, columns=list(columns))
+    frame = frame.astype({name: kind for name, kind in columns.items() if kind is not str})
+    return frame.sort_values(list(order), ignore_index=True) if order else frame

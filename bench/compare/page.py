@@ -1,51 +1,50 @@
-"""Frames → one page and a summary."""
-
-# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportOperatorIssue=false
-# pyright: reportGeneralTypeIssues=false, reportAssignmentType=false, reportReturnType=false
-# pyright: reportCallIssue=false, reportIndexIssue=false
-# (The annotations of pandas are too wide for pyright to follow.)
+"""A comparison as one page, three CSV files and a summary for the terminal."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from bench.compare.frames import OTHER_MACHINE, Comparison
+from bench.compare.frames import Comparison
+from bench.compare.times import OTHER_MACHINE
 from bench.core.errors import RequestError, one_line
 from bench.report.markup import template
-from bench.report.page import TEMPLATES, html, markdown_table, write
+from bench.report.page import html, markdown_table, write
 from bench.report.tables import environment
 
+Row = Mapping[Any, Any]
 MOST_LINES = 3
-"""Of a kind, in the summary."""
+"""Lines of one kind in the summary."""
 
 
 def write_comparison(folder: Path, found: Comparison) -> str:
     """Write `compare.md`, `compare.html`, `scores.csv`, `times.csv` and `left.csv`.
 
-    Returns a summary that a person reads in ten seconds. The same records give the same files.
+    Returns a summary of at most 15 lines. The same records give the same files.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise RequestError(f"--output: can't make {folder}: {reason}") from None
+        raise RequestError(f"--output: cannot make {folder}: {reason}") from None
     for name, table in (("scores", found.scores), ("times", found.times), ("left", found.left)):
         write(folder / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
     title = f"{_name(found, 0)} beside {_name(found, 1)}"
-    page = template(TEMPLATES, "compare.md.jinja").render(
+    summary = _summary(found)
+    page = template(Path(__file__).parent, "compare.md.jinja").render(
         found=found,
         title=title,
-        summary=_summary(found),
+        summary=summary,
         environment=markdown_table(_environment(found)),
-        scores=markdown_table(_without_empty(found.scores)),
-        times=markdown_table(_without_empty(found.times)),
-        left=markdown_table(found.left),
+        scores=markdown_table(_shown(found.scores)),
+        times=markdown_table(_shown(found.times)),
+        left=markdown_table(_shown(found.left)),
     )
     write(folder / "compare.md", page)
     write(folder / "compare.html", html(page, title, folder))
-    return "\n".join([*_summary(found), f"The page is {folder / 'compare.html'}"])
+    return "\n".join([*summary, f"The page is {folder / 'compare.html'}"])
 
 
 def _name(found: Comparison, at: int) -> str:
@@ -53,19 +52,18 @@ def _name(found: Comparison, at: int) -> str:
     return f"{folder}" if found.models is None else f"{found.models[at]} of {folder}"
 
 
-def _without_empty(table: pd.DataFrame) -> pd.DataFrame:
+def _shown(table: pd.DataFrame) -> pd.DataFrame:
+    """The table for people: labels in place of names, and no empty columns."""
+    labels = {"task_label": "task", "model_label": "model"}
+    table = table.drop(columns=list(labels.values())).rename(columns=labels)
     return table.dropna(axis="columns", how="all")
 
 
 def _environment(found: Comparison) -> pd.DataFrame:
     """Machines, versions and commits on both sides, of runs and of times."""
-    frames = [
-        environment(records).rename(columns={"runs": "records"}).assign(**{"in": side.name})
-        for side in (found.a, found.b)
-        for records in [[*side.runs, *side.speed]]
-    ]
-    table = pd.concat(frames, ignore_index=True)
-    return table[["in", *table.columns.drop("in")]]
+    both: list[list[Any]] = [[*side.runs, *side.speed] for side in (found.a, found.b)]
+    frames = [environment(records).rename(columns={"runs": "records"}) for records in both]
+    return pd.concat(frames, keys=["A", "B"], names=["side"]).reset_index(level="side")
 
 
 def _summary(found: Comparison) -> list[str]:
@@ -78,62 +76,48 @@ def _summary(found: Comparison) -> list[str]:
             + (f" ({failed} failed)" if failed else "")
             + f", {len(side.speed)} networks timed"
         )
-    lines.append(_counts("scores", found.scores))
-    lines += _named(
-        found.worse,
-        lambda row: (
-            f"worse: {row['model']} on {row['task']}, T={row['T']}: {row['score']} "
-            f"{row['a']:.3g} → {row['b']:.3g}{_solved(row)}"
-        ),
-    )
-    other = _on_another(found.times)
+    lines += [_counts("scores", found.scores), *_first(found.worse, _worse)]
     lines.append(_counts("times", found.times))
     if len(found.times):
         ratios = found.times.groupby("timed", sort=False)["ratio"].median()
-        lines.append(
-            "medians of B over A: "
-            + ", ".join(f"{what} {ratio:.2f} ×" for what, ratio in ratios.items())
-        )
-    if other:
-        lines.append(f"{other} times are of two machines or backends: none counts as a regression")
-    lines += _named(
-        found.slower,
-        lambda row: (
-            f"slower: {row['timed']} of {row['model']} on {row['task']}, T={row['T']}, "
-            f"batch {row['batch']}: {row['ratio']:.2f} × ({row['low']:.2f} to {row['high']:.2f})"
-        ),
-    )
-    counts = found.left.groupby("in")["count"].sum().to_dict() if len(found.left) else {}
-    lines.append(
-        "compared with nothing: "
-        + (", ".join(f"{count} records of {side}" for side, count in counts.items()) or "none")
-    )
+        medians = (f"{timed} {ratio:.2f} ×" for timed, ratio in ratios.items())
+        lines.append(f"median ratios, B over A: {', '.join(medians)}")
+    if other := int((found.times["machine"] == OTHER_MACHINE).sum()):
+        lines.append(f"{other} times are from two machines or backends: none is a regression")
+    lines += _first(found.slower, _slower)
+    counts = found.left.groupby("side")["count"].sum()
+    left = ", ".join(f"{count} records of {side}" for side, count in counts.items())
+    lines.append(f"without counterpart: {left or 'none'}")
     lines.append(f"regressions: {found.num_regressions or 'none'}")
     return [one_line(line, most=500) for line in lines]
-
-
-def _on_another(times: pd.DataFrame) -> int:
-    return int((times["machine"] == OTHER_MACHINE).sum()) if len(times) else 0
-
-
-def _solved(row: Mapping[str, object]) -> str:
-    if row.get("solved_a") is None or row["solved_a"] != row["solved_a"]:
-        return ""
-    return f", solved by {row['solved_a']:g} → {row['solved_b']:g} of {row['seeds']} seeds"
 
 
 def _counts(what: str, table: pd.DataFrame) -> str:
     if table.empty:
         return f"{what}: none in both"
-    counts = Counter(table["verdict"])
-    said = ", ".join(f"{number} {verdict}" for verdict, number in counts.most_common())
-    return f"{what}: {len(table)} in both: {said}"
+    verdicts = Counter(table["verdict"]).most_common()
+    counted = ", ".join(f"{number} {verdict}" for verdict, number in verdicts)
+    return f"{what}: {len(table)} in both: {counted}"
 
 
-def _named(table: pd.DataFrame, line: Callable[[Mapping[str, object]], str]) -> list[str]:
-    """The first of these, and how many more there are; at most `MOST_LINES` lines."""
-    rows = [line(row) for row in table.to_dict("records")]
-    if len(rows) <= MOST_LINES:
-        return rows
-    kept = MOST_LINES - 1
-    return [*rows[:kept], f"and {len(rows) - kept} more like these"]
+def _worse(row: Row) -> str:
+    line = f"worse: {row['model_label']} on {row['task_label']}, T={row['T']}: {row['score']} "
+    line += f"{row['a']:.3g} → {row['b']:.3g}"
+    if pd.isna(row["solved_a"]):
+        return line
+    return f"{line}, solved by {row['solved_a']} → {row['solved_b']} of {row['seeds']} seeds"
+
+
+def _slower(row: Row) -> str:
+    return (
+        f"slower: {row['timed']} of {row['model_label']} on {row['task_label']}, T={row['T']}, "
+        f"batch {row['batch']}: {row['ratio']:.2f} × ({row['low']:.2f} to {row['high']:.2f})"
+    )
+
+
+def _first(table: pd.DataFrame, line: Callable[[Row], str]) -> list[str]:
+    """A line for each of the first rows, and the number of the others."""
+    lines = [line(row) for row in table.to_dict("records")]
+    if len(lines) <= MOST_LINES:
+        return lines
+    return [*lines[: MOST_LINES - 1], f"and {len(lines) - MOST_LINES + 1} more like these"]

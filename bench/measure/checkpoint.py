@@ -1,7 +1,7 @@
-"""A training run on disk while it lasts, so that a killed one goes on where it was.
+"""Checkpoints of training runs, so that a killed run continues where it was.
 
-A file is a SHA-256 and what that is of, as `torch.save` writes it: tensors, numbers, strings, lists
-and dicts alone, so that reading one runs no code of its own.
+A file is a SHA-256 digest and the content that it belongs to, written by `torch.save`. The content
+has only tensors, numbers, strings, lists and dicts, so that reading it runs no foreign code.
 """
 
 import contextlib
@@ -25,18 +25,16 @@ from bench.core.spec import Frozen, Spec
 from bench.measure.update import UpdaterState
 
 INTERVAL_S = 60.0
-"""Between two checkpoints of a run, and before its first, at least."""
-MOST_BYTES = 256 * 2**20
-"""A larger checkpoint is neither written nor read."""
+"""Shortest time between two checkpoints, and before the first one."""
 FORMAT = 1
-"""Raised whenever older checkpoints can no longer be gone on from."""
+"""Raised whenever a run can no longer continue from older checkpoints."""
 FOLDER = "checkpoints"
 DIGEST_BYTES = 32
 
 
 @dataclass(kw_only=True)
 class Fit:
-    """What the loop has done so far."""
+    """The progress of a run."""
 
     best_weights: dict[str, Tensor]
     curve: list[CurvePoint]
@@ -48,15 +46,15 @@ class Fit:
     best_merit: tuple[float, float] | None = None
     """Score, the higher the better, and minus the loss."""
     times_solved: int = 0
-    """Validations running that were clearly solved."""
+    """Validations in a row that clearly passed the threshold."""
     stopped: Literal["solved", "budget", "diverged"] = "budget"
     train_seconds: float = 0.0
     earlier_seconds: float = 0.0
-    """Wall time of the run in processes before this one."""
+    """Wall time that the run spent in earlier processes."""
 
 
 class Checkpoint(Frozen):
-    """All that the rest of a run depends on, just before a validation."""
+    """Everything that the rest of a run depends on, just before a validation."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
@@ -64,14 +62,14 @@ class Checkpoint(Frozen):
     weights: dict[str, Tensor]
     updater: UpdaterState
     rng: Tensor
-    """The state of the CPU's global generator, which dropout draws from."""
+    """State of the global generator on the CPU, from which dropout draws."""
     cuda_rng: Tensor | None
-    """The same of the GPU's, where the run is on one."""
+    """State of the global generator on the GPU; None on a CPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where the checkpoint of a run lies, and what it must be of."""
+    """The place of a run's checkpoint, and the identity that the file must have."""
 
     results: Path
     spec: Spec
@@ -79,11 +77,11 @@ class Place:
 
     @property
     def path(self) -> Path:
-        return _path(self.results, self.spec, self.backend)
+        return self.results / FOLDER / self.backend.name / f"{self.spec.id}.pt"
 
     @property
     def identity(self) -> dict[str, object]:
-        """Whatever else would go on to other numbers."""
+        """All that must be the same for the run to continue with the same numbers."""
         return {
             "format": FORMAT,
             "spec": self.spec.id,
@@ -93,12 +91,8 @@ class Place:
         }
 
 
-def _path(results: Path, spec: Spec, backend: Backend) -> Path:
-    return results / FOLDER / backend.name / f"{spec.id}.pt"
-
-
 def is_due(since: float) -> bool:
-    """Whether it is time for a checkpoint, the last one being of `since` by `perf_counter`."""
+    """Whether a checkpoint is due; `since` is the `perf_counter` time of the last one."""
     return time.perf_counter() - since >= INTERVAL_S
 
 
@@ -110,7 +104,7 @@ def pack(content: Mapping[str, object]) -> bytes:
 
 
 def unpack(content: bytes) -> dict[str, Any]:
-    """What was packed; raises `ValueError` where a byte is another, which torch may not notice."""
+    """The packed content; `ValueError` if any byte has changed, which torch may not notice."""
     digest, packed = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
     if hashlib.sha256(packed).digest() != digest:
         raise ValueError("damaged")
@@ -118,37 +112,33 @@ def unpack(content: bytes) -> dict[str, Any]:
 
 
 def write(place: Place, checkpoint: Checkpoint) -> None:
-    """In the place of the last one. What keeps it from being written does not end the run."""
-    content = pack({"identity": place.identity, "checkpoint": checkpoint.model_dump()})
-    if len(content) > MOST_BYTES:
-        return
+    """Replace the previous checkpoint. A failure to write is a warning and does not end the run."""
+    content = {"identity": place.identity, "checkpoint": checkpoint.model_dump()}
     try:
-        write_whole(place.path, content)
+        write_whole(place.path, pack(content))
     except OSError as error:
         reason = error.strerror or str(error)
         print(f"warning: no checkpoint of {place.spec.name}: {reason}", file=sys.stderr)
 
 
 def read(place: Place, like: Mapping[str, Tensor]) -> Checkpoint | None:
-    """What the run goes on from; None where there is nothing.
+    """The checkpoint from which the run continues, or None.
 
-    `like` are the weights of the network it is for. A file that is damaged or of anything else is
-    removed.
+    `like` holds weights of the run's network. A file that is damaged or belongs to another run is
+    removed, with a warning.
     """
     try:
-        if place.path.stat().st_size > MOST_BYTES:
-            raise ValueError(f"larger than {MOST_BYTES} bytes")
         content = unpack(place.path.read_bytes())
         if content["identity"] != place.identity:
-            raise ValueError("of another run, backend or version")
+            raise ValueError("from another run, backend or version")
         found = Checkpoint.model_validate(content["checkpoint"])
         if not all(_shapes(w) == _shapes(like) for w in (found.weights, found.fit.best_weights)):
-            raise ValueError("of another network")
+            raise ValueError("from another network")
     except FileNotFoundError:
         return None
-    except Exception as error:  # there is no end of what a damaged file makes torch raise
+    except Exception as error:  # a damaged file can make torch raise anything
         reason = " ".join(str(error).split())[:100] or type(error).__name__
-        print(f"warning: {place.path}: {reason}; the run begins anew", file=sys.stderr)
+        print(f"warning: {place.path}: {reason}; the run starts again", file=sys.stderr)
         remove(place)
         return None
     return found
@@ -159,16 +149,20 @@ def _shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[torch.Size, torch.
 
 
 def remove(place: Place) -> None:
-    """Remove a run's checkpoint, where there is one."""
+    """Remove a run's checkpoint, if there is one."""
     _unlink(place.path)
 
 
 def remove_leftovers(results: Path, records: Iterable[Record]) -> None:
-    """Remove checkpoints of runs that have ended, and what a kill left half written.
+    """Remove checkpoints of finished runs, and half-written files of killed processes.
 
-    A bench at work elsewhere that loses what it is just writing writes it again.
+    Another process may lose the checkpoint that it is writing. It writes the next one when due.
     """
-    ended = {_path(results, r.spec, r.backend) for r in records if r.finished}
+    ended = {
+        Place(results=results, spec=record.spec, backend=record.backend).path
+        for record in records
+        if record.finished
+    }
     for path in (results / FOLDER).glob("*/*"):
         if path in ended or path.suffix == ".tmp":
             _unlink(path)

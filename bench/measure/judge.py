@@ -1,4 +1,4 @@
-"""Whether samples are what was asked for: a classifier trained on real sequences reads them.
+"""Checks that samples match their condition, with a classifier trained on real sequences.
 
 Shape letters: B sequences, T steps.
 """
@@ -20,7 +20,7 @@ DROPOUT = 0.2
 
 
 def agreement(task: Task, y_BT: Tensor, condition_B: Tensor) -> Agreement:
-    """Of sampled ids (B, T) and the classes (B,) they were conditioned on."""
+    """Agreement of sampled ids (B, T) with the classes (B,) they were conditioned on."""
     classifier = _classifier(task)
     right = int((_classes(classifier, task, y_BT) == condition_B).sum())
     num_real = num_right = 0
@@ -40,7 +40,7 @@ def agreement(task: Task, y_BT: Tensor, condition_B: Tensor) -> Agreement:
 
 @lru_cache(maxsize=2)
 def _classifier(task: Task) -> nn.Module:
-    """One hidden layer on the levels of a whole sequence, on the task's own training stream."""
+    """A network with one hidden layer, trained on whole sequences of the task's training stream."""
     generator = task.generator("train", 0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -63,7 +63,7 @@ def _classifier(task: Task) -> nn.Module:
 
 
 def _read(task: Task, y_BT: Tensor) -> Tensor:
-    """Ids as levels from 0 to 1, (B, T)."""
+    """Ids scaled to [0, 1], (B, T)."""
     return y_BT / (task.signature.num_outputs - 1)
 
 

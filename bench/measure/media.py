@@ -1,4 +1,4 @@
-"""Samples as files: pictures in a grid, sounds with their spectrograms, texts."""
+"""Samples as files: a grid of pictures, sounds with their spectrograms, or text."""
 
 import io
 from collections.abc import Sequence
@@ -11,16 +11,16 @@ from torch import Tensor
 from tasks import Media, Pictures, Sounds
 
 MOST_SHOWN = 100
-"""Pictures of a grid."""
+"""Pictures in a grid."""
 MOST_HEARD = 8
-"""Sounds that are written and drawn."""
+"""Sounds that are written to the file and drawn."""
 SILENCE_S = 0.25
-"""Between two sounds of a file."""
+"""Pause between two sounds in a file."""
 DPI = 160
 
 
 def files(shown: Media | None, y_BT: Tensor, names: Sequence[str]) -> dict[str, bytes]:
-    """Ending → content. `names` are the conditions of the samples, where they have any."""
+    """File ending → content. `names` holds the condition of each sample, or nothing."""
     if isinstance(shown, Pictures):
         return {".png": _png(grid(shown, names))}
     if isinstance(shown, Sounds):
@@ -34,22 +34,21 @@ def files(shown: Media | None, y_BT: Tensor, names: Sequence[str]) -> dict[str, 
 
 
 def grid(pictures: Pictures, names: Sequence[str]) -> Figure:
-    """At most `MOST_SHOWN`, ten a row; of conditions the first ten each, a row each."""
+    """At most `MOST_SHOWN` pictures, ten per row; with conditions, one row for each condition."""
     ink = pictures.ink.cpu().numpy()
-    rows: list[tuple[str, list[np.ndarray]]] = []
-    for i, picture in enumerate(ink):
-        name = names[i] if names else ""
-        if not rows or rows[-1][0] != name or (not names and len(rows[-1][1]) == 10):
-            rows.append((name, []))
-        if len(rows[-1][1]) < 10:
-            rows[-1][1].append(picture)
+    if names:
+        by_name = {name: [i for i, each in enumerate(names) if each == name] for name in names}
+        rows = [(name, ink[members[:10]]) for name, members in by_name.items()]
+    else:
+        rows = [("", ink[i : i + 10]) for i in range(0, len(ink), 10)]
     rows = rows[: MOST_SHOWN // 10]
     height, width = ink.shape[1:]
-    canvas = np.zeros((len(rows) * (height + 1) + 1, 10 * (width + 1) + 1))
+    # Every picture has a line of background above it and to its left.
+    cells = np.zeros((len(rows), 10, height + 1, width + 1))
     for r, (_, row) in enumerate(rows):
-        for c, picture in enumerate(row):
-            top, left = r * (height + 1) + 1, c * (width + 1) + 1
-            canvas[top : top + height, left : left + width] = 0.04 + 0.96 * picture
+        cells[r, : len(row), 1:, 1:] = 0.04 + 0.96 * row
+    canvas = cells.transpose(0, 2, 1, 3).reshape(len(rows) * (height + 1), 10 * (width + 1))
+    canvas = np.pad(canvas, ((0, 1), (0, 1)))
     figure = Figure(figsize=(5, 5 * canvas.shape[0] / canvas.shape[1] + 0.1), layout="constrained")
     axes = figure.subplots()
     axes.imshow(canvas, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
@@ -62,7 +61,7 @@ def grid(pictures: Pictures, names: Sequence[str]) -> Figure:
 
 
 def spectrograms(sounds: Sounds, names: Sequence[str]) -> Figure:
-    """The wave of each of the first sounds above its power in decibels, by frequency and time."""
+    """One row per sound: its wave, and its power in decibels by frequency and time."""
     samples = sounds.samples[:MOST_HEARD].cpu().numpy()
     figure = Figure(figsize=(9, 2.2 * len(samples) + 0.4), layout="constrained")
     axes = figure.subplots(len(samples), 2, squeeze=False)
@@ -84,7 +83,7 @@ def spectrograms(sounds: Sounds, names: Sequence[str]) -> Figure:
 
 
 def _wav(sounds: Sounds) -> bytes:
-    """The first sounds one after the other, 16 bits."""
+    """The first sounds one after the other, as 16-bit samples."""
     silence = np.zeros(int(SILENCE_S * sounds.rate))
     parts = [part for sound in sounds.samples[:MOST_HEARD] for part in (sound.numpy(), silence)]
     buffer = io.BytesIO()

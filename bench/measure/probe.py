@@ -1,4 +1,4 @@
-"""What inputs of long ago do to a network: receptive fields, gradients through time.
+"""How far back a network looks: receptive fields and gradients through time.
 
 Shape letters: B sequences, T steps, I inputs, O outputs.
 """
@@ -15,25 +15,27 @@ from models import Network
 from tasks import Batch, Task
 
 NUM_SEQUENCES = 32
-"""Of the validation stream, that gradients are taken on."""
+"""Validation sequences on which gradients are taken."""
 NUM_DISTANCES = 40
-"""Distances a gradient is kept at, at most, evenly on a logarithmic scale."""
+"""Largest number of distances that are kept, evenly spaced on a logarithmic scale."""
 MARGIN = 16
-"""Steps beyond the receptive field that are perturbed as well."""
+"""Steps beyond the receptive field that are also perturbed."""
 HELD = 0.95
-"""Share of the squared gradient that the effective receptive field holds."""
+"""Share of the squared gradient that lies within the effective receptive field."""
 
 
 def measured_field(
     network: Network, num_steps: int, condition: Tensor | None = None, row: int = 1
 ) -> tuple[int, int]:
-    """Receptive field by perturbation, and how many steps were there to be perturbed.
+    """The receptive field by perturbation, and the number of steps that could be perturbed.
 
-    Inputs of some distance and more become NaN, which no weight is too small to pass on; the
-    largest distance at which that reaches the last output is found by bisection. Without end, the
-    field is looked for within `num_steps`. `condition` is a batch's, where the network takes one:
-    its first class, or features of zero, stand beside every step. Of an image, `row` pixels a row,
-    whole rows are read: what stands at the end of one may look back furthest.
+    All inputs from some distance on become NaN, which even the smallest weight passes on. Bisection
+    finds the largest distance at which a NaN reaches the last output. An infinite field is measured
+    within `num_steps`.
+
+    A network with conditions gets the first class of `condition`, or features of zero, at every
+    step. An image of `row` pixels per row is read in whole rows, because the last pixel of a row
+    may look back furthest.
     """
     field = network.receptive_field
     seen = num_steps if math.isinf(field) else -(-(int(field) + MARGIN) // row) * row
@@ -50,7 +52,7 @@ def measured_field(
         output = network(perturbed_BTI, last_only=True, condition=condition)[0]
         return bool(output.isnan().any())
 
-    low, high = -1, seen  # an input at `low` and later reaches the output, one at `high` does not
+    low, high = -1, seen  # an input at distance `low` reaches the output, one at `high` does not
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if reaches(middle) else (low, middle)
@@ -60,10 +62,10 @@ def measured_field(
 def probe(network: Network, task: Task, batch: Batch, step: int) -> Probe | None:
     """The gradients of the last output and of the loss with respect to each past input.
 
-    Taken without dropout; weights and their gradients stay as they are. None where a gradient is
-    not finite.
+    Dropout is off, and the weights and their gradients do not change. None where a gradient is not
+    finite.
     """
-    network.train()  # a GPU's recurrent layers have no backward pass otherwise
+    network.train()  # recurrent layers on a GPU have no backward pass in evaluation mode
     for module in network.modules():
         if isinstance(module, nn.Dropout):
             module.eval()
@@ -75,7 +77,7 @@ def probe(network: Network, task: Task, batch: Batch, step: int) -> Probe | None
     signs.manual_seed(0)
     last_BO = output[torch.arange(len(batch), device=output.device), _last(batch, output)]
     v_BO = torch.randint(0, 2, last_BO.shape, generator=signs, device=output.device) * 2 - 1
-    loss = task.objective.loss(output, encoded) * len(batch)  # a sum of each sequence's own
+    loss = task.objective.loss(output, encoded) * len(batch)  # the sum over sequences
     squares = [
         _squares(torch.autograd.grad(scalar, x_BTI, retain_graph=True)[0], batch)
         for scalar in ((last_BO * v_BO).sum(), loss)
@@ -91,16 +93,16 @@ def probe(network: Network, task: Task, batch: Batch, step: int) -> Probe | None
 
 
 def _last(batch: Batch, output: Tensor) -> Tensor | int:
-    """Where each sequence's last output stands."""
+    """Index of the last output of each sequence."""
     if batch.lengths is None or output.shape[1] == 1:
         return output.shape[1] - 1
     return batch.lengths - 1
 
 
 def _squares(gradient_BTI: Tensor, batch: Batch) -> Tensor:
-    """Squared norm over features by distance from a sequence's end, (T,): mean over sequences.
+    """Squared norm over features, by distance from the end of a sequence, (T,).
 
-    Of sequences of different lengths, those that are long enough.
+    The mean over all sequences that are long enough to have an input at that distance.
     """
     square_BT = gradient_BTI.double().square().sum(-1).cpu()
     num_steps = square_BT.shape[1]
@@ -114,7 +116,7 @@ def _squares(gradient_BTI: Tensor, batch: Batch) -> Tensor:
 
 
 def _by_distance(square_T: Tensor) -> ByDistance:
-    """Each distance kept stands for those from it up to the next."""
+    """Each kept distance stands for all distances from it up to the next one."""
     num_steps = len(square_T)
     spread = torch.logspace(0, math.log10(num_steps), NUM_DISTANCES + 1).round().long() - 1
     distances = sorted(set(spread.clamp(max=num_steps - 1).tolist()))
@@ -127,7 +129,7 @@ def _by_distance(square_T: Tensor) -> ByDistance:
 
 
 def _effective_field(square_T: Tensor) -> int:
-    """The fewest last inputs that hold `HELD` of the sum; 0 where there is none."""
+    """The fewest last inputs that hold `HELD` of the sum; 0 if the sum is 0."""
     held_T = square_T.cumsum(0)
     if held_T[-1] == 0:
         return 0

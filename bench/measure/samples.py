@@ -1,4 +1,4 @@
-"""Samples of a trained network: as ids, as files that a person looks at, hears or reads."""
+"""Sequences sampled from a trained network, and the files to look at, listen to or read."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,36 +13,37 @@ from bench.core.files import write_whole
 from bench.core.records import Agreement, Record, SampleRecord, now
 from bench.core.store import Damaged, Store
 from bench.measure import weights
+from bench.measure.judge import agreement
 from bench.plan.grid import label, model_of, task_of
 from tasks import Task
 
 EVERY = "all"
-"""In the place of a condition: each of them in turn."""
+"""Stands for every condition in turn."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What is asked for."""
+    """The request for samples."""
 
     number: int = 16
     steps: int | None = None
-    """Of a sample; None: as many as the network was trained on."""
+    """Steps of a sample; None: as many as the network was trained on."""
     condition: str | None = None
-    """The name of one; `all`: each in turn; None: each in turn where the task has any."""
+    """A condition's name; `all` or None: each condition of the task in turn."""
     prompt: str | None = None
     temperature: float = 1.0
     seed: int = 0
     cached: bool = True
     judged: bool = False
-    """Whether a classifier is to say if the samples are what was asked for."""
+    """Whether a classifier checks that the samples match their condition."""
 
 
 def choose(
     results: Path, records: Sequence[Record], model: str, task: str | None, length: int | None
 ) -> Record:
-    """The run of this model, by label or name, whose weights are kept and which tested best.
+    """The longest, then best tested run of a model (label or name) whose weights are kept.
 
-    Raises `RequestError` where there is none.
+    Raises `RequestError` if there is none.
     """
     kept = [
         record
@@ -51,8 +52,8 @@ def choose(
     ]
     if not kept:
         raise RequestError(
-            f"{results} holds no weights; a profile keeps them where it says keep_weights, "
-            "as in --profile generation"
+            f"{results} holds no weights; a profile keeps them with keep_weights = true, "
+            "as --profile generation does"
         )
     for kind, wanted, of in (
         ("task", task, lambda record: {record.spec.task.name, record.outcome.task_label}),
@@ -63,32 +64,26 @@ def choose(
         kept = [record for record in kept if wanted is None or wanted in of(record)]
         if not kept:
             raise unknown(f"{kind} with weights", str(wanted), valid)
-    return max(kept, key=lambda record: (record.spec.length, _merit(record)))
+    return max(kept, key=_merit)
 
 
-def _merit(record: Record) -> float:
+def _merit(record: Record) -> tuple[int, float]:
     assert record.outcome is not None
     score = record.outcome.test_score
-    return score if record.outcome.score.higher_is_better else -score
+    return record.spec.length, score if record.outcome.score.higher_is_better else -score
 
 
 def draw(
     results: Path, record: Record, wanted: Wanted, on_step: Callable[[int], object] | None = None
 ) -> tuple[SampleRecord, Tensor, Tensor | None]:
-    """The record of the samples, their ids (B, T) and conditions (B,), where there are any."""
+    """The record of the samples, their ids (B, T) and their conditions (B,), if there are any."""
     task, network = task_of(record.spec), weights.trained(results, record.spec, record.backend)
-    signature = task.signature
-    if wanted.steps not in (None, signature.num_steps):
-        if signature.grid is not None:
-            raise RequestError(f"--steps {wanted.steps}: valid: the pixels of an image")
-        if wanted.judged:
-            raise RequestError("--judge with --steps: it knows sequences of the task's length")
-    condition_B = _conditions(task, wanted)
-    prompt_BP = _prompt(task, wanted)
+    condition_B, prompt_BP = _conditions(task, wanted), _prompt(task, wanted)
+    _check(task, wanted)
     try:
         y_BT = models.generate(
             network,
-            wanted.steps or signature.num_steps,
+            wanted.steps or task.signature.num_steps,
             batch_size=wanted.number,
             condition=condition_B,
             prompt=prompt_BP,
@@ -100,12 +95,8 @@ def draw(
     except ValueError as error:
         raise RequestError(f"{record.spec.name}: {error}") from None
     found = None
-    if wanted.judged:
-        if condition_B is None:
-            raise RequestError("--judge: nothing was asked of these samples; valid: conditions")
-        from bench.measure import judge
-
-        found = judge.agreement(task, y_BT, condition_B)
+    if wanted.judged and condition_B is not None:
+        found = agreement(task, y_BT, condition_B)
     made = SampleRecord(
         spec=record.spec,
         backend=record.backend,
@@ -123,14 +114,29 @@ def draw(
     return made, y_BT, condition_B
 
 
+def _check(task: Task, wanted: Wanted) -> None:
+    """Raise `RequestError` for options that do not fit the task."""
+    if wanted.judged and not task.condition_names:
+        raise RequestError(
+            f"--judge needs a conditional model; {task.task_name()} has no conditions"
+        )
+    if wanted.steps in (None, task.signature.num_steps):
+        return
+    if task.signature.grid is not None:
+        pixels = task.signature.num_steps
+        raise RequestError(f"--steps {wanted.steps}: an image of this task has {pixels} pixels")
+    if wanted.judged:
+        raise RequestError("--judge with --steps: the judge only reads sequences of task length")
+
+
 def _conditions(task: Task, wanted: Wanted) -> Tensor | None:
     names = task.condition_names
     if not names:
         if wanted.condition is not None:
-            raise RequestError(f"--condition: {task.task_name()} has none")
+            raise RequestError(f"--condition: {task.task_name()} has no conditions")
         return None
     if wanted.condition in (None, EVERY):
-        # A block of each, so that a grid of samples has a row of each.
+        # Equal conditions stand together, so that a grid of samples has one row for each.
         each = -(-wanted.number // len(names))
         return torch.arange(len(names)).repeat_interleave(each)[: wanted.number]
     if wanted.condition not in names:
@@ -151,8 +157,8 @@ def _prompt(task: Task, wanted: Wanted) -> Tensor | None:
 def save(
     results: Path, record: SampleRecord, y_BT: Tensor, condition_B: Tensor | None
 ) -> list[Path]:
-    """Write the samples as files of their kind and the record beside them; returns where."""
-    from bench.measure import media
+    """Write the samples as files of their kind, and the record; returns the paths."""
+    from bench.measure import media  # matplotlib is slow to import
 
     task = task_of(record.spec)
     names = task.condition_names
@@ -169,7 +175,7 @@ def save(
 
 
 def read_all(store: Store) -> tuple[list[SampleRecord], list[Damaged]]:
-    """What was sampled, and every file among the records of it that is none."""
+    """All valid records of samples, and the files that are not valid records."""
     records, damaged = store.read_below("samples", SampleRecord)
     there = [
         record
@@ -182,6 +188,6 @@ def read_all(store: Store) -> tuple[list[SampleRecord], list[Damaged]]:
 
 def agreement_line(found: Agreement) -> str:
     return (
-        f"a classifier finds what was asked for in {found.share:.1%} of {found.num_samples} "
-        f"samples ({found.low:.1%} to {found.high:.1%}; in {found.on_real:.1%} of real ones)"
+        f"a classifier finds the requested condition in {found.share:.1%} of {found.num_samples} "
+        f"samples ({found.low:.1%} to {found.high:.1%}; in {found.on_real:.1%} of real sequences)"
     )

@@ -1,4 +1,4 @@
-"""What a network costs: times after warm-up, operations, memory. One spec → one `Speed`.
+"""What a network costs: times after warm-up, operations, memory. One spec gives one `Speed`.
 
 Shape letters: B sequences, T steps.
 """
@@ -7,124 +7,82 @@ import gc
 import math
 import resource
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
 import torch
 from torch import Tensor
-from torch.utils.benchmark import Timer
-from torch.utils.flop_counter import FlopCounterMode
 
 from bench.core.backend import Backend, forget_peak_memory, peak_memory_bytes, synchronize
 from bench.core.records import Sampling, Speed, Streaming, Times, Work
 from bench.core.spec import SpeedSpec, Training
+from bench.measure.flops import sequence_flops, step_flops
+from bench.measure.timing import LEAST_SAMPLES, Call, latency, throughput
 from bench.measure.update import Updater, of_steps, outputs
 from bench.plan.grid import label, model_of, network_of, task_of
 from models import Network, generate, num_parameters
 from tasks import Batch, Task
 
-LEAST_SAMPLES = 5
-WARM_STEPS = 8
-"""Of a sequence, drawn before one is timed."""
-MOST_SAMPLES = 1000
 MIN_SECONDS = 0.1
-"""Spent on each time that is taken, at least; more on those that figures are drawn of."""
+"""Shortest time spent on a measurement."""
 MORE_SECONDS = 0.3
+"""The same for the measurements that figures show."""
+WARM_STEPS = 8
+"""Steps that are sampled before a whole sequence is timed."""
 PEAK_SIZE = 1024
 """Rows and columns of the matrices whose product shows the machine's peak."""
 
 
-def times(call: Callable[[], object], device: str, *, min_seconds: float = MIN_SECONDS) -> Times:
-    """Seconds of a call: wall time on a CPU, between events on a GPU.
-
-    Samples of calls too short for the clock are means over a block of them.
-    """
-    threads = torch.get_num_threads()  # Timer would set one
-    timer = Timer("call()", globals={"call": call}, num_threads=threads)
-    first = timer.timeit(1).median  # warms up by itself
-    if device != "cpu":
-        number = max(LEAST_SAMPLES, min(MOST_SAMPLES, int(min_seconds / first)))
-        return Times(samples=_rounded(_between_events(call, number)))
-    samples: list[float] = []
-    while len(samples) < LEAST_SAMPLES:
-        taken = timer.blocked_autorange(min_run_time=max(min_seconds, LEAST_SAMPLES * first))
-        samples += taken.times
-    return Times(samples=_rounded(samples))
-
-
-def each(call: Callable[[], object], device: str, *, min_seconds: float = MIN_SECONDS) -> Times:
-    """Seconds of single calls, waited for one by one, as who streams meets them.
-
-    Many short calls are thinned to every so-many-th: a sample stays one call, and all of them
-    still span `min_seconds`, so that a burst of something else can't be most of what is seen.
-    """
-    samples: list[float] = []
-    for _ in range(LEAST_SAMPLES):
-        call()
-    begin = time.perf_counter()
-    while len(samples) < LEAST_SAMPLES or time.perf_counter() - begin < min_seconds:
-        start = time.perf_counter()
-        call()
-        synchronize(device)
-        samples.append(time.perf_counter() - start)
-    return Times(samples=_rounded(samples[:: -(-len(samples) // MOST_SAMPLES)]))
-
-
 def measure(spec: SpeedSpec, backend: Backend, device: str) -> Speed:
-    """Whatever the spec asks for. Memory on a CPU is right in a fresh process alone."""
+    """Measure what the spec asks for.
+
+    On a CPU the memory is right only in a fresh process: the peak of a process never falls.
+    """
     task, network, batch, updater = _subject(spec, backend, device)
     last_only = task.signature.per == "sequence"
     whole = replace(batch, lengths=None)
 
-    # Memory first: the most a process has held never falls again.
-    def read() -> Tensor:
+    def forward() -> Tensor:
         with torch.inference_mode():
             return outputs(network, task, whole)
 
-    memory: dict[str, int | None] = {"forward": None, "train": None}
-    if {"forward", "train"} & set(spec.measures):
-        for steps in (slice(2), slice(-2, None)):  # what any size needs: code, buffers
-            condition = of_steps(batch.condition, steps)
-            two = replace(whole, x=batch.x[:, steps], condition=condition).part(0, 1)
-            outputs(network, task, two).sum().backward()
-        torch.optim.Adam(network.parameters(), lr=0.0).step()
-        network.zero_grad()
-        calls = {"forward": read, "train": updater}
-        for name in ("forward", "train"):
-            if name in spec.measures:
-                memory[name] = _memory_of(calls[name], device)
+    calls: dict[str, Call] = {"forward": forward, "train": updater}
+    calls = {name: call for name, call in calls.items() if name in spec.measures}
+    if calls:
+        _touch(network, task, whole)
+    memory = {name: _memory_of(call, device) for name, call in calls.items()}
+    peak_flops = _peak_flops(device)
 
-    speed = Speed(
+    def work(name: str, *, backward: bool) -> Work | None:
+        if name not in calls:
+            return None
+        network.train(backward)
+        flops = sequence_flops(spec, last_only=last_only, backward=backward)
+        return Work(
+            times=throughput(calls[name], device, min_seconds=MORE_SECONDS),
+            flops=spec.batch_size * flops,
+            memory_bytes=memory[name],
+        )
+
+    train, read = work("train", backward=True), work("forward", backward=False)
+    network.eval()
+    streaming = sampling = None
+    if "step" in spec.measures:
+        streaming = _streaming(network, batch, device, spec.batch_size * step_flops(spec))
+    if "sample" in spec.measures:
+        sampling = _sampling(network, task, batch, device)
+    return Speed(
         label=label(model_of(spec), spec.model.name),
         task_label=label(task, spec.task.name),
         num_parameters=num_parameters(network),
         receptive_field=_field(network),
         num_steps=task.signature.num_steps,
-        peak_flops=_peak_flops(device),
+        peak_flops=peak_flops,
+        train=train,
+        forward=read,
+        streaming=streaming,
+        sampling=sampling,
     )
-    if "train" in spec.measures:
-        work = Work(
-            times=times(updater, device, min_seconds=MORE_SECONDS),
-            flops=spec.batch_size * _flops(spec, last_only=last_only, backward=True),
-            memory_bytes=memory["train"],
-        )
-        speed = speed.model_copy(update={"train": work})
-    network.eval()
-    if "forward" in spec.measures:
-        work = Work(
-            times=times(read, device, min_seconds=MORE_SECONDS),
-            flops=spec.batch_size * _flops(spec, last_only=last_only),
-            memory_bytes=memory["forward"],
-        )
-        speed = speed.model_copy(update={"forward": work})
-    if "step" in spec.measures:
-        flops = spec.batch_size * _step_flops(spec)
-        speed = speed.model_copy(update={"streaming": _streaming(network, batch, device, flops)})
-    if "sample" in spec.measures:
-        speed = speed.model_copy(update={"sampling": _sampling(network, task, batch, device)})
-    return speed
 
 
 def _subject(
@@ -139,6 +97,16 @@ def _subject(
     generator = task.generator("train", 0, device)
     batch = task.sample(spec.batch_size, generator, "train")
     return task, network, batch, Updater(network, task, training, generator, backend.capture)
+
+
+def _touch(network: Network, task: Task, whole: Batch) -> None:
+    """Load the code and buffers that every size needs, so that memory counts the size alone."""
+    for steps in (slice(2), slice(-2, None)):
+        condition = of_steps(whole.condition, steps)
+        two = replace(whole, x=whole.x[:, steps], condition=condition).part(0, 1)
+        outputs(network, task, two).sum().backward()
+    torch.optim.Adam(network.parameters(), lr=0.0).step()
+    network.zero_grad()
 
 
 @torch.inference_mode()
@@ -160,6 +128,7 @@ def _streaming(network: Network, batch: Batch, device: str, flops: int) -> Strea
         step()
 
     step()  # compiles
+    timed = partial(throughput, device=device, min_seconds=MIN_SECONDS)
     window = window_last = None
     field = _field(network)
     if field is not None:
@@ -168,21 +137,22 @@ def _streaming(network: Network, batch: Batch, device: str, flops: int) -> Strea
         beside = condition
         if features is not None:
             beside = torch.cat([features] * repeats, 1)[:, -field:]
-        window = times(lambda: network(inputs, condition=beside), device)
-        window_last = times(lambda: network(inputs, last_only=True, condition=beside), device)
+        window = timed(lambda: network(inputs, condition=beside))
+        window_last = timed(lambda: network(inputs, last_only=True, condition=beside))
+    plain_step = partial(network, chunk, state, condition=last)
     return Streaming(
-        step=Work(times=each(step, device, min_seconds=MORE_SECONDS), flops=flops),
+        step=Work(times=latency(step, device, min_seconds=MORE_SECONDS), flops=flops),
         stepper=type(stepper).__name__,
         state_bytes=stepper.state_bytes,
-        plain_step=each(lambda: network(chunk, state, condition=last), device),
-        prefill=times(prefill, device),
+        plain_step=latency(plain_step, device, min_seconds=MIN_SECONDS),
+        prefill=timed(prefill),
         window=window,
         window_last=window_last,
     )
 
 
 def _sampling(network: Network, task: Task, batch: Batch, device: str) -> Sampling:
-    """As many sequences as the batch has, of its conditions, with the same noise both ways."""
+    """Draw as many sequences as the batch has, of its conditions, with the same noise both ways."""
     num_steps = task.signature.num_steps
 
     def draw(cached: bool, steps: int = num_steps) -> None:
@@ -197,13 +167,14 @@ def _sampling(network: Network, task: Task, batch: Batch, device: str) -> Sampli
 
     def timed(cached: bool) -> Times:
         draw(cached, min(num_steps, WARM_STEPS))
-        samples: list[float] = []
-        while not samples or (sum(samples) < MORE_SECONDS and len(samples) < LEAST_SAMPLES):
-            start = time.perf_counter()
-            draw(cached)
-            synchronize(device)
-            samples.append(time.perf_counter() - start)
-        return Times(samples=_rounded(samples))
+        return latency(
+            partial(draw, cached),
+            device,
+            min_seconds=MORE_SECONDS,
+            warm_up=0,
+            least=1,
+            most=LEAST_SAMPLES,
+        )
 
     return Sampling(num_steps=num_steps, cached=timed(True), naive=timed(False))
 
@@ -212,26 +183,8 @@ def _field(network: Network) -> int | None:
     return None if math.isinf(network.receptive_field) else int(network.receptive_field)
 
 
-def _between_events(call: Callable[[], object], number: int) -> list[float]:
-    events = [
-        (torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True))
-        for _ in range(number)
-    ]
-    for start, end in events:
-        start.record()
-        call()
-        end.record()
-    torch.cuda.synchronize()
-    return [1e-3 * start.elapsed_time(end) for start, end in events]
-
-
-def _rounded(seconds: list[float]) -> tuple[float, ...]:
-    """To four digits: more would be noise on disk."""
-    return tuple(float(f"{sample:.4g}") for sample in seconds)
-
-
-def _memory_of(call: Callable[[], object], device: str) -> int:
-    """The most that a call takes beyond what is held before it."""
+def _memory_of(call: Call, device: str) -> int:
+    """The most that a call takes beyond what is held before it, in bytes."""
     gc.collect()
     before = _most_held() if device == "cpu" else torch.cuda.memory_allocated(device)
     forget_peak_memory(device)
@@ -247,57 +200,8 @@ def _most_held() -> int:
 
 
 def _peak_flops(device: str) -> float:
-    """What one large product of matrices reaches, in operations a second."""
+    """Operations per second of one large product of matrices."""
     a, b = torch.randn(2, PEAK_SIZE, PEAK_SIZE, device=device)
-    return 2 * PEAK_SIZE**3 / min(times(lambda: a @ b, device).samples)
-
-
-def _flops(spec: SpeedSpec, *, last_only: bool, backward: bool = False) -> int:
-    """Operations on one whole sequence.
-
-    Counted on the `meta` device, where no layer hides its work in a library. A network without
-    end is counted on short sequences: its work grows by the same amount with every step.
-    """
-    num_steps = task_of(spec).signature.num_steps
-    short = 16
-    with torch.device("meta"):
-        network = network_of(spec)
-    if _field(network) is not None or num_steps <= 2 * short:
-        return _counted(spec, network, num_steps, last_only, backward)
-    once = _counted(spec, network, short, last_only, backward)
-    twice = _counted(spec, network, 2 * short, last_only, backward)
-    return once + (twice - once) * (num_steps - short) // short
-
-
-def _counted(
-    spec: SpeedSpec, network: Network, num_steps: int, last_only: bool, backward: bool
-) -> int:
-    x, condition = _meta_input(spec, num_steps)
-    with FlopCounterMode(display=False) as counter:
-        y = network(x, last_only=last_only, condition=condition)[0]
-        if backward:
-            y.sum().backward()
-    return counter.get_total_flops()
-
-
-def _step_flops(spec: SpeedSpec) -> int:
-    """Operations of one further step of one stream, its state being full."""
-    with torch.device("meta"):
-        network = network_of(spec)
-    x, condition = _meta_input(spec, _field(network) or 1)
-    _, state = network(x, condition=condition)
-    x_t, condition = _meta_input(spec, 1)
-    with FlopCounterMode(display=False) as counter:
-        network(x_t, state, condition=condition)
-    return counter.get_total_flops()
-
-
-def _meta_input(spec: SpeedSpec, num_steps: int) -> tuple[Tensor, Tensor | None]:
-    """A sequence and its condition, as features, which take the operations that classes take."""
-    signature = task_of(spec).signature
-    condition = None
-    if signature.num_conditions:
-        condition = torch.zeros(1, num_steps, signature.num_conditions, device="meta")
-    if signature.input == "token":
-        return torch.zeros(1, num_steps, dtype=torch.long, device="meta"), condition
-    return torch.zeros(1, num_steps, signature.num_inputs, device="meta"), condition
+    return (
+        2 * PEAK_SIZE**3 / min(throughput(lambda: a @ b, device, min_seconds=MIN_SECONDS).samples)
+    )

@@ -1,8 +1,8 @@
-"""The textbook's temporal convolutional network: what ours is measured beside.
+"""The textbook's temporal convolutional network, which ours is compared with.
 
-Every convolution pads both sides, runs over all of it and cuts off the end, channels first, as in
-the code released with Bai, Kolter & Koltun 2018 (arXiv:1803.01271) and in most courses. The same
-function as `models.tcn`, tested; nothing but yardsticks uses it.
+Every convolution pads both ends, runs over the whole padded sequence and cuts off the end, with
+channels first, as in the code released with Bai, Kolter & Koltun 2018 (arXiv:1803.01271) and in
+most courses. It computes the same function as `models.tcn`. Only the yardsticks use it.
 
 Shape letters: B sequences, C channels, T steps.
 """
@@ -18,7 +18,7 @@ from models import Network
 
 
 class TextbookConv(nn.Module):
-    """Weight-normalised, dilated, padded at both ends, cut at the later one."""
+    """A weight-normalised dilated convolution that pads both ends and cuts off the later one."""
 
     def __init__(self, num_inputs: int, num_outputs: int, kernel_size: int, dilation: int) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class TextbookConv(nn.Module):
 
 
 class TextbookBlock(nn.Module):
-    """Two convolutions of the same dilation and a residual sum."""
+    """Two convolutions with the same dilation, and a residual sum."""
 
     def __init__(self, num_inputs: int, num_outputs: int, kernel_size: int, dilation: int) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class TextbookBlock(nn.Module):
 
 
 class TextbookTcn(nn.Module):
-    """The function of one of our networks, whose weights it begins with."""
+    """The same function as one of our networks, with a copy of its weights."""
 
     def __init__(self, ours: Network) -> None:
         super().__init__()
@@ -57,9 +57,9 @@ class TextbookTcn(nn.Module):
         for block in blocks:
             conv1, conv2 = block.conv1.conv, block.conv2.conv
             if conv1.out_channels != conv2.out_channels:
-                raise ValueError("the textbook's blocks are as wide inside as outside")
+                raise ValueError("a textbook block is as wide inside as outside")
             if block.conv1.gated or not block.residual:
-                raise ValueError("the textbook's blocks are of ReLUs and have a residual sum")
+                raise ValueError("a textbook block has ReLUs and a residual sum")
             kernel_size, dilation = conv1.kernel_size[0], block.conv1.dilation
             theirs = TextbookBlock(conv1.in_channels, conv2.out_channels, kernel_size, dilation)
             theirs.conv1.conv.load_state_dict(conv1.state_dict())
@@ -82,9 +82,9 @@ class TextbookTcn(nn.Module):
         last_only: bool = False,
         condition: None = None,
     ) -> tuple[Tensor, None]:
-        """Outputs (B, T, O), or (B, 1, O) with `last_only`, of ids (B, T) or reals (B, T, I).
+        """Outputs (B, T, O), or (B, 1, O) with `last_only`, for ids (B, T) or reals (B, T, I).
 
-        All sequences are of one length and without a condition.
+        All sequences have the same length and no condition.
         """
         x_BTC = F.one_hot(x, self.num_inputs).to(self.head.weight.dtype) if self.tokens else x
         h_BCT = self.blocks(x_BTC.transpose(1, 2))

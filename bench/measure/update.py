@@ -1,28 +1,29 @@
 """One training step: sample, forward, backward, clip, update; replayed as a CUDA graph on a GPU."""
 
 from copy import deepcopy
+from typing import Any
 
 import torch
 from pydantic import ConfigDict
 from torch import Tensor, nn
+from torch.optim import SGD, Adam, RMSprop
 
 from bench.core.spec import Frozen, Training
 from tasks import Batch, Task
 
 NUM_WARM_UP = 3
-"""Eager steps before the capture, which PyTorch asks for; what they change is undone."""
+"""Eager steps that PyTorch requires before a capture. Their changes are undone."""
 
 
 def outputs(network: nn.Module, task: Task, batch: Batch) -> Tensor:
-    """What the objective reads: (B, T, O), or (B, 1, O) for a task read once a sequence."""
+    """The outputs that the objective reads: (B, T, O), or (B, 1, O) for one answer per sequence."""
     last_only = task.signature.per == "sequence"
-    return network(batch.x, lengths=batch.lengths, last_only=last_only, condition=batch.condition)[
-        0
-    ]
+    y, _ = network(batch.x, lengths=batch.lengths, last_only=last_only, condition=batch.condition)
+    return y
 
 
 def of_steps(condition: Tensor | None, steps: slice) -> Tensor | None:
-    """A batch's condition beside these steps alone: (B,) classes as they are, features cut."""
+    """The condition of these steps: classes (B,) are unchanged, features (B, T, C) are cut."""
     return condition[:, steps] if condition is not None and condition.ndim == 3 else condition
 
 
@@ -33,7 +34,7 @@ def update(
     batch: Batch,
     clip_norm: float | None,
 ) -> Tensor:
-    """Forward, backward, update; the loss as a detached scalar on the device, not waited for."""
+    """Forward, backward, clip, update. Returns the detached loss without waiting for the device."""
     optimizer.zero_grad()
     loss = task.objective.loss(outputs(network, task, batch), batch)
     loss.backward()
@@ -44,26 +45,26 @@ def update(
 
 
 class UpdaterState(Frozen):
-    """What an updater's further steps depend on, the network aside."""
+    """Everything but the network that the next steps of an updater depend on."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=True)
 
     optimizer: dict[int, dict[str, Tensor]]
-    """What the optimizer keeps, by the parameter's number and then by name."""
+    """Parameter number → name → value kept by the optimizer."""
     generator: Tensor
     step: int
     total_loss: float
-    """Sum over the steps that `mean_loss` has not been asked for yet."""
+    """Sum over the steps since the last call of `mean_loss`."""
     num_summed: int
 
 
 class Updater:
-    """Calling it takes one training step, on the device of the generator.
+    """Takes one training step per call, on the device of the generator.
 
-    With `capture`, the whole step is recorded once as a CUDA graph and replayed from then on, which
-    spares small networks the launch of each kernel. Where that can't be done, steps are taken one
-    by one and `eager_because` says why (None: captured, or not asked for). Nothing in a step waits
-    for the device: losses are summed on it, and `mean_loss` alone waits.
+    With `capture`, the whole step is recorded once as a CUDA graph and then replayed, which saves
+    small networks the launch of each kernel. Where a step cannot be captured it runs eagerly, and
+    `eager_because` gives the reason (None: it was captured, or no capture was requested). No step
+    waits for the device: losses are summed there, and only `mean_loss` waits.
     """
 
     def __init__(
@@ -101,14 +102,14 @@ class Updater:
         self._step += 1
 
     def mean_loss(self) -> float:
-        """Over the steps since it was last asked; waits for the device."""
+        """Mean over the steps since the last call; waits for the device."""
         total, number = self._total_loss.item(), self._num_summed
         self._total_loss.zero_()
         self._num_summed = 0
         return total / number
 
     def state(self) -> UpdaterState:
-        """A copy of what `load` goes on from; waits for the device."""
+        """A copy of the state, from which `load` continues; waits for the device."""
         kept = self.optimizer.state_dict()["state"]
         return UpdaterState(
             optimizer={
@@ -122,11 +123,11 @@ class Updater:
         )
 
     def load(self, state: UpdaterState) -> None:
-        """Go on from the state of another updater of the same network, task and training."""
+        """Continue from the state of another updater of the same network, task and training."""
         ours = self.optimizer.state_dict()
         if self._graph is None:
             self.optimizer.load_state_dict({**ours, "state": deepcopy(state.optimizer)})
-        else:  # the graph reads and writes these very tensors
+        else:  # the graph reads and writes these tensors, so they keep their place
             for number, values in state.optimizer.items():
                 for name, value in values.items():
                     ours["state"][number][name].copy_(value)
@@ -141,22 +142,17 @@ class Updater:
         self._total_loss += update(self._network, self.optimizer, self._task, batch, clip_norm)
 
     def _make_optimizer(self, *, capturable: bool) -> torch.optim.Optimizer:
-        rate = self._training.learning_rate
-        parameters = list(self._network.parameters())
+        training, parameters = self._training, list(self._network.parameters())
+        kinds: dict[str, Any] = {"adam": Adam, "rmsprop": RMSprop, "sgd": SGD}
+        kind, rate = kinds[training.optimizer], training.learning_rate
         if not capturable:
-            kinds = {"adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}
-            kinds |= {"sgd": torch.optim.SGD}
-            return kinds[self._training.optimizer](parameters, lr=rate)
+            return kind(parameters, lr=rate)
         # A captured step reads its rate from the device.
-        on_device = torch.tensor(rate, device=self._generator.device)
-        if self._training.optimizer == "adam":
-            return torch.optim.Adam(parameters, lr=on_device, capturable=True)
-        if self._training.optimizer == "rmsprop":
-            return torch.optim.RMSprop(parameters, lr=on_device, capturable=True)
-        return torch.optim.SGD(parameters, lr=on_device)
+        flags = {} if training.optimizer == "sgd" else {"capturable": True}
+        return kind(parameters, lr=torch.tensor(rate, device=self._generator.device), **flags)
 
     def _set_rate(self) -> None:
-        """The rate as it is, then in a line towards zero over the cooldown."""
+        """Keep the rate constant, then lower it linearly towards zero over the cooldown."""
         training = self._training
         cooldown_steps = training.cooldown * training.max_steps
         left = training.max_steps - self._step
@@ -170,7 +166,7 @@ class Updater:
                 group["lr"] = rate
 
     def _capture(self) -> None:
-        """Record a step. Weights, optimizer and generators are afterwards as they were before."""
+        """Record a step, and leave weights, optimizer and generators as they were before."""
         device = self._generator.device
         weights = {name: value.clone() for name, value in self._network.state_dict().items()}
         drawn = self._generator.get_state()

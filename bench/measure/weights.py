@@ -1,6 +1,6 @@
-"""Weights of trained networks, kept where a profile asks for them: tensors alone, as safetensors.
+"""Weights of trained networks, which a profile keeps with `keep_weights`, as safetensors files.
 
-Each file lies at `weights/BACKEND/TASK/MODEL-T50-s0-ID.safetensors`, beside the record's own path.
+The path is that of the record: `weights/BACKEND/TASK/MODEL-T50-s0-ID.safetensors`.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ def path(results: Path, spec: Spec, backend: Backend) -> Path:
 
 
 def write(results: Path, spec: Spec, backend: Backend, weights: Mapping[str, Tensor]) -> None:
-    """Whole or not at all; raises `StorageError` where that can't be done."""
+    """Write the whole file or nothing; raises `StorageError` if that fails."""
     from safetensors.torch import save
 
     content = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
@@ -29,7 +29,7 @@ def write(results: Path, spec: Spec, backend: Backend, weights: Mapping[str, Ten
 
 
 def trained(results: Path, spec: Spec, backend: Backend) -> Network:
-    """The network of a run as it was tested, on the CPU; `RequestError` where it can't be had."""
+    """The network of a run as it was tested, on the CPU; `RequestError` if it cannot be read."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 
@@ -39,5 +39,5 @@ def trained(results: Path, spec: Spec, backend: Backend) -> Network:
         network.load_state_dict(load(file.read_bytes()))
     except (OSError, SafetensorError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise RequestError(f"can't read the weights in {file}: {reason}") from None
+        raise RequestError(f"cannot read the weights in {file}: {reason}") from None
     return network.eval()

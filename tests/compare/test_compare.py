@@ -1,4 +1,4 @@
-"""Planted differences between two folders are found, named and turned into an exit status."""
+"""Planted differences between two folders are found, named and decide the exit status."""
 
 import itertools
 from collections.abc import Sequence
@@ -18,13 +18,14 @@ from bench.core.store import Store
 from tests.support.records import MACHINE, cost_outcome, outcome, record, spec, speed_record, times
 
 ANOTHER = MACHINE.model_copy(update={"cpu": "Abacus 4000"})
+LABEL = "gru chrono=True"
 NEWER = MACHINE.model_copy(update={"torch": "2.14.0"})
 
 
 def runs(
     scores: Sequence[float | None], *, model: str = "tcn", length: int = 10, **training: Any
 ) -> list[Record]:
-    """A seed each; None failed."""
+    """One run per seed; None stands for a failed run."""
     return [
         record(spec(model=model, length=length, seed=seed, **training), score)
         for seed, score in enumerate(scores)
@@ -64,7 +65,7 @@ def status(tmp_path: Path, *arguments: str) -> int:
     return main(["compare", str(tmp_path / "a"), str(tmp_path / "b"), *arguments])
 
 
-def test_a_folder_beside_itself_is_identical(
+def test_a_folder_compared_with_itself_is_identical(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     same = [*runs([1.0, 0.5, 0.9]), *runs([0.2, 0.2], model="gru"), timed(1.0, 1.1, 1.2)]
@@ -80,30 +81,18 @@ def test_a_folder_beside_itself_is_identical(
     assert not (tmp_path / "a" / "comparison").exists()
 
 
-def test_one_bit_is_not_identical(tmp_path: Path) -> None:
-    other = runs([1.0, 0.5, 0.5 + 2**-50])
-    found = compared(tmp_path, runs([1.0, 0.5, 0.5]), other)
-    assert only(found.scores)["verdict"] == "no clear difference"
+def test_only_times_may_differ_between_identical_runs(tmp_path: Path) -> None:
+    first, last = outcome(1.0).curve
 
+    def verdict(name: str, **changes: float) -> str:
+        made = outcome(1.0, curve=(first.model_copy(update=changes), last))
+        after = [record(spec(seed=seed), outcome=made) for seed in range(3)]
+        return only(compared(tmp_path / name, runs([1.0] * 3), after).scores)["verdict"]
 
-def test_another_curve_is_not_identical_and_other_times_are(tmp_path: Path) -> None:
-    made = outcome(1.0)
-    first, last = made.curve
-
-    def seeds(**changes: float) -> list[Record]:
-        curve = (first.model_copy(update=changes), last)
-        return [
-            record(spec(seed=seed), outcome=made.model_copy(update={"curve": curve}))
-            for seed in range(3)
-        ]
-
-    before = runs([1.0] * 3)
-    found = compared(tmp_path / "loss", before, seeds(validation_loss=0.2))
-    assert only(found.scores)["difference"] == 0
-    assert only(found.scores)["verdict"] == "no clear difference"
-    assert only(compared(tmp_path / "time", before, seeds(seconds=7.0)).scores)["verdict"] == (
-        "identical"
-    )
+    assert verdict("times", seconds=7.0) == "identical"
+    assert verdict("loss", validation_loss=0.2) == "no clear difference"
+    one_bit = compared(tmp_path / "bit", runs([1.0, 0.5]), runs([1.0, 0.5 + 2**-50]))
+    assert only(one_bit.scores)["verdict"] == "no clear difference"
 
 
 @pytest.mark.parametrize(
@@ -113,12 +102,12 @@ def test_another_curve_is_not_identical_and_other_times_are(tmp_path: Path) -> N
         ((0.80, 0.82, 0.81), (0.90, 0.92, 0.91), "better"),
         ((0.90, 0.80, 0.70), (0.70, 0.80, 0.80), "no clear difference"),
         ((0.90,), (0.10,), "one seed"),
-        # Nothing clear of the mean, but of the seeds that solve.
+        # The means do not differ clearly, but the numbers of seeds that solve do.
         ((0.95, 0.95, 0.95, 0.95, 0.95), (0.94, 0.94, 0.94, 0.94, 1.0), "worse"),
         ((0.94, 0.94, 0.94, 0.94, 1.0), (0.95, 0.95, 0.95, 0.95, 0.95), "better"),
     ],
 )
-def test_the_interval_and_the_seeds_that_solve_judge_a_score(
+def test_a_score_is_judged_by_its_interval_and_by_the_seeds_that_solve(
     before: tuple[float, ...], after: tuple[float, ...], verdict: str, tmp_path: Path
 ) -> None:
     found = compared(tmp_path, runs(before), runs(after))
@@ -131,37 +120,23 @@ def test_the_interval_and_the_seeds_that_solve_judge_a_score(
 
 
 def test_where_lower_is_better_a_rise_is_worse(tmp_path: Path) -> None:
-    def losses(values: Sequence[float]) -> list[Record]:
-        """Scored by the loss, which has no threshold."""
-        made = [outcome(value) for value in values]
-        scored = [
-            each.model_copy(
-                update={
-                    "metrics": each.metrics[::-1],
-                    "test": {"recall": 0.5, "cross_entropy": value},
-                    "solved_at": None,
-                }
-            )
-            for each, value in zip(made, values, strict=True)
-        ]
-        return [record(spec(seed=seed), outcome=each) for seed, each in enumerate(scored)]
+    def costs(*values: float, **changes: Any) -> list[Record]:
+        made = [cost_outcome(value, **changes) for value in values]
+        return [record(spec(seed=seed), outcome=each) for seed, each in enumerate(made)]
 
-    found = compared(tmp_path, losses((0.1, 0.11, 0.12)), losses((0.2, 0.21, 0.22)))
-    assert only(found.scores)["verdict"] == "worse"
-    assert "solved_a" not in found.scores
-
-
-def test_where_lower_is_better_a_low_cost_solves(tmp_path: Path) -> None:
-    def costs(*values: float) -> list[Record]:
-        return [record(spec(seed=i), outcome=cost_outcome(v)) for i, v in enumerate(values)]
-
-    found = compared(tmp_path, costs(0.1, 0.15, 0.19), costs(0.5, 0.4, 0.1))
-    row = only(found.scores)
+    few = compared(tmp_path / "few", costs(0.1, 0.15, 0.19), costs(0.5, 0.4, 0.1))
+    row = only(few.scores)
     assert (row["solved_a"], row["solved_b"]) == (3, 1)
     assert row["verdict"] == "no clear difference"
-    # An interval of costs is not cut off at 1.
+    # The interval of a cost is not cut at 1.
     wide = compared(tmp_path / "wide", costs(0.1, 0.1), costs(0.3, 0.9))
     assert only(wide.scores)["high"] > 1
+    before, after = costs(0.1, 0.11, 0.12, solved_at=None), costs(0.2, 0.21, 0.22, solved_at=None)
+    found = compared(tmp_path / "no threshold", before, after)
+    row = only(found.scores)
+    assert row["verdict"] == "worse"
+    assert "solved by" not in write_comparison(tmp_path / "page", found)
+    assert pd.isna(row["solved_a"])
 
 
 def test_a_failed_run_counts_at_chance_and_as_not_solved(tmp_path: Path) -> None:
@@ -171,7 +146,7 @@ def test_a_failed_run_counts_at_chance_and_as_not_solved(tmp_path: Path) -> None
     assert row["verdict"] == "worse"
 
 
-def test_what_stands_in_one_only_is_listed_with_its_count(tmp_path: Path) -> None:
+def test_records_without_counterpart_are_listed_with_their_number(tmp_path: Path) -> None:
     skipped = record(spec(model="rnn"), None, status="skipped", error="no data")
     found = compared(
         tmp_path,
@@ -180,7 +155,7 @@ def test_what_stands_in_one_only_is_listed_with_its_count(tmp_path: Path) -> Non
     )
     assert only(found.scores)["seeds"] == 2
     left = {
-        (row["in"], row["what"], row["model"]): (row["T"], row["count"], row["reason"])
+        (row["side"], row["what"], row["model"]): (row["T"], row["count"], row["reason"])
         for row in found.left.to_dict("records")
     }
     assert left == {
@@ -192,20 +167,20 @@ def test_what_stands_in_one_only_is_listed_with_its_count(tmp_path: Path) -> Non
     }
 
 
-def test_another_setting_is_another_configuration_and_is_named(tmp_path: Path) -> None:
+def test_another_training_setting_is_another_configuration_and_is_named(tmp_path: Path) -> None:
     found = compared(tmp_path, runs([1.0] * 2), runs([1.0] * 2, learning_rate=0.01))
     assert found.scores.empty
-    assert list(found.left["model"]) == ["tcn learning_rate=0.001", "tcn learning_rate=0.01"]
+    assert list(found.left["model_label"]) == ["tcn learning_rate=0.001", "tcn learning_rate=0.01"]
 
 
-def test_a_raised_version_is_compared_and_said(tmp_path: Path) -> None:
+def test_a_raised_version_is_compared_and_shown(tmp_path: Path) -> None:
     def of_version(version: int, score: float, day: int) -> list[Record]:
         made = [spec(seed=seed) for seed in range(3)]
         part = made[0].model.model_copy(update={"version": version})
         raised = [each.model_copy(update={"model": part}) for each in made]
         return [record(each, score, created=f"2026-01-0{day}T00:00:00Z") for each in raised]
 
-    # B still has the records of before.
+    # B still has the older records.
     both = [*of_version(1, 0.9, 1), *of_version(2, 0.3, 2)]
     found = compared(tmp_path, of_version(1, 0.9, 1), both)
     row = only(found.scores)
@@ -214,7 +189,7 @@ def test_a_raised_version_is_compared_and_said(tmp_path: Path) -> None:
     assert only(found.left)["count"] == 3
 
 
-def test_other_data_are_another_configuration(tmp_path: Path) -> None:
+def test_another_version_of_the_data_is_another_configuration(tmp_path: Path) -> None:
     made = spec()
     other = made.model_copy(update={"task": made.task.model_copy(update={"version": 2})})
     assert compared(tmp_path, [record(made)], [record(other)]).scores.empty
@@ -225,12 +200,12 @@ def test_other_data_are_another_configuration(tmp_path: Path) -> None:
     [
         ((1.2, 1.3, 1.4), "slower"),
         ((0.6, 0.7, 0.8), "faster"),
-        ((1.05, 1.06, 1.07), "no clear difference"),  # slower, within the tolerance
+        ((1.05, 1.06, 1.07), "no clear difference"),  # slower, but within the tolerance
         ((1.0, 1.5, 2.0), "no clear difference"),  # slower, but not clearly
         ((2.0,), "one sample"),
     ],
 )
-def test_the_ratio_of_medians_judges_a_time(
+def test_a_time_is_judged_by_the_ratio_of_medians(
     after: tuple[float, ...], verdict: str, tmp_path: Path
 ) -> None:
     found = compared(tmp_path, [timed(1.0, 1.0, 1.0)], [timed(*after)])
@@ -243,14 +218,14 @@ def test_the_ratio_of_medians_judges_a_time(
     assert status(tmp_path, "--fail-on-regression", "--tolerance", "150") == 0
 
 
-def test_another_machine_is_no_regression_and_is_said(
+def test_times_of_another_machine_are_shown_and_are_not_a_regression(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = compared(tmp_path, [timed(1.0, 1.0)], [timed(9.0, 9.0, machine=ANOTHER)])
     row = only(found.times.query("timed == 'training step'"))
     assert (row["machine"], row["verdict"]) == ("another", "slower")
     assert status(tmp_path, "--fail-on-regression") == 0
-    assert "3 times are of two machines or backends" in capsys.readouterr().out
+    assert "3 times are from two machines or backends" in capsys.readouterr().out
     assert "Abacus 4000" in (tmp_path / "b/comparison/compare.md").read_text()
 
 
@@ -260,7 +235,7 @@ def test_other_versions_on_the_same_hardware_are_a_regression(tmp_path: Path) ->
 
 
 def test_times_of_two_machines_are_not_pooled(tmp_path: Path) -> None:
-    """Of what B has, that of A's machine is taken, however much there is of another's."""
+    """B's times from A's machine are used, even if B has more times from another machine."""
     others = [timed(9.0, 9.0, model=model, machine=ANOTHER) for model in ("tcn", "gru")]
     found = compared(tmp_path, [timed(1.0, 1.0)], [timed(1.0, 1.0), *others])
     assert set(found.times["machine"]) == {"same"}
@@ -271,7 +246,7 @@ def test_times_of_two_machines_are_not_pooled(tmp_path: Path) -> None:
 def test_two_models_are_matched_by_task_length_and_seed(tmp_path: Path) -> None:
     scores = {"tcn": (0.9, 0.91, 0.92), "gru": (0.5, 0.51, 0.52)}
     every = [run for model, values in scores.items() for run in runs(values, model=model)]
-    every += runs([1.0, 1.0], length=20)  # of the TCN alone
+    every += runs([1.0, 1.0], length=20)  # only the TCN
     every += [timed(1.0, 1.0), timed(3.0, 3.0, model="gru")]
     found = compared(tmp_path, every, every, models=("tcn", "gru"))
     row = only(found.scores)
@@ -287,7 +262,25 @@ def test_two_models_are_matched_by_task_length_and_seed(tmp_path: Path) -> None:
     assert main(["compare", one, one, *wanted, "tcn", "tcn"]) == 0
 
 
-def test_the_summary_is_short_whatever_went_wrong(tmp_path: Path) -> None:
+def test_a_model_is_named_by_its_full_label_or_its_plain_name(tmp_path: Path) -> None:
+    plain, both = spec(model="gru"), runs([0.1, 0.1], model="gru")
+    variant = plain.model.model_copy(update={"fields": {"chrono": True}})
+    both += [
+        record(run.spec.model_copy(update={"model": variant}), outcome=outcome(1.0, label=LABEL))
+        for run in both
+    ]
+    for named in (LABEL, "gru chrono=true"):
+        found = compared(tmp_path, both, both, models=("gru", named))
+        row = only(found.scores)
+        assert (row["a"], row["b"], row["seeds"]) == (0.1, 1.0, 2)
+        assert (row["model"], row["model_label"]) == ("gru", f"gru → {LABEL}")
+    swept = runs([0.2], model="gru", learning_rate=0.01)
+    rate = "gru learning_rate=0.01"
+    found = compared(tmp_path / "swept", [*both, *swept], swept, models=(rate, rate))
+    assert only(found.scores)["verdict"] == "identical"
+
+
+def test_the_summary_is_short_however_much_differs(tmp_path: Path) -> None:
     lengths = range(10, 20)
     before = [runs([0.9, 0.91, 0.92], length=length) for length in lengths]
     after = [runs([0.1, 0.11, 0.12], length=length) for length in lengths]
@@ -312,11 +305,11 @@ def test_the_summary_is_short_whatever_went_wrong(tmp_path: Path) -> None:
         (("a", "none"), "B: {tmp}/none is not a folder"),
         (("empty", "a"), "A: {tmp}/empty holds no record"),
         (("a", "a", "--models", "tcm", "tcn"), "--models: A: unknown model 'tcm'; did you mean"),
-        (("a", "a", "--output", "{tmp}/file"), "--output: can't make {tmp}/file"),
+        (("a", "a", "--output", "{tmp}/file"), "--output: cannot make {tmp}/file"),
         (("a", "c", "--fail-on-regression"), "nothing in common"),
     ],
 )
-def test_a_request_that_makes_no_sense_ends_with_2(
+def test_a_wrong_request_ends_with_status_2(
     arguments: tuple[str, ...], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     put(tmp_path / "a", runs([1.0]))
@@ -331,7 +324,7 @@ def test_a_request_that_makes_no_sense_ends_with_2(
     assert said.format(tmp=tmp_path) in error
 
 
-def test_newcombes_interval_squares_and_adds_wilsons() -> None:
+def test_newcombes_interval_combines_wilsons_bounds() -> None:
     low, high = share_difference(56, 48, 80)
     # By hand from Wilson's bounds of 56/80 (0.5922, 0.7894) and of 48/80 (0.4904, 0.7004).
     assert low == pytest.approx(0.1 - np.hypot(0.7 - 0.5922, 0.7004 - 0.6), abs=2e-4)
@@ -340,7 +333,7 @@ def test_newcombes_interval_squares_and_adds_wilsons() -> None:
 
 
 @pytest.mark.parametrize("n", [7, 8])
-def test_medians_drawn_by_their_ranks_are_those_of_resamples(n: int) -> None:
+def test_the_interval_of_a_ratio_is_the_bootstrap_of_scipy(n: int) -> None:
     random = np.random.default_rng(1)
     a, b = random.lognormal(size=n), random.lognormal(size=n)
 
@@ -351,6 +344,6 @@ def test_medians_drawn_by_their_ranks_are_those_of_resamples(n: int) -> None:
     slow = bootstrap(
         (a, b), ratio, method="percentile", n_resamples=20_000, rng=np.random.default_rng(2)
     ).confidence_interval
-    # Both are quantiles of some 10,000 draws from the same few values.
+    # Both are quantiles of about 10,000 draws from the same few values.
     assert found == pytest.approx((slow.low, slow.high), rel=0.05)
     assert ratio_of_medians([1.0], list(b)) is None

@@ -1,7 +1,8 @@
-"""A run that was killed goes on to the same end, and leaves nothing behind."""
+"""A killed run continues to the same end, and leaves no files behind."""
 
 import os
-import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,7 +12,6 @@ from typing import Any
 import pytest
 import torch
 
-from bench.cli import main
 from bench.core.backend import Backend
 from bench.core.records import Outcome, Record
 from bench.core.spec import Spec
@@ -19,11 +19,12 @@ from bench.core.store import Store
 from bench.measure import checkpoint
 from bench.measure import train as loop
 from bench.measure.checkpoint import Place, pack, read, remove_leftovers, unpack
+from bench.measure.evaluation import Evaluation
 from bench.measure.train import Progress, train
-from bench.measure.update import Updater
-from bench.plan.grid import network_of, task_of
+from bench.plan.grid import network_of
 from bench.run.job import Event, Setup, run_one
-from tests.support.commands import PROFILE, records, selectors, start, without_times
+from tests.support.commands import ROOT, without_times
+from tests.support.harness import wait_until
 from tests.support.records import record
 from tests.support.training import tiny
 
@@ -36,7 +37,7 @@ def at_every_validation(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Stopped(Exception):
-    """In the place of a kill."""
+    """Stands for a kill."""
 
 
 def place_of(spec: Spec, results: Path) -> Place:
@@ -44,7 +45,7 @@ def place_of(spec: Spec, results: Path) -> Place:
 
 
 def stop_at(step: int, spec: Spec, results: Path) -> list[int]:
-    """Train up to a validation and be stopped there; the steps of the validations met."""
+    """Train until the validation at `step` and stop there; returns the steps of all validations."""
     met = []
 
     def on_progress(progress: Progress) -> None:
@@ -70,42 +71,27 @@ def left(spec: Spec, results: Path) -> checkpoint.Checkpoint:
     return found
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "sgd"])
 @pytest.mark.parametrize(
-    ("model", "fields"), [("tcn", {"dropout": 0.3}), ("lstm", {}), ("gru", {})]
+    ("model", "optimizer"),
+    [("tcn", "adam"), ("tcn", "rmsprop"), ("tcn", "sgd"), ("lstm", "adam"), ("gru", "adam")],
 )
 def test_a_run_stopped_at_each_validation_ends_as_one_that_was_not(
-    model: str, fields: dict[str, float], optimizer: str, tmp_path: Path
+    model: str, optimizer: str, tmp_path: Path
 ) -> None:
-    spec = tiny(model=model, optimizer=optimizer, max_steps=25, cooldown=0.8)
-    spec = spec.model_copy(
-        update={"model": spec.model.model_copy(update={"fields": {**spec.model.fields, **fields}})}
-    )
+    fields = {"dropout": 0.3} if model == "tcn" else {}
+    spec = tiny(model=model, optimizer=optimizer, max_steps=25, cooldown=0.8, fields=fields)
     expected = train(spec, "cpu")
     assert stop_at(0, spec, tmp_path) == [0]
     assert stop_at(10, spec, tmp_path) == [0, 10]
     assert stop_at(20, spec, tmp_path) == [10, 20]
     assert stop_at(25, spec, tmp_path) == [20, 25]
-    torch.manual_seed(7)  # another process has another past
+    torch.manual_seed(7)  # another process has another generator state
     found = train(spec, "cpu", place=place_of(spec, tmp_path))
     assert but_times(found) == but_times(expected)
     assert found.curve[-1].train_loss is not None
 
 
-def test_dropout_draws_from_the_generator_that_is_saved(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spec = tiny(model="tcn")
-    fields = {**spec.model.fields, "dropout": 0.3}
-    spec = spec.model_copy(update={"model": spec.model.model_copy(update={"fields": fields})})
-    expected = train(spec, "cpu")
-    stop_at(10, spec, tmp_path)
-    monkeypatch.setattr(torch.random, "set_rng_state", lambda state: None)
-    found = train(spec, "cpu", place=place_of(spec, tmp_path))
-    assert found.curve[-1].train_loss != expected.curve[-1].train_loss
-
-
-def test_the_best_weights_of_before_are_tested(tmp_path: Path) -> None:
+def test_the_best_weights_from_before_a_stop_are_tested(tmp_path: Path) -> None:
     spec = tiny("adding", "lstm", learning_rate=0.5, max_steps=60, seed=4)
     expected = train(spec, "cpu")
     assert 0 < expected.best_step < 60, "choose a seed whose last weights are not the best"
@@ -115,10 +101,10 @@ def test_the_best_weights_of_before_are_tested(tmp_path: Path) -> None:
     assert but_times(found) == but_times(expected)
 
 
-def test_validations_that_were_clearly_solved_count(
+def test_solved_validations_from_before_a_stop_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    perfect = loop.Evaluation(
+    perfect = Evaluation(
         values={"recall": 1.0, "faultless": 1.0, "cross_entropy": 0.0}, loss=0.0, num_sequences=1000
     )
     monkeypatch.setattr(loop, "evaluate", lambda *_: perfect)
@@ -128,20 +114,12 @@ def test_validations_that_were_clearly_solved_count(
     assert (found.stopped, found.steps) == ("solved", 10)
 
 
-def test_a_run_that_diverges_does_so_after_a_stop(tmp_path: Path) -> None:
-    spec = tiny("adding", learning_rate=1e30, optimizer="sgd", clip_norm=None)
-    stop_at(10, spec, tmp_path)
-    found = train(spec, "cpu", place=place_of(spec, tmp_path))
-    assert but_times(found) == but_times(train(spec, "cpu"))
-    assert found.stopped == "diverged"
-
-
-def test_seconds_go_on(tmp_path: Path) -> None:
+def test_the_clock_continues_after_a_stop(tmp_path: Path) -> None:
     spec, place = tiny(), place_of(tiny(), tmp_path)
     stop_at(10, spec, tmp_path)
     before = left(spec, tmp_path)
     assert before.fit.train_seconds > 0
-    assert before.fit.earlier_seconds >= before.fit.curve[-1].seconds - 1e-4  # which is rounded
+    assert before.fit.earlier_seconds >= before.fit.curve[-1].seconds - 1e-4  # the curve is rounded
     slower = replace(before.fit, train_seconds=500.0, earlier_seconds=1000.0)
     checkpoint.write(place, before.model_copy(update={"fit": slower}))
     found = train(spec, "cpu", place=place)
@@ -150,31 +128,15 @@ def test_seconds_go_on(tmp_path: Path) -> None:
     assert found.curve[0] == before.fit.curve[0]
 
 
-def test_an_updater_goes_on_between_two_validations() -> None:
-    spec = tiny(cooldown=0.8)
-    task, network = task_of(spec), network_of(spec)
-    first = Updater(network, task, spec.training, task.generator("train", 0))
-    for _ in range(7):
-        first()
-    state = first.state()
-    weights = {name: value.clone() for name, value in network.state_dict().items()}
-    losses = []
-    for take_step in (first, Updater(network, task, spec.training, task.generator("train", 1))):
-        network.load_state_dict(weights)
-        take_step.load(state)
-        for _ in range(3):
-            take_step()
-        losses.append(take_step.mean_loss())  # over all ten
-    assert losses[0] == losses[1]
-
-
-def test_short_runs_write_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_short_runs_write_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoint, "INTERVAL_S", 60.0)
     train(tiny(), "cpu", place=place_of(tiny(), tmp_path))
     assert not list(tmp_path.iterdir())
 
 
-def test_one_is_written_when_it_is_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_is_written_when_it_is_due(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     written = []
     monkeypatch.setattr(loop, "write", lambda place, run: written.append(run.fit.step))
     monkeypatch.setattr(checkpoint, "INTERVAL_S", 60.0)
@@ -238,10 +200,7 @@ FOREIGN: dict[str, Callable[[dict[str, Any]], object]] = {
     "kind", ["truncated", "empty", "noise", "flipped", "pickle", "folder", *FOREIGN]
 )
 def test_a_damaged_or_foreign_checkpoint_is_removed_and_the_run_begins_anew(
-    kind: str,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     spec = tiny()
@@ -256,24 +215,17 @@ def test_a_damaged_or_foreign_checkpoint_is_removed_and_the_run_begins_anew(
     found = train(spec, "cpu", lambda progress: met.append(progress.step), place=place)
     assert met == [0, 10, 20]
     assert but_times(found) == but_times(train(spec, "cpu"))
-    assert "the run begins anew" in capsys.readouterr().err
+    assert "the run starts again" in capsys.readouterr().err
     assert not place.path.is_file()
     assert not (tmp_path / "harm").exists()
 
 
-def test_too_large_a_checkpoint_is_neither_written_nor_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_checkpoint_holds_little_more_than_weights_and_moments(tmp_path: Path) -> None:
     spec = tiny()
-    place = place_of(spec, tmp_path)
     stop_at(10, spec, tmp_path)
-    size = place.path.stat().st_size
-    monkeypatch.setattr(checkpoint, "MOST_BYTES", 1000)
-    assert stop_at(10, spec, tmp_path) == [0, 10]
-    assert left_files(tmp_path) == []
-    # Moments, weights and the best of them, and little else.
+    # Weights, the best weights and Adam's two moments of each.
     parameters = sum(p.numel() for p in network_of(spec).parameters())
-    assert size < 4 * 4 * parameters + 40_000
+    assert place_of(spec, tmp_path).path.stat().st_size < 4 * 4 * parameters + 40_000
 
 
 def left_files(results: Path) -> list[str]:
@@ -284,7 +236,7 @@ def run(spec: Spec, results: Path, on_event: Callable[[Event], None]) -> Record:
     return run_one(spec, Setup(results=results, backend=BACKEND, device="cpu"), on_event)
 
 
-def test_nothing_is_left_once_the_record_is_written(tmp_path: Path) -> None:
+def test_no_checkpoint_is_left_once_the_record_is_written(tmp_path: Path) -> None:
     spec, seen = tiny(), []
     run(spec, tmp_path, lambda event: seen.append(left_files(tmp_path)))
     assert seen == [[f"{spec.id}.pt"]] * 3
@@ -292,7 +244,7 @@ def test_nothing_is_left_once_the_record_is_written(tmp_path: Path) -> None:
     assert [found.status for found in Store(tmp_path).read_all()[0]] == ["ok"]
 
 
-def test_a_worker_whose_bench_has_gone_leaves_its_checkpoint(tmp_path: Path) -> None:
+def test_a_worker_whose_parent_is_gone_leaves_its_checkpoint(tmp_path: Path) -> None:
     def gone(event: Event) -> None:
         raise BrokenPipeError
 
@@ -301,7 +253,7 @@ def test_a_worker_whose_bench_has_gone_leaves_its_checkpoint(tmp_path: Path) -> 
     assert left_files(tmp_path) == [f"{tiny().id}.pt"]
 
 
-def test_two_benches_at_the_same_run_do_not_disturb_each_other(tmp_path: Path) -> None:
+def test_two_processes_at_the_same_run_do_not_disturb_each_other(tmp_path: Path) -> None:
     spec, inner = tiny(), []
 
     def on_event(event: Event) -> None:
@@ -328,7 +280,7 @@ def test_a_full_disk_does_not_end_a_run(
     assert left_files(tmp_path) == []
 
 
-def test_the_next_bench_removes_what_has_ended(tmp_path: Path) -> None:
+def test_checkpoints_of_finished_runs_are_removed(tmp_path: Path) -> None:
     ended, failed, begun = tiny(seed=0), tiny(seed=1), tiny(seed=2)
     for spec in (ended, failed, begun):
         stop_at(10, spec, tmp_path)
@@ -338,65 +290,37 @@ def test_the_next_bench_removes_what_has_ended(tmp_path: Path) -> None:
     assert set(left_files(tmp_path)) == {f"{failed.id}.pt", f"{begun.id}.pt"}
 
 
-SLOW = '''
-"""A slow task that says which process drew a batch."""
-import os
-import time
-from dataclasses import dataclass
-from typing import ClassVar
-import bench.measure.checkpoint
-from tasks.copy_memory import CopyMemory
+CHILD = """
+import sys, time
+from pathlib import Path
+from bench.core.backend import Backend
+from bench.core.spec import Spec
+from bench.measure import checkpoint
+from bench.measure.train import train
+import torch
 
-bench.measure.checkpoint.INTERVAL_S = 0.0
-
-@dataclass(frozen=True, kw_only=True)
-class Slow(CopyMemory):
-    version = 1
-    smallest: ClassVar = {"length": 3}
-    lengths: ClassVar = (3,)
-
-    def sample(self, n, generator, split="train"):
-        if split == "train":
-            time.sleep(0.02)
-            with open("LOG", "a") as log:
-                print(os.getpid(), file=log)
-        return super().sample(n, generator, split)
-'''
+torch.set_num_threads(1)
+checkpoint.INTERVAL_S = 0.0
+spec = Spec.model_validate_json(sys.argv[2])
+place = checkpoint.Place(results=Path(sys.argv[1]), spec=spec, backend=Backend(device="cpu"))
+train(spec, "cpu", lambda progress: time.sleep(0.2), place=place)
+"""
 
 
-@pytest.mark.usefixtures("plugins")
 def test_a_killed_run_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
-    plugin, log, profile = tmp_path / "slow_0.py", tmp_path / "log", tmp_path / "few.toml"
-    plugin.write_text(SLOW.replace("LOG", str(log)))
-    profile.write_text(PROFILE.format(steps=40))
+    spec = tiny(max_steps=40, validate_every=2, num_validation=5)
+    path = place_of(spec, tmp_path).path
 
-    chosen = ["--task", "slow_0", "--model", "tcn", "--seed", "0", "--plugin", str(plugin)]
-    results = tmp_path / "results"
-    arguments = ["run", "--no-speed", *selectors(str(profile), results), *chosen]
-    bench = start(*arguments)
-    deadline = time.monotonic() + 120
-    while step_of(results) < 6:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    os.killpg(bench.pid, signal.SIGKILL)
-    bench.communicate()
-    assert not records(results)
-    step = step_of(results)
-    assert 6 <= step < 40
+    def step() -> int:
+        return unpack(path.read_bytes())["checkpoint"]["fit"]["step"] if path.exists() else -1
 
-    assert main(arguments) == 0
-    drawn = log.read_text().split()
-    assert drawn.count(drawn[-1]) == 40 - step
-    assert left_files(results) == []
-    (found,) = records(results).values()
-    assert found.outcome is not None
-    # A record has its floats as JSON; both are compared so.
-    whole = Outcome.model_validate_json(train(found.spec, "cpu").model_dump_json())
-    assert but_times(found.outcome) == but_times(whole)
-
-
-def step_of(results: Path) -> int:
-    """Updates behind the one checkpoint there is; -1 before it is there."""
-    for path in results.glob("checkpoints/*/*.pt"):
-        return unpack(path.read_bytes())["checkpoint"]["fit"]["step"]
-    return -1
+    arguments = [sys.executable, "-c", CHILD, str(tmp_path), spec.model_dump_json()]
+    child = subprocess.Popen(arguments, cwd=ROOT)
+    wait_until(lambda: step() >= 6)
+    child.kill()
+    child.wait()
+    reached, met = step(), []
+    assert 6 <= reached < 40
+    found = train(spec, "cpu", lambda p: met.append(p.step), place=place_of(spec, tmp_path))
+    assert met[0] == reached
+    assert but_times(found) == but_times(train(spec, "cpu"))

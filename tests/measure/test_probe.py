@@ -1,4 +1,4 @@
-"""Receptive fields and gradients, against networks whose answers are known."""
+"""Receptive fields and gradients of networks for which both are known."""
 
 import dataclasses
 import math
@@ -35,14 +35,14 @@ def test_perturbing_finds_the_field_of_the_formula(kernel_size: int, form: dict[
         assert field == net.receptive_field < seen
 
 
-def test_perturbing_finds_a_field_that_is_said_to_be_longer_than_it_is() -> None:
+def test_perturbing_finds_that_a_declared_field_is_too_long() -> None:
     network = echo([1.0, 2.0, 3.0])
     network.core.receptive_field = 5
     assert probe.measured_field(network, 20) == (3, 5 + probe.MARGIN)
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru", "rnn"])
-def test_a_field_without_end_is_all_there_is(name: str) -> None:
+def test_an_infinite_field_is_measured_as_the_whole_sequence(name: str) -> None:
     assert probe.measured_field(models.network(name, REALS, width=4), 37) == (37, 37)
 
 
@@ -54,10 +54,10 @@ def test_gradients_by_hand() -> None:
     assert found is not None
     assert found.step == 7
     assert found.output_gradient.distances == (0, 1, 2, 3)
-    # Two features a step, each with the same weight: √2 · |weight|.
+    # Each step has two features with the same weight: √2 · |weight|.
     expected = [3 * math.sqrt(2), 0.0, math.sqrt(2), 0.0]
     assert found.output_gradient.values == pytest.approx(expected, rel=1e-3)
-    # 9 / 10 of the square lie at distance 0; 95% need distance 2.
+    # Distance 0 holds 9/10 of the square, so 95% needs distance 2.
     assert found.effective_field == 3
     error = (network(batch.x)[0][:, -1] - batch.y).detach()
     rms = 2 * error.square().mean().sqrt().item()
@@ -65,7 +65,7 @@ def test_gradients_by_hand() -> None:
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
-def test_distances_count_from_each_sequences_own_end() -> None:
+def test_distances_count_from_the_end_of_each_sequence() -> None:
     task = tasks.load("variable_adding", length=9)
     batch = task.sample(64, task.generator("validation", 0))
     found = probe.probe(echo([3.0, 0.0, 1.0]), task, batch, step=0)
@@ -73,7 +73,7 @@ def test_distances_count_from_each_sequences_own_end() -> None:
     values = dict(zip(found.output_gradient.distances, found.output_gradient.values, strict=True))
     assert values[0] == pytest.approx(3 * math.sqrt(2), rel=1e-3)
     assert values[1] == 0
-    # Sequences of two steps have no third last one and must not thin the mean.
+    # Sequences of two steps have no third last input and must not lower the mean.
     assert values[2] == pytest.approx(math.sqrt(2), rel=1e-3)
 
 
@@ -87,20 +87,20 @@ def test_long_gradients_are_kept_at_few_distances() -> None:
         assert value == pytest.approx(square[start:end].mean().sqrt().item(), rel=1e-3)
 
 
-def test_what_is_not_finite_is_no_probe() -> None:
+def test_a_gradient_that_is_not_finite_gives_no_probe() -> None:
     task = tasks.load("adding", length=4)
     batch = Batch(x=torch.ones(2, 4, 2), y=torch.ones(2, 1))
     assert probe.probe(echo([math.inf, 1.0]), task, batch, step=0) is None
 
 
-def test_a_dead_network_has_no_effective_field() -> None:
+def test_a_network_without_influence_has_no_effective_field() -> None:
     task = tasks.load("adding", length=4)
     found = probe.probe(echo([0.0, 0.0]), task, next(task.evaluation("validation", 0, 8)), step=0)
     assert found is not None
     assert found.effective_field == 0
 
 
-def test_dropout_has_no_part_in_it() -> None:
+def test_a_probe_does_not_use_dropout() -> None:
     task = tasks.load("adding", length=30)
     net = models.network("tcn", task.signature, width=8, dropout=0.5)
     batch = next(task.evaluation("validation", 0, 8))
@@ -110,7 +110,7 @@ def test_dropout_has_no_part_in_it() -> None:
 
 
 class Rows(Echo):
-    """Sees its own row of an image from the beginning, and nothing of the rows above."""
+    """Sees the current row of an image up to the current pixel, and no row above."""
 
     def __init__(self, width: int) -> None:
         super().__init__([1.0] * width)
@@ -129,11 +129,11 @@ def test_the_field_of_an_image_is_measured_at_the_end_of_a_row() -> None:
     network.core = Rows(7)
     field, seen = probe.measured_field(network, 49, row=7)
     assert (field, seen % 7) == (7, 0)
-    assert probe.measured_field(network, 49)[0] < 7  # elsewhere it is shorter
+    assert probe.measured_field(network, 49)[0] < 7  # it is shorter inside a row
 
 
 @pytest.mark.parametrize("local", [False, True])
-def test_a_network_with_conditions_is_probed_with_the_batchs(local: bool) -> None:
+def test_a_network_with_conditions_is_probed_with_those_of_the_batch(local: bool) -> None:
     task = tasks.load("adding", length=4)
     batch = next(task.evaluation("validation", 0, 8))
     condition = torch.rand(8, 4, 3) if local else torch.arange(8)

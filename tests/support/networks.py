@@ -9,7 +9,7 @@ from models import Core, Network
 
 
 class Echo(Core):
-    """y_t = Σ_d weight_d · x_{t − d}, one number a step."""
+    """y_t = Σ_d weight_d · x_{t − d}, one number per step."""
 
     num_features = 1
 
@@ -29,7 +29,7 @@ class Echo(Core):
 
 
 class Conditioned(Network):
-    """Adds a condition's sum to the input of each step, and takes no call without one."""
+    """Adds the sum of the condition to the input of each step, and requires a condition."""
 
     def forward(
         self,

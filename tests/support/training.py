@@ -1,5 +1,6 @@
-"""Specs that train in a second."""
+"""Specs that train within a second."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import models
@@ -14,10 +15,11 @@ def tiny(
     length: int | None = None,
     width: int = 8,
     seed: int = 0,
+    fields: Mapping[str, Any] | None = None,
     **training: Any,
 ) -> Spec:
     length = length or (3 if task == "copy_memory" else 8)
-    of, core = tasks.load(task, length=length), models.load(model)
+    of, core = tasks.load(task, length=length), models.load(model, **(fields or {}))
     settings = {"max_steps": 20, "validate_every": 10, "num_validation": 100, "batch_size": 8}
     return Spec(
         task=Part(name=task, fields=of.fields, version=of.version),
