@@ -1,4 +1,4 @@
-# `make help` says what there is. Variables: PROFILE=quick|reference|…|my.toml RESULTS=folder ARGS="…"
+# `make help` lists the targets. Variables: PROFILE=quick|reference|…|my.toml RESULTS=folder ARGS="…"
 PYTHON ?= python3
 RESULTS ?= results
 PROFILE ?=
@@ -7,60 +7,67 @@ ARGS ?=
 VENV := .venv
 PY := $(VENV)/bin/python
 SELECTED := $(if $(PROFILE),--profile "$(PROFILE)") --results "$(RESULTS)" $(ARGS)
+PYTEST := $(PY) -m pytest --numprocesses auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench plan speed report smoke tune fetch test test-faults check format clean
+.PHONY: help setup bench plan speed report smoke tune fetch readme test test-fast test-faults check format clean
 
-help:  ## this list
+help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1|/' \
 	  | awk -F'|' '{ printf "  make %-11s %s\n", $$1, $$2 }'
 
-setup: $(VENV)/installed  ## make .venv with the pinned requirements (every target does it by itself)
+setup: $(VENV)/installed  ## create .venv with the pinned requirements (every target does this first)
 
-# Written last: an installation cut short is begun again.
+# This file is created last, so that an interrupted installation is repeated.
 $(VENV)/installed: requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; say which by make PYTHON=python3.12")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "You need Python 3.11 or newer; name it, as in make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-bench: setup  ## run what is missing of PROFILE (quick without a GPU, paper with one), then report
+bench: setup  ## run what is missing of PROFILE (default: paper with a GPU, else quick), time it, report
 	$(PY) -m bench run $(SELECTED)
 
-plan: setup  ## say what bench would run and how long it takes
+plan: setup  ## show what bench would run and how long it would take
 	$(PY) -m bench plan $(SELECTED)
 
-speed: setup  ## time training, inference and streaming, and beside what others do, then report
+speed: setup  ## time training, inference and streaming, also of other implementations, and report
 	$(PY) -m bench speed --yardsticks $(SELECTED)
 
-report: setup  ## tables, figures and a page from the records in RESULTS
+report: setup  ## write tables, figures and pages from the records in RESULTS
 	$(PY) -m bench report $(SELECTED)
 
-smoke: setup  ## every task and model at its smallest, in two minutes or so
+smoke: setup  ## run every task and model at its smallest, in about two minutes
 	$(PY) -m bench run --profile smoke --results "$(RESULTS)/smoke" $(ARGS)
 
-tune: setup  ## sweep the learning rates that the profiles use
+tune: setup  ## run the sweep of learning rates that the profiles use
 	$(PY) -m bench tune --results "$(RESULTS)/tuning" $(ARGS)
 
-fetch: setup  ## download MNIST ahead of time, for a machine that will have no network
+fetch: setup  ## download MNIST ahead of time, for a machine without a network
 	$(PY) -m bench fetch $(ARGS)
 
-test: setup  ## the tests
-	$(PY) -m pytest --numprocesses auto -m "not faults" $(ARGS)
+readme: setup  ## write the tables of README.md from results/reference, and docs/data.md
+	$(PY) -m bench.report.readme
+
+test: setup  ## run the tests and list the ten slowest
+	$(PYTEST) -m "not faults" --durations=10 $(ARGS)
+
+test-fast: setup  ## run the tests that take no training, in half a minute
+	$(PYTEST) -m "not faults and not slow" $(ARGS)
 
 FAULTS := tests/faults tests/core/test_store.py tests/measure/test_checkpoint.py tests/plan/test_plugins.py tests/run/test_workers.py tests/tasks/test_files.py
 
-test-faults: setup  ## kills, full disks, broken plug-ins, arbitrary files: docs/reliability.md
-	$(PY) -m pytest --numprocesses auto $(FAULTS) $(ARGS)
+test-faults: setup  ## inject kills, full disks, broken plug-ins and damaged files (docs/reliability.md)
+	$(PYTEST) $(FAULTS) $(ARGS)
 
-check: setup  ## ruff, pyright and the tests
+check: setup  ## run ruff, pyright and the tests
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m pyright --pythonpath $(PY)
 	$(MAKE) test
 
-format: setup  ## let ruff lay out the code
+format: setup  ## format the code with ruff
 	$(PY) -m ruff check --fix
 	$(PY) -m ruff format
 

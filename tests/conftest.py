@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from fnmatch import fnmatch
 
 import numpy as np
 import pytest
@@ -13,6 +14,16 @@ from bench.plan import plugins as loaded
 from tasks import _files, _likelihood, _mnist
 
 torch.set_num_threads(1)
+
+SLOW = (
+    "tests/faults/*",
+    "tests/measure/*",
+    "tests/models/*",
+    "tests/report/*",
+    "tests/run/*",
+    "tests/*after_training*",
+)
+"""Names of tests that train, compile or start processes: `make test-fast` leaves them out."""
 
 
 @pytest.fixture
@@ -61,3 +72,9 @@ def plugins() -> Iterator[None]:
     for name in set(sys.modules) - modules:
         if "." not in name:
             del sys.modules[name]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if any(fnmatch(item.nodeid, pattern) for pattern in SLOW):
+            item.add_marker(pytest.mark.slow)
