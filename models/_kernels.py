@@ -103,13 +103,8 @@ class RecurrentKernel(Kernel):
 class RingKernel(Kernel):
     """A kernel whose state is the last inputs of convolutions, in ring buffers."""
 
-    _rings_BS: np.ndarray
-    _k: int
-    _longest: int
-    """The longest dilation is less than 2^`_longest`."""
-
-    def _begin(self, batch_size: int, num_stored: int, dtype: np.dtype) -> None:
-        self._rings_BS = np.zeros((batch_size, num_stored), dtype)
+    def __init__(self, kernel_size: int, num_dilations: int, rings_BS: np.ndarray) -> None:
+        self._k, self._num_dilations, self._rings_BS = kernel_size, num_dilations, rings_BS
         self._t = 0
         self.state_bytes = self._rings_BS[0].nbytes
 
@@ -118,7 +113,7 @@ class RingKernel(Kernel):
         self._t = 0
 
     def _resume(self) -> None:
-        self._t = self._k << self._longest  # later than any convolution's memory reaches back
+        self._t = self._k << self._num_dilations  # longer than any convolution's memory
 
     def _ring(self, start: int, shift: int, channels: int) -> np.ndarray:
         """A view (B, 2^shift phases, 2·K slots, C) of the ring that begins at `start`."""
@@ -144,28 +139,26 @@ class TcnKernel(RingKernel):
     """Steps of a `TcnCore`, which has one ring per convolution."""
 
     def __init__(self, core: Any, head: nn.Linear, batch_size: int) -> None:
-        self._k = core.kernel_size
-        packed = PackedWeights()
+        k, packed = core.kernel_size, PackedWeights()
         rows: list[list[int]] = []
         ring = widest = 0
         for n, block in enumerate(core.blocks):
             conv1, conv2, skip = block.conv1.conv, block.conv2.conv, block.skip
             inputs, inner, width = conv1.in_channels, conv2.in_channels, block.width
-            ring2 = ring + 2 * self._k * inputs * 2**n
+            ring2 = ring + 2 * k * inputs * 2**n
             at1, at2 = packed.add_conv(conv1), packed.add_conv(conv2)
-            at_skip = (
-                packed.add(skip.weight, skip.bias) if isinstance(skip, nn.Linear) else (-1, -1)
-            )
+            has_skip = isinstance(skip, nn.Linear)
+            at_skip = packed.add(skip.weight, skip.bias) if has_skip else (-1, -1)
             rows.append([inputs, inner, width, ring, ring2, *at1, *at2, *at_skip])
-            ring = ring2 + 2 * self._k * inner * 2**n
+            ring = ring2 + 2 * k * inner * 2**n
             widest = max(widest, inputs, conv1.out_channels, conv2.out_channels)
         at_head = np.array([head.in_features, *packed.add(head.weight, head.bias)])
         weights, biases = packed.arrays()
-        self._blocks, self._longest = np.array(rows), len(rows)
-        self._begin(batch_size, ring, weights.dtype)
+        self._blocks = np.array(rows)
+        super().__init__(k, len(rows), np.zeros((batch_size, ring), weights.dtype))
         scratch = [np.zeros(widest, weights.dtype) for _ in range(3)]
-        options = self._k, core.gated, core.residual
-        self._fixed = (*options, self._rings_BS, self._blocks, weights, biases, at_head, *scratch)
+        arrays = self._rings_BS, self._blocks, weights, biases, at_head
+        self._fixed = (k, core.gated, core.residual, *arrays, *scratch)
 
     def step(self, x_BI: np.ndarray, y_BO: np.ndarray) -> None:
         tcn_step(self._t, x_BI, y_BO, *self._fixed)
@@ -192,35 +185,32 @@ class WaveNetKernel(RingKernel):
     """Steps of a `WaveNetCore`, which has a ring for the inputs and one per layer."""
 
     def __init__(self, core: Any, head: nn.Linear, batch_size: int) -> None:
-        self._k, self._num_x = core.kernel_size, core.input.in_channels
-        self._longest, self._width = core.cycle, core.num_features
-        packed = PackedWeights()
+        k, packed = core.kernel_size, PackedWeights()
+        self._num_x, self._width = core.input.in_channels, core.num_features
         at_input = packed.add_columns(core.input.weight, core.input.bias)
         rows: list[list[int]] = []
-        ring, widest = 2 * self._k * self._num_x, self._width
+        ring, widest = 2 * k * self._num_x, self._width
         for n, layer in enumerate(core.layers):
             shift, gated = n % core.cycle, layer.skip.in_features
-            at_conv, at_condition = (
-                packed.add_conv(layer.conv),
-                packed.add_condition(layer.condition),
-            )
+            at_conv = packed.add_conv(layer.conv)
+            at_condition = packed.add_condition(layer.condition)
             outs = [layer.skip] if layer.residual is None else [layer.skip, layer.residual]
             at_out = packed.add(
                 torch.cat([out.weight for out in outs]), torch.cat([out.bias for out in outs])
             )
             rows.append([shift, ring, gated, *at_conv, at_condition, *at_out])
-            ring += 2 * self._k * self._width * 2**shift
+            ring += 2 * k * self._width * 2**shift
             widest = max(widest, gated)
         at_output = packed.add(core.output.weight, core.output.bias)
         at_head = packed.add(head.weight, head.bias)
         ends = np.array([*at_input, *at_output, *at_head, self._width])
         weights, biases = packed.arrays()
         self._layers = np.array(rows)
-        self._begin(batch_size, ring, weights.dtype)
+        super().__init__(k, core.cycle, np.zeros((batch_size, ring), weights.dtype))
         sizes = (self._width, self._width, 2 * widest, 2 * widest)
         scratch = [np.zeros(size, weights.dtype) for size in sizes]
         arrays = self._rings_BS, ends, self._layers, weights, biases
-        self._fixed = (self._k, self._num_x, *arrays, *scratch)
+        self._fixed = (k, self._num_x, *arrays, *scratch)
 
     def step(self, x_BI: np.ndarray, y_BO: np.ndarray) -> None:
         wavenet_step(self._t, x_BI, y_BO, *self._fixed)

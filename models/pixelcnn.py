@@ -203,7 +203,7 @@ class PixelCnn(Model):
         return min(max(needed, 1), MOST_LAYERS)
 
     def num_extra(self, signature: Signature) -> int:
-        # The parameters, divided by width, that one unit of width and one gated unit add to a layer.
+        # Parameters, divided by width, that a unit of width and a gated unit add to a layer.
         num_taps = self.kernel_size // 2 + 1
         step = 2 * (2 * num_taps * self.kernel_size + 2 * num_taps + 5)
         gated_unit = 2 * num_taps + 5

@@ -87,7 +87,7 @@ class CausalConv(nn.Module):
         self.memory = (kernel_size - 1) * dilation
 
     def forward(self, x_BTI: Tensor, past_BSI: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Outputs (B, T, O) and the last inputs, at most `memory`. Earlier inputs count as zeros."""
+        """Outputs (B, T, O) and the last inputs, at most `memory`; earlier ones count as zeros."""
         num_past = 0
         if past_BSI is not None:
             num_past = past_BSI.shape[1]
@@ -233,7 +233,7 @@ class Tcn(Model):
         return next(n for n in count(1) if receptive_field(self.kernel_size, n) >= 2 * reach)
 
     def num_extra(self, signature: Signature) -> int:
-        # An inner unit adds about half the parameters of a unit of width: two per block make a step.
+        # An inner unit adds about half the parameters of a unit of width: hence two per block.
         return 2 * self.depth(signature.reach)
 
     def inner_widths(self, signature: Signature, width: int, extra_width: int) -> list[int]:

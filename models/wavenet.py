@@ -156,7 +156,7 @@ class WaveNetCore(Core):
             h_BTH, z_BTG = layer(h_BTH, c_BTC, dilation=layer.dilation)
             skips_B1H = skips_B1H + layer.skip(z_BTG[:, -1:])
         for layer in layers[-self.cycle : -1]:
-            # On every dilation-th step a layer is dense. The next layer reads every second of these.
+            # On every dilation-th step a layer is dense. The next layer reads every second one.
             h_BTH, z_BTG = layer(h_BTH, c_BTC, dilation=1, stride=2)
             c_BTC = strided(c_BTC, 2)
             skips_B1H = skips_B1H + layer.skip(z_BTG[:, -1:])
@@ -212,7 +212,7 @@ class WaveNet(Model):
         return cycle, num_cycles
 
     def num_extra(self, signature: Signature) -> int:
-        # A gated unit adds about half the parameters of a unit of width: two per layer make a step.
+        # A gated unit adds about half the parameters of a unit of width: hence two per layer.
         cycle, num_cycles = self.depth(signature.reach)
         return 2 * cycle * num_cycles
 
