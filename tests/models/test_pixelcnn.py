@@ -178,11 +178,3 @@ def test_images_meet_the_budget(budget: int, fields: dict[str, int]) -> None:
         if num_levels == 256 and budget == 12_500:
             continue  # the inputs of one unit are more than the tolerance
         models.fit_width(models.load("pixelcnn", **fields), signature, budget)
-
-
-def test_bad_fields_are_value_errors() -> None:
-    for kernel_size in (1, 4):
-        with pytest.raises(ValueError, match=f"kernel_size {kernel_size} of pixelcnn; valid: 3, 5"):
-            models.load("pixelcnn", kernel_size=kernel_size)
-    with pytest.raises(ValueError, match="num_layers 0 of pixelcnn; valid: 1 or more"):
-        models.load("pixelcnn", num_layers=0)

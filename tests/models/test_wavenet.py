@@ -124,13 +124,3 @@ def test_of_one_cycle_the_last_step_needs_a_cone() -> None:
         return counter.get_total_flops()
 
     assert flops(last_only=True) < flops(last_only=False) / 4
-
-
-def test_bad_fields_are_value_errors() -> None:
-    for fields, said in (
-        ({"kernel_size": 1}, "kernel_size 1 of wavenet; valid: 2 or more"),
-        ({"dilation_cycle": 0}, "dilation_cycle 0 of wavenet; valid: 1 to 24"),
-        ({"num_cycles": 0}, "num_cycles 0 of wavenet; valid: 1 or more"),
-    ):
-        with pytest.raises(ValueError, match=said):
-            models.load("wavenet", **fields)
