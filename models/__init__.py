@@ -31,13 +31,13 @@ _plugins: dict[str, type[Model]] = {}
 
 
 def names() -> list[str]:
-    """Every model's name, sorted: this folder's files and what plug-ins added. Imports no model."""
+    """The sorted names of all models: this folder's files and the plug-ins. Imports no model."""
     files = {module.name for module in pkgutil.iter_modules(__path__)}
     return sorted({name for name in files if not name.startswith("_")} | set(_plugins))
 
 
 def model_class(name: str) -> type[Model]:
-    """The class a name stands for; `ValueError` names the valid ones."""
+    """The class of this name. `ValueError` lists the valid names."""
     if name in _plugins:
         return _plugins[name]
     return _class_of_file(name)
@@ -57,12 +57,12 @@ def _class_of_file(name: str) -> type[Model]:
 
 
 def load(name: str, **fields: Any) -> Model:
-    """The configuration `name` with these fields, as in `load("tcn", kernel_size=3)`."""
+    """A configuration of this model, for example `load("tcn", kernel_size=3)`."""
     return model_class(name)(**fields)
 
 
 def register(cls: type[Model]) -> None:
-    """Add a class from outside this folder, under the name of the file that defines it."""
+    """Add a class from outside this folder. The file that defines it gives the name."""
     _plugins[cls.model_name()] = cls
 
 
@@ -75,10 +75,10 @@ def network(
     extra_width: int = 0,
     **fields: Any,
 ) -> Network:
-    """A freshly initialised network for a task's signature.
+    """A new network, sized and initialised for a task's signature.
 
-    Give either `param_budget`, the number of parameters to come within 3% of, or `width` (and
-    `extra_width`, see `Model.build_core`). Raises `ValueError` where the budget can't be met, a
+    Give either `param_budget`, a number of parameters that is met within 3%, or `width` and
+    `extra_width` (see `Model.build_core`). Raises `ValueError` if the budget cannot be met, a
     field has a bad value or the model does not support the signature.
     """
     model = load(name, **fields)

@@ -1,6 +1,6 @@
-"""What every model is: a frozen configuration that builds a core of a given width.
+"""The parts every model has: a frozen configuration, the core it builds, the core's CPU kernel.
 
-Shape letters: B sequences, T steps, I inputs, H features.
+Shape letters: B sequences, T steps, I inputs, O outputs, H features.
 """
 
 import dataclasses
@@ -8,13 +8,12 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
+import numpy as np
 from torch import Tensor, nn
-
-from models._stepper import Kernel
 
 
 class Signature(Protocol):
-    """The plain values of a task's signature, a dataclass, that a network is sized for."""
+    """What a network must know about a task. Any dataclass with these attributes will do."""
 
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
@@ -32,40 +31,63 @@ class Signature(Protocol):
     def num_conditions(self) -> int: ...
 
 
+class Kernel(ABC):
+    """A core and its head compiled for the CPU. It holds a copy of the weights and a state."""
+
+    state_bytes: int
+    """Memory that one sequence's state takes."""
+
+    @abstractmethod
+    def step(self, x_BI: np.ndarray, y_BO: np.ndarray) -> None:
+        """Read one step and write its outputs into `y_BO`. Conditions are the last inputs."""
+
+    @abstractmethod
+    def reset(self) -> None:
+        """Return to the start of a sequence."""
+
+    @abstractmethod
+    def load(self, state: Any) -> None:
+        """Continue from a state that the core's `forward` returned. Called after `reset`."""
+
+    @abstractmethod
+    def state(self) -> Any:
+        """The state in the form that the core's `forward` takes."""
+
+
 class Core(nn.Module, ABC):
     """A causal map from sequences to sequences that carries a state."""
 
     num_features: int
-    """H, the size of an output."""
+    """H, the number of features of an output step."""
     receptive_field: float
-    """How many of the last inputs an output depends on, itself included; `math.inf` without end."""
+    """How many of the last inputs an output depends on, its own included; `math.inf` if all."""
     period: int = 1
-    """What is older than the receptive field may be left out, in multiples of so many steps."""
+    """Inputs older than the receptive field may be dropped, but only in multiples of this."""
 
     @abstractmethod
     def forward(
         self, x_BTI: Tensor, state: Any = None, *, last_only: bool = False
     ) -> tuple[Tensor, Any]:
-        """Features (B, T, H) and the state after the last step; a state of None is the start.
+        """Features (B, T, H) and the state after the last step.
 
-        Cutting a sequence into chunks, handing the state on, changes nothing. With `last_only`
-        the features of the last step alone, (B, 1, H), and a state of None: a core may then leave
-        out what the last step does not need.
+        A state of None is the start of a sequence. Cutting a sequence into chunks and passing the
+        state on must not change the features. With `last_only` the result is the last step's
+        features (B, 1, H) and None; a core may then skip whatever that step does not need.
         """
 
     def kernel(self, head: nn.Linear, batch_size: int) -> Kernel | None:
-        """This core and its head compiled for the CPU; None where there is no such thing."""
+        """This core and its head compiled for the CPU; None if no kernel has been written."""
         return None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Model(ABC):
-    """A configuration. Its name is the file's name; its fields are what can be chosen."""
+    """A configuration. The file's name is the model's name; the fields are its options."""
 
     version: ClassVar[int]
-    """Raised whenever the same fields give another function; part of every spec's id."""
+    """Part of every spec's id. Raise it whenever the same fields give a different function."""
     family: ClassVar[str] = "other"
-    """What kind of network it is where kinds are compared: `convolutional`, `recurrent`, …"""
+    """Models are compared by family: `convolutional`, `recurrent` or a name of your own."""
 
     @classmethod
     def model_name(cls) -> str:
@@ -76,27 +98,27 @@ class Model(ABC):
         return dataclasses.asdict(self)
 
     def supports(self, signature: Signature) -> str | None:
-        """Why this model can't do a task of this signature; None where it can."""
+        """The reason why this model cannot do a task of this signature; None if it can."""
         return None
 
     def num_extra(self, signature: Signature) -> int:
-        """How many values of `extra_width`, from 0, lie between one width and the next."""
+        """The number of values that `extra_width` can take at each width: 0 to `num_extra` − 1."""
         return 1
 
     def core_size(
         self, signature: Signature, width: int, extra_width: int
     ) -> tuple[int, int] | None:
-        """Parameters and features of the core that `build_core` gives for the same arguments.
+        """Number of parameters and of features of the core that `build_core` would return.
 
-        By arithmetic, so that finding a width builds no networks; None where there is no formula.
+        With such a formula, finding a width builds no network. None if there is no formula.
         """
         return None
 
     @abstractmethod
     def build_core(self, signature: Signature, width: int, extra_width: int) -> Core:
-        """A core of `width` units a layer and `extra_width` < `num_extra` units more in all.
+        """A core with `width` units per layer and `extra_width` additional units in total.
 
-        The extra units fill the steps between integer widths, to meet a parameter budget. Where a
-        task has conditions, `signature.num_inputs` counts them, and the last `num_conditions` of a
-        step's inputs are the condition.
+        The additional units, fewer than `num_extra`, make steps between integer widths, so that a
+        parameter budget can be met. If a task has conditions, they are the last `num_conditions`
+        of the inputs of every step, and `signature.num_inputs` counts them.
         """

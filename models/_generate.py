@@ -1,6 +1,6 @@
 """Sampling from a network that predicts tokens, y_t ~ P(y_t | y_1, …, y_{t−1}, condition).
 
-The network reads what it said: x_1 is the start token, x_t = y_{t−1}.
+The network reads its own samples: x_1 is the start token, x_t = y_{t−1}.
 
 Shape letters: B sequences, T steps, P steps of the prompt, K tokens, C conditions.
 """
@@ -15,9 +15,9 @@ from models._network import Network
 from models._stepper import can_compile
 
 Predict = Callable[[int], Tensor]
-"""Logits (B, K) of the step after t steps that are known."""
+"""Returns the logits (B, K) of step t, counted from 0, given the t steps before it."""
 Draw = Callable[[Tensor, int], None]
-"""From these logits, the step after t steps that are known."""
+"""Samples step t from these logits."""
 
 
 @torch.no_grad()
@@ -33,22 +33,24 @@ def generate(
     cached: bool = True,
     on_step: Callable[[int], object] | None = None,
 ) -> Tensor:
-    """Ids (B, num_steps), sampled a step at a time; the first of them are the prompt's.
+    """Ids (B, num_steps), sampled one step at a time. They begin with the prompt.
 
     `net` reads `num_outputs` + 1 tokens, the last of which is the start token. `condition` is
-    (B,) class ids or (B, num_steps, C) features, `prompt` (B, P) ids, `num_steps` of them at most.
-    Logits are divided by `temperature`; small values approach the argmax. One uniform number for
-    each id is drawn from `generator` before anything else is done, so that equal generators give
-    equal ids. `cached` goes by `net.stepper`; without it, each step reads its whole past again, or
-    as much of it as the receptive field covers. `on_step` is told the number of steps done.
+    (B,) class ids or (B, num_steps, C) features; `prompt` is (B, P) ids with P ≤ num_steps.
+    Logits are divided by `temperature`; small values approach the argmax. All uniform numbers, one
+    per id, are drawn from `generator` at the start, so that equal generators give equal ids.
 
-    Raises `ValueError` where an argument makes no sense.
+    With `cached`, steps are taken by `net.stepper`. Otherwise every step reads its whole past
+    again, or the part that the receptive field covers. `on_step` is called after each step with
+    the number of steps done.
+
+    Raises `ValueError` for invalid arguments.
     """
     num_tokens = net.head.out_features
     if not net.tokens or net.num_inputs != num_tokens + 1:
         inputs = f"{net.num_inputs} {'tokens' if net.tokens else 'real inputs'}"
         raise ValueError(
-            f"a network of {inputs} and {num_tokens} outputs can't read what it says; "
+            f"a network of {inputs} and {num_tokens} outputs can't read its own samples; "
             f"valid: {num_tokens + 1} tokens, the last of which is the start token"
         )
     if num_steps < 1 or batch_size < 1:
@@ -83,7 +85,7 @@ def generate(
 
 
 def _cached(net: Network, x_TB: Tensor, condition: Tensor | None) -> Predict:
-    """By a stepper, for t = 0, 1, 2, … in this order."""
+    """Predictions of a stepper. They must be asked for in the order t = 0, 1, 2, …"""
     x_ts = x_TB.unbind(0)
     if condition is None or not condition.is_floating_point():
         stepper = net.stepper(len(x_ts[0]), condition=condition)
@@ -93,7 +95,7 @@ def _cached(net: Network, x_TB: Tensor, condition: Tensor | None) -> Predict:
 
 
 def _naive(net: Network, x_TB: Tensor, condition: Tensor | None) -> Predict:
-    """By forward, over as much of the past as the last output depends on."""
+    """Predictions of `forward` on the part of the past that the last output depends on."""
     net = copy.deepcopy(net).eval()
 
     def predict(t: int) -> Tensor:
@@ -107,9 +109,9 @@ def _naive(net: Network, x_TB: Tensor, condition: Tensor | None) -> Predict:
 
 
 def _drawing(net: Network, x_TB: Tensor, uniform_TB: Tensor, temperature: float) -> Draw:
-    """Into `x_TB`, the inverse of the cumulative distribution, in double precision."""
-    if can_compile(net):  # a small network's step takes less time than torch's operations here
-        from models._kernels import draw  # Numba is loaded where it is used
+    """Inverse transform sampling in double precision; the ids are written into `x_TB`."""
+    if can_compile(net):  # a small network's step is faster than the torch operations below
+        from models._compiled import draw  # Numba is imported only when it is used
 
         x, uniform = x_TB.numpy(), uniform_TB.numpy()
         return lambda logits_BK, t: draw(logits_BK.numpy(), temperature, uniform[t], x[t + 1])
@@ -119,14 +121,14 @@ def _drawing(net: Network, x_TB: Tensor, uniform_TB: Tensor, temperature: float)
         logits_BK = (logits_BK - logits_BK.amax(-1, keepdim=True)) / temperature
         cumulative_BK = logits_BK.softmax(-1).cumsum(-1)
         ids_B1 = torch.searchsorted(cumulative_BK, uniform_TB[t, :, None], right=True)
-        last = logits_BK.shape[1] - 1  # a sum of 1 − 10⁻¹⁶ may be passed
+        last = logits_BK.shape[1] - 1  # rounding may leave the last sum a little below 1
         x_TB[t + 1] = ids_B1.squeeze(1).clamp(max=last)
 
     return by_torch
 
 
 def _checked_prompt(prompt: Tensor, batch_size: int, num_steps: int, num_tokens: int) -> int:
-    """P, the number of steps of a prompt that makes sense."""
+    """P, the number of steps of the prompt; `ValueError` for an invalid prompt."""
     shape = tuple(prompt.shape)
     if len(shape) != 2 or shape[0] != batch_size or shape[1] > num_steps:
         raise ValueError(

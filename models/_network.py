@@ -22,9 +22,9 @@ MOST_WIDTH = 2**20
 class Network(nn.Module):
     """A core with its input encoding and its head.
 
-    The encoding is not learned: tokens enter one-hot, reals as they are, so that the parameter
-    budget goes to the core. Where a task has conditions, they are the last inputs of every step:
-    one-hot where they are classes. The head is one linear layer.
+    The encoding is not learned, so that the parameter budget goes to the core: tokens become
+    one-hot vectors and reals stay as they are. If a task has conditions, they are appended to the
+    inputs of every step, classes as one-hot vectors. The head is one linear layer.
     """
 
     def __init__(self, core: Core, signature: Signature) -> None:
@@ -41,7 +41,7 @@ class Network(nn.Module):
         return self.core.receptive_field
 
     def encode(self, x: Tensor) -> Tensor:
-        """(B, T, I) reals, one-hot where `x` is (B, T) token ids; reals as they are."""
+        """(B, T, I) reals: one-hot vectors for token ids (B, T), and reals unchanged."""
         if x.is_floating_point():
             return x
         return F.one_hot(x, self.num_inputs).to(self.head.weight.dtype)
@@ -49,10 +49,10 @@ class Network(nn.Module):
     def encode_condition(
         self, condition: Tensor | None, batch_size: int, num_steps: int
     ) -> Tensor | None:
-        """(B, T, C): the one-hot of each sequence's class at every step, or features as they are.
+        """(B, T, C): each class repeated as a one-hot vector at every step, or features unchanged.
 
-        `condition` is (B,) class ids or (B, T, C) features. `ValueError` where it is neither, or
-        is missing; None where the network has no conditions and none is given.
+        `condition` is (B,) class ids or (B, T, C) features, and None only if the network has no
+        conditions; the result is then None. `ValueError` for anything else.
         """
         shape = (batch_size, num_steps, self.num_conditions)
         if condition is None and self.num_conditions == 0:
@@ -82,15 +82,15 @@ class Network(nn.Module):
     ) -> tuple[Tensor, Any]:
         """Outputs and the state after the last step.
 
-        `x` is (B, T) token ids or (B, T, I) reals; outputs are (B, T, O), or (B, 1, O) and a
-        state of None with `last_only`. Any cutting into chunks, handing the state on, gives the
-        same outputs. `condition` is (B,) class ids below `num_conditions`, or
-        (B, T, num_conditions) features, a row a step; `ValueError` where the network has
-        conditions and none is given.
+        `x` is (B, T) token ids or (B, T, I) reals. Outputs are (B, T, O); with `last_only` they
+        are (B, 1, O) and the state is None. A sequence may be cut into chunks anywhere: passing
+        the state on gives the same outputs. `condition` is (B,) class ids or (B, T, C) features,
+        required if the network has conditions (see `encode_condition`).
 
-        With `lengths`, (B,) from 1 to T, each sequence ends at its own length and what follows is
-        padding, which changes nothing: outputs there are zero, `last_only` is each sequence's own
-        last step, and the state is None, for the sequences end at different times.
+        With `lengths` (B,), from 1 to T, each sequence ends at its own length and the rest is
+        padding, which has no effect on the outputs before it. Outputs of the padding are zero,
+        `last_only` selects each sequence's own last step, and the state is None, since the
+        sequences end at different steps.
         """
         x_BTI = self.encode(x)
         condition_BTC = self.encode_condition(condition, *x.shape[:2])
@@ -99,7 +99,7 @@ class Network(nn.Module):
         if lengths is None:
             h_BTH, state = self.core(x_BTI, state, last_only=last_only)
             return self.head(h_BTH), state
-        # A core is causal: what comes after a sequence's end can't reach what comes before it.
+        # A core is causal, so the padding cannot influence the steps before it.
         h_BTH, _ = self.core(x_BTI, state)
         if last_only:
             at_B1H = (lengths - 1)[:, None, None].expand(-1, 1, h_BTH.shape[2])
@@ -110,11 +110,11 @@ class Network(nn.Module):
     def stepper(
         self, batch_size: int = 1, *, condition: Tensor | None = None, compiled: bool = True
     ) -> Stepper:
-        """A snapshot that reads one step of `batch_size` streams at a time, equal to forward.
+        """A copy that reads one step of `batch_size` streams at a time; outputs equal `forward`'s.
 
-        On the CPU a compiled kernel, on a GPU a captured graph, where there is one; elsewhere, or
-        without `compiled`, forward itself. `condition`, (B,) class ids, holds for every step;
-        features of a step are given with the step.
+        It uses a compiled kernel on the CPU and a captured graph on a GPU. If the model has
+        neither, or without `compiled`, it calls `forward`. `condition`, (B,) class ids, holds for
+        every step; features are passed with each step instead.
         """
         held_BC = None
         if condition is not None:
@@ -133,7 +133,7 @@ class Network(nn.Module):
 
 
 def build(model: Model, signature: Signature, width: int, extra_width: int = 0) -> Network:
-    """A network of this width; `ValueError` where the model does not support the signature."""
+    """A network of this width; `ValueError` if the model does not support the signature."""
     _check_supported(model, signature)
     return Network(model.build_core(_encoded(signature), width, extra_width), signature)
 
@@ -145,7 +145,7 @@ def _check_supported(model: Model, signature: Signature) -> None:
 
 
 def _encoded(signature: Signature) -> Signature:
-    """What a core reads at a step: the input, then the condition."""
+    """The signature as a core sees it: conditions are counted as inputs."""
     if not signature.num_conditions:
         return signature
     num_inputs = signature.num_inputs + signature.num_conditions
@@ -157,7 +157,11 @@ def num_parameters(network: nn.Module) -> int:
 
 
 def count_parameters(model: Model, signature: Signature, width: int, extra_width: int = 0) -> int:
-    """Of the network that `build` gives: by the model's formula, else of one without storage."""
+    """Parameters of the network that `build` would return.
+
+    They come from the model's formula. A model without one is built on the meta device, which
+    allocates no memory.
+    """
     _check_supported(model, signature)
     core = model.core_size(_encoded(signature), width, extra_width)
     if core is None:
@@ -169,9 +173,9 @@ def count_parameters(model: Model, signature: Signature, width: int, extra_width
 
 @lru_cache(maxsize=4096)
 def fit_width(model: Model, signature: Signature, param_budget: int) -> tuple[int, int]:
-    """The `(width, extra_width)` whose parameter count comes closest to the budget.
+    """The `(width, extra_width)` whose parameter count is closest to the budget.
 
-    Raises `ValueError`, naming the nearest count, where that is off by more than 3%.
+    Raises `ValueError` with that count if it is more than 3% away.
     """
     steps_per_width = model.num_extra(signature)
 
@@ -179,7 +183,7 @@ def fit_width(model: Model, signature: Signature, param_budget: int) -> tuple[in
     def count(size: int) -> int:
         return count_parameters(model, signature, *divmod(size, steps_per_width))
 
-    # The count grows with size = width · steps + extra: double, then bisect.
+    # The count grows with size = width · steps_per_width + extra: double it, then bisect.
     low = high = steps_per_width
     while count(high) < param_budget:
         low, high = high, 2 * high

@@ -1,4 +1,4 @@
-"""Stacked recurrent layers over PyTorch's own: what lstm, gru and rnn share.
+"""Stacks of PyTorch's recurrent layers: the part that lstm, gru and rnn share.
 
 Shape letters: B sequences, T steps, I inputs, H hidden units, G gates.
 """
@@ -11,15 +11,14 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from models._contract import Core, Model, Signature
-from models._stepper import Kernel
+from models._contract import Core, Kernel, Model, Signature
 
 RecurrentInit = Literal["uniform", "orthogonal", "identity"]
 RECURRENT_INITS = ("uniform", "orthogonal", "identity")
 
 
 class RecurrentCore(Core):
-    """Layers in sequence. The state is a tuple of each layer's own, (1, B, H) tensors."""
+    """Layers in sequence. The state is a tuple with each layer's state, tensors (1, B, H)."""
 
     def __init__(self, layers: list[nn.RNNBase]) -> None:
         super().__init__()
@@ -38,9 +37,9 @@ class RecurrentCore(Core):
         return (h_BTH[:, -1:], None) if last_only else (h_BTH, tuple(new_states))
 
     def kernel(self, head: nn.Linear, batch_size: int) -> Kernel:
-        from models._kernels import RecurrentKernel  # Numba is loaded where it is used
+        from models._kernels import RecurrentKernel  # Numba is imported only when it is used
 
-        return RecurrentKernel(self, head, batch_size)
+        return RecurrentKernel(self.layers, head, batch_size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,13 +48,13 @@ class Recurrent(Model):
 
     family = "recurrent"
     num_gates: ClassVar[int]
-    """Matrices from state to state of a layer."""
+    """Number of state-to-state matrices in a layer, one per gate."""
 
     num_layers: int = 1
-    """Layers one above the other."""
+    """Number of stacked layers."""
     recurrent_init: RecurrentInit = "uniform"
-    """Matrices from state to state at first: PyTorch's, uniform on ±1/√H; or, a gate each,
-    orthogonal (Saxe, McClelland & Ganguli 2014, arXiv:1312.6120) or the identity."""
+    """Initial state-to-state matrices: PyTorch's, uniform on ±1/√H, or one orthogonal matrix
+    (Saxe, McClelland & Ganguli 2014, arXiv:1312.6120) or identity matrix per gate."""
 
     def __post_init__(self) -> None:
         if self.num_layers < 1:
@@ -70,10 +69,10 @@ class Recurrent(Model):
 
     @abstractmethod
     def layer(self, num_inputs: int, width: int) -> nn.RNNBase:
-        """One layer that takes and returns batches first."""
+        """One layer, with the batch as first dimension."""
 
     def initialise(self, layer: nn.RNNBase, reach: int) -> None:
-        """What differs from PyTorch's initialisation, for a task of this reach; in place."""
+        """Change PyTorch's initialisation in place, for a task of this reach."""
         if self.recurrent_init == "uniform":
             return
         for weight_HH in layer.get_parameter("weight_hh_l0").chunk(self.num_gates):
@@ -87,7 +86,7 @@ class Recurrent(Model):
 
     def core_size(self, signature: Signature, width: int, extra_width: int) -> tuple[int, int]:
         inputs, widths = self._sizes(signature, width, extra_width)
-        # W, U and PyTorch's two biases, a gate each.
+        # Each gate has W, U and PyTorch's two biases.
         layers = zip(inputs, widths, strict=True)
         size = sum(self.num_gates * units * (fed + units + 2) for fed, units in layers)
         return size, widths[-1]
@@ -101,22 +100,22 @@ class Recurrent(Model):
     def _sizes(
         self, signature: Signature, width: int, extra_width: int
     ) -> tuple[list[int], list[int]]:
-        """Inputs and hidden units of each layer."""
+        """Number of inputs and of hidden units of each layer."""
         widths = [width + (layer < extra_width) for layer in range(self.num_layers)]
         return [signature.num_inputs, *widths[:-1]], widths
 
 
 @torch.no_grad()
 def set_bias(layer: nn.RNNBase, gate: int, bias_H: Tensor | float) -> None:
-    """Give a gate this bias at first: PyTorch adds two, of which the second becomes zero."""
+    """Set a gate's initial bias. PyTorch adds two biases; the second becomes zero."""
     rows = slice(gate * layer.hidden_size, (gate + 1) * layer.hidden_size)
     layer.get_parameter("bias_ih_l0")[rows] = bias_H
     layer.get_parameter("bias_hh_l0")[rows] = 0.0
 
 
 def chrono_bias(width: int, reach: int) -> Tensor:
-    """log U[1, reach − 1], (H,): units that forget within 1 to `reach` steps.
+    """Initial biases log U[1, reach − 1], (H,), for units that forget within 1 to `reach` steps.
 
-    Source: Tallec & Ollivier 2018 (arXiv:1804.11188, section 3), T_max being the reach.
+    Source: Tallec & Ollivier 2018 (arXiv:1804.11188, section 3), where T_max is the reach.
     """
     return torch.empty(width).uniform_(1.0, max(reach - 1.0, 1.0)).log()

@@ -1,66 +1,86 @@
-"""One step of one or more streams at a time: the fast path of inference, equal to forward.
+"""Steppers read one step at a time, of one or more streams. Their outputs equal `forward`'s.
 
 Shape letters: B streams, I inputs, C conditions, O outputs.
 """
 
 import copy
 import importlib.util
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from models._network import Network
+from models._contract import Kernel
 
 COMPILED_DTYPES = (torch.float32, torch.float64)
 
 
-class Stepper(ABC):
-    """A snapshot of a network's weights that reads a step at a time.
+class Steppable(Protocol):
+    """What a stepper uses of a network."""
 
-    It begins at the start of a sequence, in evaluation mode and without gradients. Its state takes
-    memory of the order of the receptive field (or of the hidden units) and a step's work does not
-    depend on how many went before.
+    tokens: bool
+    num_inputs: int
+    num_conditions: int
+    head: nn.Linear
+
+    @property
+    def receptive_field(self) -> float: ...
+    def eval(self) -> Self: ...
+    def requires_grad_(self, requires_grad: bool = True) -> Self: ...
+    def __call__(
+        self, x: Tensor, state: Any = None, *, condition: Tensor | None = None
+    ) -> tuple[Tensor, Any]: ...
+
+
+class Stepper(ABC):
+    """A copy of a network's weights that reads one step at a time.
+
+    It begins at the start of a sequence, in evaluation mode and without gradients. The time and
+    memory of a step do not depend on how many steps came before: the state is bounded by the
+    receptive field or by the number of hidden units.
     """
 
     batch_size: int
     state_bytes: int
-    """Of one stream."""
+    """Memory that one stream's state takes."""
 
     @abstractmethod
     def __call__(self, x_t: Tensor, condition_t: Tensor | None = None) -> Tensor:
-        """Outputs (B, O) for a step of ids (B,) or of reals (B, I).
+        """Outputs (B, O) for one step of ids (B,) or of reals (B, I).
 
-        `condition_t`, (B, C) features, where the network has conditions and the stepper holds no
-        class ids; else None. `ValueError` otherwise.
+        `condition_t` is (B, C) features. It is required if the network has conditions and the
+        stepper was not given class ids; otherwise it must be None. `ValueError` if it is not so.
         """
 
     @abstractmethod
     def reset(self) -> None:
-        """Go back to the start of a sequence."""
+        """Return to the start of a sequence."""
 
     @abstractmethod
     def load(self, state: Any) -> None:
-        """Go on from a state that `forward` gave for `batch_size` sequences; None: the start."""
+        """Continue from a state that `forward` returned for `batch_size` sequences.
+
+        None stands for the start of a sequence.
+        """
 
     @abstractmethod
     def state(self) -> Any:
-        """The state as `forward` takes it."""
+        """The state in the form that `forward` takes."""
 
 
 class TorchStepper(Stepper):
-    """`forward` itself, a step at a time: for any core, device and precision."""
+    """Calls `forward` with one step. Works for any core, device and precision."""
 
-    def __init__(self, network: "Network", batch_size: int, held_BC: Tensor | None = None) -> None:
+    def __init__(self, network: Steppable, batch_size: int, held_BC: Tensor | None = None) -> None:
         self.batch_size = batch_size
         self._network = copy.deepcopy(network).eval().requires_grad_(False)
         self._held_BC = held_BC
         self._state: Any = None
-        self.state_bytes = self._measured_state_bytes()
+        self.state_bytes = self._full_state_bytes()
 
     @torch.inference_mode()
     def __call__(self, x_t: Tensor, condition_t: Tensor | None = None) -> Tensor:
@@ -80,38 +100,31 @@ class TorchStepper(Stepper):
         return _copied(self._state, tensors(self._state))
 
     @torch.inference_mode()
-    def _measured_state_bytes(self) -> int:
-        """Once the state has grown to its full size."""
-        num_steps = _steps_to_fill(self._network)
-        x = blank(self._network, 1, num_steps)
-        condition = blank_condition(self._network, 1, num_steps)
-        return sum(part.nbytes for part in tensors(self._network(x, condition=condition)[1]))
+    def _full_state_bytes(self) -> int:
+        """Size of one stream's state after enough steps to fill the receptive field."""
+        _, state = _forward_zeros(self._network, 1)
+        return sum(part.nbytes for part in tensors(state))
 
 
 class CapturedStepper(Stepper):
-    """`forward` on buffers that stay where they are, replayed as a CUDA graph on a GPU.
+    """`forward` on buffers that keep their addresses, replayed as a CUDA graph on a GPU.
 
-    For cores whose start is a state of zeros and whose state, once full, keeps its size;
-    `ValueError` for others. On a CPU the same step runs uncaptured.
+    It works for cores that start from a state of zeros and whose full state keeps its size;
+    `ValueError` for other cores. On a CPU the same step runs without a graph.
     """
 
     @torch.inference_mode()
-    def __init__(self, network: "Network", batch_size: int, held_BC: Tensor | None = None) -> None:
+    def __init__(self, network: Steppable, batch_size: int, held_BC: Tensor | None = None) -> None:
         self.batch_size = batch_size
         self._network = copy.deepcopy(network).eval().requires_grad_(False)
-        num_steps = _steps_to_fill(network)
-        _, self._like = self._network(
-            blank(self._network, batch_size, num_steps),
-            condition=blank_condition(self._network, batch_size, num_steps),
-        )
+        _, self._like = _forward_zeros(self._network, batch_size)
         self._state = [torch.zeros_like(part) for part in tensors(self._like)]
         self.state_bytes = sum(part.nbytes for part in self._state) // batch_size
-        self._x = blank(self._network, batch_size, 1)
+        self._x, self._condition = _zero_inputs(self._network, batch_size, 1)
         self._held_BC = held_BC
-        self._condition = blank_condition(self._network, batch_size, 1)
         self._y = torch.zeros_like(self._forward(None)[0][:, 0])
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._require_a_start_of_zeros()
+        self._check_start_is_zeros()
         if self._x.is_cuda:
             self._capture()
         self.reset()
@@ -138,7 +151,7 @@ class CapturedStepper(Stepper):
     def load(self, state: Any) -> None:
         self.reset()
         for part, given in zip(self._state, tensors(state), strict=False):
-            # A state that is not full yet: what is missing are the oldest entries.
+            # A state that is not full yet lacks its oldest entries; those stay zero.
             part[tuple(slice(-n if n else 0, None) for n in given.shape)] = given
 
     def state(self) -> Any:
@@ -153,8 +166,8 @@ class CapturedStepper(Stepper):
             part.copy_(new)
         self._y.copy_(y[:, 0])
 
-    def _require_a_start_of_zeros(self) -> None:
-        """Two steps from no state and from zeros are the same, and leave a state of one size."""
+    def _check_start_is_zeros(self) -> None:
+        """Take two steps from None and two from zeros; outputs and state sizes must agree."""
         fresh: Any = None
         for _ in range(2):
             y, fresh = self._forward(fresh)
@@ -166,54 +179,31 @@ class CapturedStepper(Stepper):
                 raise ValueError("a start that is not a state of zeros can't be captured")
 
     def _capture(self) -> None:
-        beside = torch.cuda.Stream()
-        beside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(beside):
+        side_stream = torch.cuda.Stream()
+        side_stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side_stream):
             for _ in range(3):
                 self._step()
-        torch.cuda.current_stream().wait_stream(beside)
+        torch.cuda.current_stream().wait_stream(side_stream)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             self._step()
         self._graph = graph
 
 
-class Kernel(ABC):
-    """A core and its head, compiled for the CPU: what a `CompiledStepper` drives."""
-
-    state_bytes: int
-    """Of one stream."""
-
-    @abstractmethod
-    def step(self, x_BI: np.ndarray, y_BO: np.ndarray) -> None:
-        """Outputs of a step into `y_BO`; the condition is the last of a step's inputs."""
-
-    @abstractmethod
-    def reset(self) -> None: ...
-
-    @abstractmethod
-    def load(self, state: Any) -> None: ...
-
-    @abstractmethod
-    def state(self) -> Any: ...
-
-
 class CompiledStepper(Stepper):
-    """A kernel behind torch's tensors."""
+    """A compiled kernel that takes and returns torch tensors."""
 
     def __init__(
-        self,
-        network: "Network",
-        kernel: Kernel,
-        batch_size: int,
-        held_BC: Tensor | None = None,
+        self, network: Steppable, kernel: Kernel, batch_size: int, held_BC: Tensor | None = None
     ) -> None:
         self.batch_size = batch_size
         self.state_bytes = kernel.state_bytes
         self._kernel = kernel
         self._tokens = network.tokens
         self._shape = (batch_size,) if network.tokens else (batch_size, network.num_inputs)
-        dtype = torch.empty(0, dtype=network.head.weight.dtype).numpy().dtype
+        self._dtype = network.head.weight.dtype
+        dtype = torch.empty(0, dtype=self._dtype).numpy().dtype
         self._input_BI = np.zeros((batch_size, network.num_inputs + network.num_conditions), dtype)
         self._x_BI = self._input_BI[:, : network.num_inputs]
         self._condition_BC = self._input_BI[:, network.num_inputs :]
@@ -223,7 +213,6 @@ class CompiledStepper(Stepper):
         self._num_outputs = network.head.out_features
         self._streams = np.arange(batch_size)
         self._last_ids = np.zeros(batch_size, np.int64)
-        self._dtype = network.head.weight.dtype
 
     def __call__(self, x_t: Tensor, condition_t: Tensor | None = None) -> Tensor:
         if x_t.shape != self._shape:
@@ -253,7 +242,7 @@ class CompiledStepper(Stepper):
         return self._kernel.state()
 
 
-def can_compile(network: "Network") -> bool:
+def can_compile(network: Steppable) -> bool:
     """Whether kernels run here: on the CPU, in single or double precision, with Numba installed."""
     weight = network.head.weight
     return (
@@ -263,38 +252,41 @@ def can_compile(network: "Network") -> bool:
     )
 
 
-def blank(network: "Network", batch_size: int, num_steps: int) -> Tensor:
-    """Inputs of nothing but zeros."""
+def _zero_inputs(
+    network: Steppable, batch_size: int, num_steps: int
+) -> tuple[Tensor, Tensor | None]:
+    """Ids or reals of zeros, and a condition of zeros if the network has conditions."""
     weight = network.head.weight
+
+    def zeros(size: int) -> Tensor:
+        return torch.zeros(batch_size, num_steps, size).to(weight)
+
     if network.tokens:
-        return torch.zeros(batch_size, num_steps, dtype=torch.long, device=weight.device)
-    return torch.zeros(batch_size, num_steps, network.num_inputs).to(weight)
+        x = torch.zeros(batch_size, num_steps, dtype=torch.long, device=weight.device)
+    else:
+        x = zeros(network.num_inputs)
+    return x, zeros(network.num_conditions) if network.num_conditions else None
 
 
-def blank_condition(network: "Network", batch_size: int, num_steps: int) -> Tensor | None:
-    """Features of nothing but zeros; None where the network has no conditions."""
-    if network.num_conditions == 0:
-        return None
-    return torch.zeros(batch_size, num_steps, network.num_conditions).to(network.head.weight)
+def _forward_zeros(network: Steppable, batch_size: int) -> tuple[Tensor, Any]:
+    """`forward` on enough steps of zeros to fill the state."""
+    field = network.receptive_field
+    x, condition = _zero_inputs(network, batch_size, 1 if field == math.inf else int(field))
+    return network(x, condition=condition)
 
 
 def _condition_of_step(
     shape: tuple[int, ...], held_BC: Tensor | None, condition_t: Tensor | None
 ) -> Tensor | None:
-    """What a stepper holds, or this step's (B, C) features; `ValueError` where one is missing."""
-    missing = shape[1] > 0 and held_BC is None
-    if condition_t is None and not missing:
+    """The stepper's own condition or else this step's; `ValueError` if one is missing or extra."""
+    required = shape[1] > 0 and held_BC is None
+    if condition_t is None and not required:
         return held_BC
-    if condition_t is None or not missing or condition_t.shape != shape:
+    if condition_t is None or not required or condition_t.shape != shape:
         given = "None" if condition_t is None else tuple(condition_t.shape)
-        valid = f"{shape} features of the step" if missing else "None"
+        valid = f"{shape} features of the step" if required else "None"
         raise ValueError(f"a step's condition of {given}; valid: {valid}")
     return condition_t
-
-
-def _steps_to_fill(network: "Network") -> int:
-    field = network.receptive_field
-    return 1 if field == float("inf") else int(field)
 
 
 def _nested(like: Any, parts: Iterator[Tensor]) -> Any:
@@ -305,7 +297,7 @@ def _nested(like: Any, parts: Iterator[Tensor]) -> Any:
 
 
 def _copied(like: Any, parts: list[Tensor]) -> Any:
-    """The caller's own, and outside of inference mode fit for training as well."""
+    """Copies of these tensors, nested: outside of inference mode they can be trained on."""
     return _nested(like, iter([part.clone() for part in parts]))
 
 

@@ -3,12 +3,14 @@
     h_t = (1 − z_t) ⊙ n_t + z_t ⊙ h_{t−1}      r, z = σ(W x_t + U h_{t−1} + b)
     n_t = tanh(W x_t + b + r_t ⊙ (U h_{t−1} + c))
 
-Source: Cho et al. 2014 (arXiv:1406.1078), in PyTorch's form, where the reset gate acts after the
-recurrent product; PyTorch's initialisation, uniform on ±1/√H. Receptive field without end; a
-state is H numbers a layer. 3·H·(I + H + 2) parameters a layer.
+Source: Cho et al. 2014 (arXiv:1406.1078), in PyTorch's form, where the reset gate r acts after the
+recurrent product. PyTorch's layer and initialisation, uniform on ±1/√H.
 
-Variant: `chrono` spreads the gates that keep over the task's reach, b_z = log U[1, reach − 1]
-(Tallec & Ollivier 2018, arXiv:1804.11188).
+The receptive field is unlimited. The state of a layer is H numbers; a layer has 3·H·(I + H + 2)
+parameters, since PyTorch has two biases per gate.
+
+Variant: `chrono` initialises the update gate so that memories last from 1 step to the task's
+reach, b_z = log U[1, reach − 1] (Tallec & Ollivier 2018, arXiv:1804.11188).
 """
 
 from dataclasses import dataclass
@@ -17,8 +19,8 @@ from torch import nn
 
 from models._recurrent import Recurrent, chrono_bias, set_bias
 
-KEEP_GATE = 1
-"""PyTorch's order of the gates: r, z, n; a z near 1 keeps the state."""
+UPDATE_GATE = 1
+"""PyTorch's order of the gates is r, z, n. A z near 1 keeps the state."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +29,7 @@ class Gru(Recurrent):
     num_gates = 3
 
     chrono: bool = False
-    """The keep gate's bias at first by the task's reach."""
+    """Initialise the update gate's bias from the task's reach."""
 
     def layer(self, num_inputs: int, width: int) -> nn.RNNBase:
         return nn.GRU(num_inputs, width, batch_first=True)
@@ -35,4 +37,4 @@ class Gru(Recurrent):
     def initialise(self, layer: nn.RNNBase, reach: int) -> None:
         super().initialise(layer, reach)
         if self.chrono:
-            set_bias(layer, KEEP_GATE, chrono_bias(layer.hidden_size, reach))
+            set_bias(layer, UPDATE_GATE, chrono_bias(layer.hidden_size, reach))

@@ -1,15 +1,18 @@
-"""LSTM: a memory cell behind input, forget and output gates.
+"""LSTM: a memory cell with input, forget and output gates.
 
     c_t = f_t ⊙ c_{t−1} + i_t ⊙ g_t
     h_t = o_t ⊙ tanh(c_t)              i, f, o = σ(W x_t + U h_{t−1} + b), g with tanh
 
-Source: Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000; PyTorch's layer
-and its initialisation, uniform on ±1/√H. Receptive field without end; a state is 2·H numbers a
-layer. 4·H·(I + H + 2) parameters a layer: PyTorch has two biases.
+Source: Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000. PyTorch's layer and
+initialisation, uniform on ±1/√H.
 
-Variants: `forget_bias` keeps memories at first (Jozefowicz, Zaremba & Sutskever 2015 found 1 to
-help); `chrono` spreads forget gates over the task's reach, b_f = log U[1, reach − 1], b_i = −b_f
-(Tallec & Ollivier 2018, arXiv:1804.11188).
+The receptive field is unlimited. The state of a layer is 2·H numbers; a layer has 4·H·(I + H + 2)
+parameters, since PyTorch has two biases per gate.
+
+Variants: a positive `forget_bias` makes the untrained network keep its memories (Jozefowicz,
+Zaremba & Sutskever 2015 found that 1 helps); `chrono` initialises the gates so that memories last
+from 1 step to the task's reach, b_f = log U[1, reach − 1] and b_i = −b_f (Tallec & Ollivier 2018,
+arXiv:1804.11188).
 """
 
 import math
@@ -20,7 +23,7 @@ from torch import nn
 from models._recurrent import Recurrent, chrono_bias, set_bias
 
 INPUT_GATE, FORGET_GATE = 0, 1
-"""PyTorch's order of the gates: i, f, g, o."""
+"""PyTorch's order of the gates is i, f, g, o."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,9 +32,9 @@ class Lstm(Recurrent):
     num_gates = 4
 
     forget_bias: float | None = None
-    """The forget gate's bias at first; None: PyTorch's, about 0."""
+    """Initial bias of the forget gate; None for PyTorch's, which is near 0."""
     chrono: bool = False
-    """Forget and input gates' biases at first by the task's reach."""
+    """Initialise the biases of the forget and input gates from the task's reach."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

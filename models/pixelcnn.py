@@ -1,30 +1,30 @@
-"""Gated PixelCNN: an image pixel by pixel, from all rows above and from what is left in the row.
+"""Gated PixelCNN: predicts each pixel from the rows above and the pixels to its left.
 
     v v v v v    the vertical stack sees the rows above, on both sides;
-    v v v v v    the horizontal stack sees its own row to the left, and at each layer
-    h h ● · ·    what the vertical stack says: together there is no blind spot
+    v v v v v    the horizontal stack sees the pixels to the left in its own row and, at each
+    h h ● · ·    layer, the vertical stack's output: together they leave no blind spot
 
-Source: van den Oord et al. 2016 (arXiv:1606.05328, section 2, figure 2): convolutions of n × n in
-the vertical and 1 × n in the horizontal stack, masked; gated units tanh(a) ⊙ σ(b) in both (eq. 2);
+Source: van den Oord et al. 2016 (arXiv:1606.05328, section 2, figure 2): masked convolutions of
+n × n in the vertical and 1 × n in the horizontal stack; gated units tanh(a) ⊙ σ(b) in both (eq. 2);
 a 1×1 convolution from the vertical to the horizontal stack; a residual connection in the
-horizontal stack alone; V c of the condition in every gated unit (eq. 4); ReLU, 1×1, ReLU and the
-network's head at the end.
+horizontal stack only; V c of the condition in every gated unit (eq. 4). At the end follow ReLU,
+1×1, ReLU and the network's head.
 
-Steps are pixels, row by row, and x_t is the pixel before y_t. So the image is x moved back by one
-step: of the pixels up to y_{t−1}, which mask A (left of y_t and above, without y_t) lets through in
-the first layer, x_t is the last. Masked weights do not exist: where mask A or B cuts a convolution,
-its kernel is that much smaller. The start token, before the first pixel, is not seen.
+Steps are pixels, row by row, and the input x_t is the pixel before y_t. The image is therefore x
+without its first step, the start token, which no output depends on. Instead of masks, the
+convolutions have smaller kernels: mask A, in the first layer, leaves out y_t and all later pixels;
+mask B, in the other layers, leaves out only the later ones.
 
-Departures: convolutions keep PyTorch's initialisation. The condition of a vertical stack's row is
-that of the row's first step, for the row is computed before its other steps are known; classes are
-the same at every step. Without `num_layers`, there are as many layers as it takes for the last
-pixel to see the first, at most the paper's 20. Gated units of the horizontal stack may be a few
-more than `width`, to meet a parameter budget. The last layer's vertical stack has no gated unit:
-nothing would read it.
+Departures: convolutions keep PyTorch's initialisation. The vertical stack reads the condition of
+the first step of a row for the whole row, since it computes the row before the other steps are
+known; classes are the same at every step. By default there are as many layers as the last pixel
+needs to see the first, at most the paper's 20. The horizontal stack may have a few more gated units
+than `width`, to meet a parameter budget. The last layer's vertical stack has no gated unit, since
+no layer would read it.
 
 The receptive field is L·m rows above and L·m pixels to either side, for L layers and m = (n − 1)/2.
-A state is the inputs of those rows, so that `forward` on a chunk computes them again; the compiled
-stepper keeps the rows of every layer: the vertical stack is then computed once a row.
+The state is the inputs of those rows, from which `forward` computes all layers again. The compiled
+stepper caches the rows of every layer instead, and computes the vertical stack once per row.
 
 Shape letters: B sequences, T steps, I inputs, C conditions, H channels, R rows, W pixels of a row.
 """
@@ -36,15 +36,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models._contract import Core, Model, Signature
-from models._stepper import Kernel
+from models._contract import Core, Kernel, Model, Signature
 
 MOST_LAYERS = 20
-"""Of the paper's largest network; a default only."""
+"""The number of layers of the paper's largest network; more can be chosen."""
 
 
 class GatedUnit(nn.Module):
-    """tanh(a) ⊙ σ(b), and a 1×1 convolution of the condition, where there is one."""
+    """tanh(a) ⊙ σ(b). If there is a condition, a 1×1 convolution of it is added first."""
 
     def __init__(self, num_conditions: int, num_gated: int) -> None:
         super().__init__()
@@ -60,7 +59,7 @@ class GatedUnit(nn.Module):
 
 
 class Layer(nn.Module):
-    """Both stacks one layer up. `channels`: of what the layer reads."""
+    """One layer of both stacks, which reads this number of channels."""
 
     def __init__(
         self,
@@ -75,7 +74,7 @@ class Layer(nn.Module):
         super().__init__()
         self.margin = kernel_size // 2
         self.is_first = is_first
-        # Mask A leaves out the row, and the pixel, that mask B lets through.
+        # Mask A leaves out the pixel itself, so the first layer has one tap less than mask B.
         num_taps = self.margin if is_first else self.margin + 1
         self.vertical = nn.Conv2d(channels, 2 * width, (num_taps, kernel_size))
         self.horizontal = nn.Conv2d(channels, 2 * num_gated, (1, num_taps), bias=False)
@@ -85,7 +84,7 @@ class Layer(nn.Module):
         self.vertical_gate = None if is_last else GatedUnit(num_conditions, width)
 
     def forward(self, v_BHRW: Tensor, h_BHRW: Tensor, c_BCRW: Tensor) -> tuple[Tensor, Tensor]:
-        """`h` may have fewer rows than `v`: the last ones."""
+        """Both stacks' outputs. `h` may have fewer rows than `v`, namely the last ones."""
         m, last = self.margin, -1 if self.is_first else 0
         above_BHRW = self.vertical(F.pad(v_BHRW, (m, m, m, last)))
         num_rows = h_BHRW.shape[2]
@@ -100,7 +99,7 @@ class Layer(nn.Module):
 
 
 class PixelCnnCore(Core):
-    """Layers on rows of `row_width` pixels, their gated units given; rows go on without end."""
+    """Layers on rows of `row_width` pixels. There may be any number of rows."""
 
     def __init__(
         self, signature: Signature, row_width: int, width: int, gated: list[int], kernel_size: int
@@ -141,16 +140,16 @@ class PixelCnnCore(Core):
         return y_BTH, None if last_only else x_BTI[:, self.unseen(x_BTI.shape[1]) :]
 
     def kernel(self, head: nn.Linear, batch_size: int) -> Kernel:
-        from models._kernels_generation import PixelCnnKernel  # Numba is loaded where it is used
+        from models._kernels_pixelcnn import PixelCnnKernel  # Numba is imported when it is used
 
         return PixelCnnKernel(self, head, batch_size)
 
     def unseen(self, num_past: int) -> int:
-        """How many of `num_past` inputs, which begin with a row, the next step has no use for."""
+        """How many of the first `num_past` inputs the next step does not need: whole rows."""
         return max(num_past // self.row_width - self.num_rows, 0) * self.row_width
 
     def _features(self, x_BTI: Tensor, num_past: int) -> Tensor:
-        """Of the steps after the first `num_past`. The first input is where a row begins."""
+        """Features of the steps after the first `num_past`. The inputs begin with a row."""
         num_steps, row_width = x_BTI.shape[1], self.row_width
         x_BTI, c_BTC = x_BTI.tensor_split([x_BTI.shape[2] - self.num_conditions], 2)
         num_rows = -(-num_steps // row_width)
@@ -170,7 +169,7 @@ class PixelCnnCore(Core):
 
 
 def receptive_field(kernel_size: int, num_layers: int, row_width: int) -> int:
-    """L·m rows up and as many pixels to the left, m = (n − 1)/2, in raster steps."""
+    """In steps: L·m rows up and as many pixels to the left, for m = (n − 1)/2."""
     reached = num_layers * (kernel_size // 2)
     return reached * row_width + min(reached, row_width - 1)
 
@@ -183,8 +182,8 @@ class PixelCnn(Model):
     kernel_size: int = 5
     """Height and width of a convolution, an odd number."""
     num_layers: int | None = None
-    """Layers of each stack; by default the fewest with which the last pixel sees the first, at
-    most 20."""
+    """Number of layers; by default as many as the last pixel needs to see the first, at most
+    20."""
 
     def __post_init__(self) -> None:
         if self.kernel_size < 3 or self.kernel_size % 2 == 0:
@@ -196,7 +195,7 @@ class PixelCnn(Model):
         return None if signature.grid else "its steps are not the pixels of an image"
 
     def depth(self, signature: Signature) -> int:
-        """Layers for images of this size."""
+        """Number of layers for images of this size."""
         if self.num_layers is not None:
             return self.num_layers
         assert signature.grid is not None
@@ -204,14 +203,14 @@ class PixelCnn(Model):
         return min(max(needed, 1), MOST_LAYERS)
 
     def num_extra(self, signature: Signature) -> int:
-        # What a layer's parameters grow by, over width: with a unit of width, with a gated unit.
+        # Parameters, divided by width, that a unit of width and a gated unit add to a layer.
         num_taps = self.kernel_size // 2 + 1
         step = 2 * (2 * num_taps * self.kernel_size + 2 * num_taps + 5)
         gated_unit = 2 * num_taps + 5
         return self.depth(signature) * (step // gated_unit)
 
     def gated_widths(self, signature: Signature, width: int, extra_width: int) -> list[int]:
-        """Gated units of each layer's horizontal stack."""
+        """Number of gated units of each layer's horizontal stack."""
         depth = self.depth(signature)
         each, rest = divmod(extra_width, depth)
         return [width + each + (i < rest) for i in range(depth)]

@@ -1,13 +1,15 @@
-"""Plain recurrent network with tanh, or with ReLU.
+"""Plain recurrent network with tanh or ReLU.
 
     h_t = tanh(W x_t + U h_{t−1} + b)
 
-Source: Elman 1990; PyTorch's layer and its initialisation, uniform on ±1/√H. Receptive field
-without end; a state is H numbers a layer. H·(I + H + 2) parameters a layer.
+Source: Elman 1990. PyTorch's layer and initialisation, uniform on ±1/√H.
 
-Variants: `recurrent_init="orthogonal"`; and with `nonlinearity="relu"` and
-`recurrent_init="identity"` the IRNN of Le, Jaitly & Hinton 2015 (arXiv:1504.00941, section 4):
-U = 1, W from N(0, 0.001), biases zero.
+The receptive field is unlimited. The state of a layer is H numbers; a layer has H·(I + H + 2)
+parameters, since PyTorch has two biases.
+
+Variants: `recurrent_init="orthogonal"`; and the IRNN of Le, Jaitly & Hinton 2015
+(arXiv:1504.00941, section 4) with `nonlinearity="relu"` and `recurrent_init="identity"`: U is the
+identity, W is drawn from a normal distribution of standard deviation 0.001, the biases are zero.
 """
 
 from dataclasses import dataclass
@@ -28,7 +30,7 @@ class Rnn(Recurrent):
     num_gates = 1
 
     nonlinearity: Literal["tanh", "relu"] = "tanh"
-    """What the state goes through at each step."""
+    """The function that is applied to the state at each step."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

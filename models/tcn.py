@@ -1,25 +1,25 @@
 """Temporal convolutional network: residual blocks of dilated causal convolutions.
 
-    y_t  ●        one output depends on 1 + 2·(k − 1)·(2^n − 1) inputs, for n blocks of two
-         │╲       convolutions of k taps, the dilation doubling from block to block
+    y_t  ●        n blocks of two convolutions with k taps; block i has dilation d = 2^i, so that
+         │╲       the receptive field is 1 + 2·(k − 1)·(2^n − 1) steps
          ●  ●
          │╲ │╲
     x_t  ●●●●●
 
-Source: Bai, Kolter & Koltun 2018 (arXiv:1803.01271, section 3): a block is twice (weight-normalised
-dilated causal convolution, ReLU, dropout), a residual sum through a 1×1 convolution where the
-width changes, and a ReLU.
+Source: Bai, Kolter & Koltun 2018 (arXiv:1803.01271, section 3). A block applies twice a
+weight-normalised dilated causal convolution (their eq. 1), a ReLU and dropout. It then adds its
+input (eq. 2), through a 1×1 convolution where the width changes, and applies a ReLU to the sum.
 
-Departures: convolutions keep PyTorch's initialisation (in the released code, N(0, 0.01) is
-overwritten when weight normalisation recomputes the weight). Without `num_blocks`, the receptive
-field covers twice the task's reach, as it does in the paper's own settings. The inner width,
-between the two convolutions of a block, may be larger by a few units, to meet a parameter budget.
+Departures: convolutions keep PyTorch's initialisation (the released code sets N(0, 0.01), but
+weight normalisation then recomputes the weight). Without `num_blocks`, the receptive field covers
+twice the task's reach, as it does in the paper's own settings. The inner width, between the two
+convolutions of a block, may be a few units larger, to meet a parameter budget.
 
-Variants: `gated` puts the gated unit of WaveNet (van den Oord et al. 2016, arXiv:1609.03499,
-eq. 2), tanh(a) ⊙ σ(b) of a convolution of twice the channels, in the place of the ReLU after
-each convolution; without `residual` a block is its two convolutions alone.
+Variants: `gated` replaces the ReLU after each convolution by WaveNet's gated unit, tanh(a) ⊙ σ(b)
+of a convolution with twice the channels (van den Oord et al. 2016, arXiv:1609.03499, eq. 2).
+Without `residual`, a block is only its two convolutions.
 
-A state is the last (k − 1)·d inputs of each convolution of dilation d.
+The state is the last (k − 1)·d inputs of each convolution.
 
 Shape letters: B sequences, T steps, I input channels, O output channels, K taps.
 """
@@ -33,8 +33,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from models._contract import Core, Model, Signature
-from models._stepper import Kernel
+from models._contract import Core, Kernel, Model, Signature
 
 
 def causal_conv(
@@ -48,14 +47,14 @@ def causal_conv(
 ) -> Tensor:
     """z_t = b + Σ_i Σ_j x_{t − i·d, j} w_{i, j}, with zeros before the first step.
 
-    The first `num_past` steps are context: no outputs are computed for them. With a stride, every
-    stride-th output counted back from the last: (B, ⌈(T − num_past) / stride⌉, O).
+    The first `num_past` steps are context, for which no outputs are computed. With a stride, the
+    outputs are every stride-th one, counted back from the last: (B, ⌈(T − num_past) / stride⌉, O).
 
-    In memory, steps come before channels; the two-dimensional convolution takes this layout as it
-    is (`channels_last`), where the one-dimensional one would copy.
+    In memory, steps come before channels. A two-dimensional convolution accepts this layout
+    (`channels_last`); a one-dimensional one would copy the data.
     """
     num_steps = x_BTI.shape[1]
-    # Taps that reach before the first step see only zeros and need not be computed.
+    # Taps that reach before the first step would read only zeros, so they are left out.
     live_taps = min(weight_OIK.shape[2], -(-num_steps // dilation))
     context = (live_taps - 1) * dilation
     first = num_past + (num_steps - num_past - 1) % stride  # the first step with an output
@@ -72,9 +71,9 @@ def causal_conv(
 
 
 class CausalConv(nn.Module):
-    """A weight-normalised causal convolution that remembers its last inputs, and what follows it.
+    """A weight-normalised causal convolution and its nonlinearity, with its last inputs as state.
 
-    `gated`: tanh(a) ⊙ σ(b) of the two halves of twice the outputs; else a ReLU.
+    The nonlinearity is a ReLU or, with `gated`, tanh(a) ⊙ σ(b) of two halves of the channels.
     """
 
     def __init__(
@@ -88,7 +87,7 @@ class CausalConv(nn.Module):
         self.memory = (kernel_size - 1) * dilation
 
     def forward(self, x_BTI: Tensor, past_BSI: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Outputs (B, T, O), and the last inputs, at most `memory`; fewer mean zeros before."""
+        """Outputs (B, T, O) and the last inputs, at most `memory`; earlier ones count as zeros."""
         num_past = 0
         if past_BSI is not None:
             num_past = past_BSI.shape[1]
@@ -99,7 +98,7 @@ class CausalConv(nn.Module):
     def conv_of(
         self, x_BTI: Tensor, *, dilation: int = 1, stride: int = 1, num_past: int = 0
     ) -> Tensor:
-        """`causal_conv` with these weights, at any dilation, and what follows it."""
+        """`causal_conv` with these weights at any dilation, then the nonlinearity."""
         weight, bias = self.conv.weight, self.conv.bias
         assert isinstance(weight, Tensor)
         assert isinstance(bias, Tensor)
@@ -113,7 +112,7 @@ class CausalConv(nn.Module):
 
 
 class Block(nn.Module):
-    """Two convolutions of the same dilation and, unless it is off, a residual sum."""
+    """Two convolutions of the same dilation and, with `residual`, the sum with the input."""
 
     def __init__(
         self, num_inputs: int, inner: int, width: int, dilation: int, config: "Tcn"
@@ -135,11 +134,15 @@ class Block(nn.Module):
         return self.joined(x_BTI, h_BTO), (past1, past2)
 
     def joined(self, x_BTI: Tensor, h_BTO: Tensor) -> Tensor:
+        """Dropout and the residual sum."""
         h_BTO = self.dropout(h_BTO)
         return F.relu(self.skip(x_BTI) + h_BTO) if self.residual else h_BTO
 
     def on_grid(self, x_BTI: Tensor, *, stride: int) -> Tensor:
-        """The block over steps `dilation` apart, where it is dense; every stride-th output."""
+        """The block on every dilation-th step, where its convolutions are dense.
+
+        Returns every stride-th output, counted back from the last.
+        """
         h_BTI = self.dropout(self.conv1.conv_of(x_BTI))
         h_BTO = self.conv2.conv_of(h_BTI, stride=stride)
         first = (x_BTI.shape[1] - 1) % stride
@@ -147,7 +150,7 @@ class Block(nn.Module):
 
 
 class TcnCore(Core):
-    """Blocks of dilation 1, 2, 4, …, each one's inner width given."""
+    """Blocks of dilation 1, 2, 4, …, with one inner width per block."""
 
     def __init__(self, num_inputs: int, inner_widths: list[int], width: int, config: "Tcn") -> None:
         super().__init__()
@@ -173,15 +176,15 @@ class TcnCore(Core):
         return (h_BTO[:, -1:], None) if last_only else (h_BTO, tuple(new_states))
 
     def kernel(self, head: nn.Linear, batch_size: int) -> Kernel:
-        from models._kernels import TcnKernel  # Numba is loaded where it is used
+        from models._kernels import TcnKernel  # Numba is imported only when it is used
 
         return TcnKernel(self, head, batch_size)
 
     def _last(self, x_BTI: Tensor) -> Tensor:
-        """The last step's features from the cone of steps below it.
+        """The last step's features, computed only from the steps that they depend on.
 
-        A block of dilation d meets only steps a multiple of d before the last: about 3·T
-        positions in all, where every step of every block would be 2·n·T.
+        A block of dilation d reads only steps at multiples of d before the last. The convolutions
+        then compute about 3·T positions in all, instead of 2·n·T.
         """
         *lower, top = self.blocks
         h_BTO = x_BTI
@@ -192,7 +195,7 @@ class TcnCore(Core):
 
 
 def receptive_field(kernel_size: int, num_blocks: int) -> int:
-    """Two convolutions a block, of dilation 2^i in block i: 1 + 2·(k − 1)·(2^n − 1)."""
+    """1 + 2·(k − 1)·(2^n − 1) steps: block i has two convolutions of dilation 2^i."""
     return 1 + 2 * (kernel_size - 1) * (2**num_blocks - 1)
 
 
@@ -202,45 +205,45 @@ class Tcn(Model):
     family = "convolutional"
 
     kernel_size: int = 8
-    """Taps of a convolution."""
+    """Number of taps of a convolution."""
     num_blocks: int | None = None
-    """Residual blocks; by default the fewest whose receptive field covers twice the reach."""
+    """Number of blocks; by default, enough for a receptive field of twice the task's reach."""
     dropout: float = 0.0
-    """Probability of zeroing an activation while training."""
+    """Probability that an activation is set to zero in training."""
     gated: bool = False
-    """A gated unit after each convolution instead of a ReLU."""
+    """Use a gated unit after each convolution instead of a ReLU."""
     residual: bool = True
-    """Whether each block's input is added to what it gives."""
+    """Add each block's input to its output."""
 
     def __post_init__(self) -> None:
         if self.kernel_size < 1:
             raise ValueError(f"kernel_size {self.kernel_size} of tcn; valid: 1 or more")
         if self.num_blocks is None and self.kernel_size == 1:
-            raise ValueError("kernel_size 1 of tcn sees one step; valid without num_blocks: 2 up")
+            raise ValueError("kernel_size 1 of tcn; valid without num_blocks: 2 or more")
         if self.num_blocks is not None and not 1 <= self.num_blocks <= 24:
             raise ValueError(f"num_blocks {self.num_blocks} of tcn; valid: 1 to 24")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout {self.dropout} of tcn; valid: 0 up to but not including 1")
 
     def depth(self, reach: int) -> int:
-        """Blocks for a task of this reach."""
+        """Number of blocks for a task of this reach."""
         if self.num_blocks is not None:
             return self.num_blocks
-        # A field that only just covers the reach has a single path to the oldest input.
+        # A field equal to the reach would have a single path to the oldest input.
         return next(n for n in count(1) if receptive_field(self.kernel_size, n) >= 2 * reach)
 
     def num_extra(self, signature: Signature) -> int:
-        # An inner unit adds half of what a unit of width adds: two rounds fill the step.
+        # An inner unit adds about half the parameters of a unit of width: hence two per block.
         return 2 * self.depth(signature.reach)
 
     def inner_widths(self, signature: Signature, width: int, extra_width: int) -> list[int]:
-        """Units between the two convolutions, a block each."""
+        """Number of units between the two convolutions of each block."""
         depth = self.depth(signature.reach)
         each, rest = divmod(extra_width, depth)
         return [width + each + (i < rest) for i in range(depth)]
 
     def core_size(self, signature: Signature, width: int, extra_width: int) -> tuple[int, int]:
-        # Of a convolution's outputs each has its weights, their norm and a bias.
+        # Each output of a convolution has its weights, their norm and a bias.
         halves = 2 if self.gated else 1
         size, num_inputs = 0, signature.num_inputs
         for inner in self.inner_widths(signature, width, extra_width):

@@ -1,26 +1,26 @@
-"""WaveNet: gated dilated causal convolutions whose skip connections are summed.
+"""WaveNet: gated dilated causal convolutions with skip connections to the output.
 
     y_t    ●          a layer of dilation d:   z_t = tanh(a_t) ⊙ σ(b_t)
            │╲                                  a, b = W_0 h_t + W_1 h_{t−d} + V c_t
     d = 4  ●   ●                               h_t ← h_t + W_r z_t,   s_t ← s_t + W_s z_t
            │╲  │╲
-    d = 2  ●●  ●●     1, 2, 4, …, 512, and again from 1
+    d = 2  ●●  ●●     dilations 1, 2, 4, …, 512, then again from 1
            │╲╲╲│╲╲╲
-    d = 1  ●●●●●●●●   one causal convolution before them; ReLU, 1×1, ReLU on the skips' sum s
+    d = 1  ●●●●●●●●   before them a causal convolution; after them ReLU, 1×1, ReLU on the sum s
 
-Source: van den Oord et al. 2016 (arXiv:1609.03499, sections 2.1 to 2.5): a causal convolution,
-gated units (eq. 2), residual and skip connections through 1×1 convolutions, and two more of these,
-each after a ReLU, on the sum of the skips; the second is the network's head. A condition, a class
-(global) or features of a step (local), enters every gated unit through a 1×1 convolution of its
-own (eq. 3).
+Source: van den Oord et al. 2016 (arXiv:1609.03499, sections 2.1 to 2.5): a causal convolution, then
+gated units (eq. 2) with residual and skip connections through 1×1 convolutions. The sum of the
+skips goes through two further 1×1 convolutions, each after a ReLU; the second one is the network's
+head. A condition is a class (global) or the features of each step (local). It enters every gated
+unit through a 1×1 convolution of its own (eq. 3).
 
-Departures: convolutions have biases and PyTorch's initialisation. Without `dilation_cycle` and
-`num_cycles`, dilations run from 1 to 512 as in the paper, but no further than it takes to cover
-twice the task's reach, and again until that is covered. Gated units may be a few more than
-`width`, which is the number of residual and of skip channels, to meet a parameter budget. The last
-layer has no residual connection: nothing would read it.
+Departures: convolutions have biases and PyTorch's initialisation. By default the number of
+dilations, up to the paper's 1 to 512, and then the number of cycles are the smallest that cover
+twice the task's reach. `width` is the number of residual channels and of skip channels; there may
+be a few more gated units, to meet a parameter budget. The last layer has no residual connection,
+since no layer would read it.
 
-The receptive field of n dilations, c times over, is 1 + (k − 1)·(1 + c·(2^n − 1)). A state is the
+The receptive field of c cycles of n dilations is 1 + (k − 1)·(1 + c·(2^n − 1)). The state is the
 last (k − 1)·d inputs of each convolution of dilation d.
 
 Shape letters: B sequences, T steps, I input channels, C conditions, H channels, G gated units.
@@ -34,16 +34,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models._contract import Core, Model, Signature
-from models._stepper import Kernel
+from models._contract import Core, Kernel, Model, Signature
 from models.tcn import causal_conv
 
 LONGEST_CYCLE = 10
-"""Dilations 1, 2, 4, …, 512."""
+"""The paper's ten dilations 1, 2, 4, …, 512."""
 
 
 class Layer(nn.Module):
-    """A gated unit on a dilated convolution and on the condition, and what it adds to."""
+    """A dilated convolution and a condition into a gated unit, with residual and skip weights."""
 
     def __init__(
         self,
@@ -66,7 +65,7 @@ class Layer(nn.Module):
     def forward(
         self, h_BTH: Tensor, c_BTC: Tensor, *, dilation: int, stride: int = 1, num_past: int = 0
     ) -> tuple[Tensor, Tensor]:
-        """The next layer's input and the gated units, at every stride-th step from the last back.
+        """The next layer's input and the gated units, at every stride-th step back from the last.
 
         The first `num_past` steps of `h` are context, without outputs and without conditions.
         """
@@ -83,7 +82,7 @@ class Layer(nn.Module):
 
 
 class WaveNetCore(Core):
-    """A causal convolution, then layers of dilation 1, 2, 4, … in cycles."""
+    """A causal convolution, then cycles of layers of dilation 1, 2, 4, …"""
 
     def __init__(
         self, signature: Signature, width: int, gated: list[int], cycle: int, kernel_size: int
@@ -119,7 +118,7 @@ class WaveNetCore(Core):
         h_BTH = causal_conv(x_BTI, weight, bias, num_past=num_past)
         skips_BTH = torch.zeros_like(h_BTH)
         new_pasts = [input_past]
-        layers: Any = self.layers  # nn.ModuleList does not tell what it holds
+        layers: Any = self.layers  # nn.ModuleList has no type for its elements
         for layer, past in zip(layers, pasts, strict=True):
             h_BTH, num_past, past = self._with_past(h_BTH, past, layer.dilation)
             h_BTH, z_BTG = layer(h_BTH, c_BTC, dilation=layer.dilation, num_past=num_past)
@@ -129,14 +128,14 @@ class WaveNetCore(Core):
         return (y_BTH[:, -1:], None) if last_only else (y_BTH, tuple(new_pasts))
 
     def kernel(self, head: nn.Linear, batch_size: int) -> Kernel:
-        from models._kernels_generation import WaveNetKernel  # Numba is loaded where it is used
+        from models._kernels import WaveNetKernel  # Numba is imported only when it is used
 
         return WaveNetKernel(self, head, batch_size)
 
     def _with_past(
         self, h_BTH: Tensor, past_BSH: Tensor | None, dilation: int
     ) -> tuple[Tensor, int, Tensor]:
-        """Steps after their past, S of it, and the past of the next chunk."""
+        """The steps after their S past ones, the number S, and the past for the next chunk."""
         num_past = 0
         if past_BSH is not None:
             num_past = past_BSH.shape[1]
@@ -145,10 +144,11 @@ class WaveNetCore(Core):
         return h_BTH, num_past, h_BTH[:, max(h_BTH.shape[1] - memory, 0) :]
 
     def _read(self, skips_BTH: Tensor) -> Tensor:
+        """ReLU, 1×1, ReLU on the sum of the skips."""
         return F.relu(self.output(F.relu(skips_BTH)))
 
     def _last(self, x_BTI: Tensor, c_BTC: Tensor) -> Tensor:
-        """The last step's features. Of the last cycle only the cone of steps below it is needed."""
+        """The last step's features. The last cycle computes only the steps they depend on."""
         layers: Any = self.layers
         h_BTH = causal_conv(x_BTI, self.input.weight, self.input.get_parameter("bias"))
         skips_B1H = torch.zeros_like(h_BTH[:, -1:])
@@ -156,7 +156,7 @@ class WaveNetCore(Core):
             h_BTH, z_BTG = layer(h_BTH, c_BTC, dilation=layer.dilation)
             skips_B1H = skips_B1H + layer.skip(z_BTG[:, -1:])
         for layer in layers[-self.cycle : -1]:
-            # On steps `dilation` apart a layer is dense; the next one meets every second of them.
+            # On every dilation-th step a layer is dense. The next layer reads every second one.
             h_BTH, z_BTG = layer(h_BTH, c_BTC, dilation=1, stride=2)
             c_BTC = strided(c_BTC, 2)
             skips_B1H = skips_B1H + layer.skip(z_BTG[:, -1:])
@@ -171,7 +171,7 @@ def strided(x_BTI: Tensor, stride: int) -> Tensor:
 
 
 def receptive_field(kernel_size: int, cycle: int, num_cycles: int) -> int:
-    """A convolution, then cycles of dilation 1 to 2^(n−1): 1 + (k − 1)·(1 + c·(2^n − 1))."""
+    """1 + (k − 1)·(1 + c·(2^n − 1)) steps: a convolution, then c cycles of n dilations."""
     return 1 + (kernel_size - 1) * (1 + num_cycles * (2**cycle - 1))
 
 
@@ -181,12 +181,12 @@ class WaveNet(Model):
     family = "convolutional"
 
     kernel_size: int = 2
-    """Taps of a convolution."""
+    """Number of taps of a convolution."""
     dilation_cycle: int | None = None
-    """Layers of dilation 1, 2, 4, … before it begins again; by default the fewest that cover twice
-    the reach, 10 at most."""
+    """Layers per cycle, of dilation 1, 2, 4, …; by default as many as one cycle (or `num_cycles`)
+    needs to cover twice the task's reach, at most 10."""
     num_cycles: int | None = None
-    """How often the dilations are gone through; by default as often as covers twice the reach."""
+    """Number of cycles; by default, enough to cover twice the task's reach."""
 
     def __post_init__(self) -> None:
         if self.kernel_size < 2:
@@ -197,7 +197,7 @@ class WaveNet(Model):
             raise ValueError(f"num_cycles {self.num_cycles} of wavenet; valid: 1 or more")
 
     def depth(self, reach: int) -> tuple[int, int]:
-        """Layers of a cycle, and cycles, for a task of this reach."""
+        """Number of layers per cycle and of cycles for a task of this reach."""
 
         def covers(cycle: int, num_cycles: int) -> bool:
             return receptive_field(self.kernel_size, cycle, num_cycles) >= 2 * reach
@@ -212,12 +212,12 @@ class WaveNet(Model):
         return cycle, num_cycles
 
     def num_extra(self, signature: Signature) -> int:
-        # A gated unit adds half of what a unit of width adds to its layer: two rounds fill a step.
+        # A gated unit adds about half the parameters of a unit of width: hence two per layer.
         cycle, num_cycles = self.depth(signature.reach)
         return 2 * cycle * num_cycles
 
     def gated_widths(self, signature: Signature, width: int, extra_width: int) -> list[int]:
-        """Gated units of each layer."""
+        """Number of gated units of each layer."""
         cycle, num_cycles = self.depth(signature.reach)
         each, rest = divmod(extra_width, cycle * num_cycles)
         return [width + each + (i < rest) for i in range(cycle * num_cycles)]

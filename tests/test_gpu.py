@@ -1,4 +1,4 @@
-"""What only a GPU can show: a captured step is the same step."""
+"""Captured steps equal eager steps. These tests need a GPU."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from bench.measure.train import Progress, train
 from bench.measure.update import Updater
 from bench.plan.grid import network_of, task_of
 from models._stepper import CapturedStepper
-from tests.support.signatures import Signature, skip_unless_supported
+from tests.support.signatures import BUILT_IN, Signature, skip_unless_supported
 from tests.support.timing import spec_of
 from tests.support.training import tiny
 
@@ -29,7 +29,7 @@ GRAPH = Backend(device="cuda", capture=True)
     "task_name",
     ["copy_memory", "adding", "variable_adding", "markov_source", "char_text", "audio"],
 )
-@pytest.mark.parametrize("model", models.names())
+@pytest.mark.parametrize("model", BUILT_IN)
 def test_captured_steps_are_the_eager_ones(model: str, task_name: str, optimizer: str) -> None:
     prepare(GRAPH)
     task = tasks.load(task_name, length=30)
@@ -54,12 +54,12 @@ def test_captured_steps_are_the_eager_ones(model: str, task_name: str, optimizer
             taken.append(take_step.mean_loss())
         losses.append(taken)
         weights.append(torch.cat([p.detach().flatten() for p in network.parameters()]))
-    assert len(set(losses[0])) > 10  # a graph that draws the same batch again would repeat itself
+    assert len(set(losses[0])) > 10  # a graph that repeats one batch would repeat its losses
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
     assert torch.allclose(weights[0], weights[1], rtol=1e-2, atol=1e-4)
 
 
-def test_a_captured_run_ends_as_an_eager_one() -> None:
+def test_a_captured_run_gives_the_result_of_an_eager_one() -> None:
     prepare(GRAPH)
     found = [train(tiny(max_steps=40), "cuda:0", capture=capture) for capture in (True, False)]
     assert found[0].eager_because is None
@@ -69,7 +69,7 @@ def test_a_captured_run_ends_as_an_eager_one() -> None:
 
 @pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "sgd"])
 @pytest.mark.parametrize("capture", [True, False])
-def test_a_step_goes_on_from_a_checkpoint(capture: bool, optimizer: str) -> None:
+def test_training_steps_continue_from_a_checkpoint(capture: bool, optimizer: str) -> None:
     prepare(GRAPH)
     spec = tiny("adding", optimizer=optimizer, cooldown=0.8)
     task = task_of(spec)
@@ -99,7 +99,7 @@ def test_a_step_goes_on_from_a_checkpoint(capture: bool, optimizer: str) -> None
 
 
 @pytest.mark.parametrize("model", ["tcn", "lstm"])
-def test_a_captured_run_goes_on_from_its_checkpoint(
+def test_a_captured_run_continues_from_its_checkpoint(
     model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepare(GRAPH)
@@ -126,7 +126,7 @@ def test_a_captured_run_goes_on_from_its_checkpoint(
     )
 
 
-def test_what_can_not_be_captured_says_why() -> None:
+def test_a_step_that_cannot_be_captured_gives_the_reason() -> None:
     task = tasks.load("copy_memory", length=5)
     network = models.network("rnn", task.signature, width=12).cuda()
     original = network.forward
@@ -146,7 +146,7 @@ def test_what_can_not_be_captured_says_why() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("model", models.names())
+@pytest.mark.parametrize("model", BUILT_IN)
 def test_a_captured_stepper_is_forward(model: str, dtype: torch.dtype) -> None:
     prepare(GRAPH)
     task = tasks.load("adding", length=60)
@@ -165,7 +165,7 @@ def test_a_captured_stepper_is_forward(model: str, dtype: torch.dtype) -> None:
     assert (ys - expected[:, 7:]).abs().max() <= within * expected.abs().max()
 
 
-@pytest.mark.parametrize("model", models.names())
+@pytest.mark.parametrize("model", BUILT_IN)
 def test_cached_sampling_is_naive_sampling(model: str) -> None:
     prepare(GRAPH)
     signature = Signature(
@@ -190,7 +190,7 @@ def test_cached_sampling_is_naive_sampling(model: str) -> None:
         assert torch.equal(*made)
 
 
-def test_memory_and_times_are_the_devices() -> None:
+def test_speed_is_measured_on_the_gpu() -> None:
     prepare(GRAPH)
     found = speed.measure(spec_of("tcn", batch_size=4), GRAPH, "cuda:0")
     assert found.train is not None

@@ -1,4 +1,4 @@
-"""Sampling from every model that is found, and what conditions do on the way."""
+"""Sampling and conditions, for every model."""
 
 import dataclasses
 from typing import Any
@@ -9,20 +9,25 @@ from torch import Tensor
 
 import models
 from models import Network, _generate, _network
-from models._stepper import CapturedStepper, CompiledStepper, TorchStepper
+from models._stepper import CapturedStepper, TorchStepper
+from tests.support.leaky import Leaky
 from tests.support.signatures import Signature
 
 T, B, K, C = 42, 3, 5, 3
 PLAIN = Signature(input="token", num_inputs=K + 1, num_outputs=K, reach=T, grid=(6, 7))
 CONDITIONED = dataclasses.replace(PLAIN, num_conditions=C)
 
-FORMS: dict[str, dict[str, Any]] = {
-    **{name: {} for name in models.names()},
-    "pixelcnn short": {"kernel_size": 3, "num_layers": 1},
-    "tcn short": {"kernel_size": 3, "num_blocks": 1},
-    "wavenet short": {"dilation_cycle": 2, "num_cycles": 2},
+FORMS: dict[str, models.Model] = {
+    **{name: models.load(name) for name in models.names()},
+    "a plug-in": Leaky(),
+    "pixelcnn short": models.load("pixelcnn", kernel_size=3, num_layers=1),
+    "tcn short": models.load("tcn", kernel_size=3, num_blocks=1),
+    "wavenet short": models.load("wavenet", dilation_cycle=2, num_cycles=2),
 }
-"""Every model, and those of a receptive field that is shorter than what is generated."""
+"""Every model, and models whose receptive field is shorter than the samples."""
+CAPTURED = ("gru", "lstm", "rnn", "tcn", "tcn short", "wavenet", "wavenet short")
+"""Models with a state of constant size."""
+NAMES = [form for form in FORMS if not form.endswith("short")]
 CONDITIONS: dict[str, Tensor | None] = {
     "none": None,
     "classes": torch.tensor([2, 0, 1]),
@@ -32,10 +37,10 @@ CONDITIONS: dict[str, Tensor | None] = {
 
 def network(form: str, signature: Signature = PLAIN, dtype: torch.dtype = torch.double) -> Network:
     torch.manual_seed(0)
-    net = models.network(form.partition(" ")[0], signature, width=6, **FORMS[form])
+    net = models.build(FORMS[form], signature, width=6)
     with torch.no_grad():
         for parameter in net.parameters():
-            parameter.mul_(2)  # so that outputs differ between steps
+            parameter.mul_(2)  # makes outputs differ between steps
     return net.to(dtype).eval()
 
 
@@ -50,6 +55,10 @@ def generate(net: Network, **how: Any) -> Tensor:
 def inputs(tokens: Tensor) -> Tensor:
     """x_1 the start token, x_t = y_{t−1}."""
     return torch.cat([torch.full_like(tokens[:, :1], K), tokens[:, :-1]], 1)
+
+
+def random_ids(batch_size: int = B) -> Tensor:
+    return torch.randint(K, (batch_size, T), generator=seeded())
 
 
 @pytest.fixture(params=FORMS)
@@ -67,7 +76,7 @@ def signature_for(condition: Tensor | None) -> Signature:
 
 
 def at(condition: Tensor | None, steps: slice) -> Tensor | None:
-    """What a chunk is conditioned on."""
+    """The condition of a chunk."""
     if condition is None or not condition.is_floating_point():
         return condition
     return condition[:, steps]
@@ -76,23 +85,21 @@ def at(condition: Tensor | None, steps: slice) -> Tensor | None:
 # Sampling
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_cached_sampling_is_naive_sampling(
-    form: str, condition: Tensor | None, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+    form: str, condition: Tensor | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    dtype = torch.float32 if condition is None else torch.float64
     net = network(form, signature_for(condition), dtype)
     prompt = torch.randint(K, (B, 9), generator=seeded(1))
-    how: dict[str, Any] = {"condition": condition, "temperature": 0.5}
-    for more in ({}, {"prompt": prompt}):
-        cached = generate(net, **how, **more)
-        assert torch.equal(cached, generate(net, **how, **more, cached=False))
-        assert cached.dtype == torch.int64
-        assert 0 <= cached.min() < cached.max() < K
-        with monkeypatch.context() as uncompiled:
-            for module in (_network, _generate):
-                uncompiled.setattr(module, "can_compile", lambda net: False)
-            assert isinstance(net.stepper(), TorchStepper)
-            assert torch.equal(cached, generate(net, **how, **more))
+    how: dict[str, Any] = {"condition": condition, "temperature": 0.5, "prompt": prompt}
+    cached = generate(net, **how)
+    assert torch.equal(cached, generate(net, **how, cached=False))
+    assert cached.dtype == torch.int64
+    assert 0 <= cached.min() < cached.max() < K
+    for module in (_network, _generate):
+        monkeypatch.setattr(module, "can_compile", lambda net: False)
+    assert isinstance(net.stepper(), TorchStepper)
+    assert torch.equal(cached, generate(net, **how))
 
 
 def test_equal_generators_give_equal_ids_and_nothing_else_is_drawn() -> None:
@@ -107,7 +114,7 @@ def test_equal_generators_give_equal_ids_and_nothing_else_is_drawn() -> None:
     assert torch.equal(generator.get_state(), expected.get_state())
 
 
-def test_a_prompt_comes_back_and_is_gone_on_from(form: str, condition: Tensor | None) -> None:
+def test_samples_begin_with_the_prompt_and_continue_it(form: str, condition: Tensor | None) -> None:
     net = network(form, signature_for(condition))
     whole = generate(net, condition=condition)
     for num_known in (0, 1, 20, T):
@@ -118,7 +125,7 @@ def test_a_prompt_comes_back_and_is_gone_on_from(form: str, condition: Tensor | 
 
 
 def fixed(logits: list[float]) -> Network:
-    """A network that says the same at every step."""
+    """A network with the same logits at every step."""
     net = network("rnn", Signature(input="token", num_inputs=4, num_outputs=3))
     with torch.no_grad():
         net.head.weight.zero_()
@@ -147,13 +154,13 @@ def test_small_temperatures_approach_the_argmax(
     assert (generate(fixed([0.3, -1.0, 0.4]), temperature=temperature) == 2).all()
 
 
-def test_each_step_done_is_told() -> None:
+def test_on_step_is_called_with_the_number_of_steps_done() -> None:
     done: list[int] = []
     generate(network("tcn"), prompt=torch.zeros(B, 4, dtype=torch.long), on_step=done.append)
     assert done == list(range(1, T + 1))
 
 
-def test_dropout_has_no_part_in_it_and_the_network_stays_as_it_is() -> None:
+def test_sampling_uses_no_dropout_and_leaves_the_network_unchanged() -> None:
     torch.manual_seed(0)
     net = models.network("tcn", PLAIN, width=6, dropout=0.5).double()
     assert net.training
@@ -161,10 +168,10 @@ def test_dropout_has_no_part_in_it_and_the_network_stays_as_it_is() -> None:
         assert torch.equal(generate(net, cached=cached), generate(net))
     assert net.training
     x = inputs(generate(net))
-    net(x)[0].sum().backward()  # what was generated can be trained on
+    net(x)[0].sum().backward()  # samples can be used in training
 
 
-def test_arguments_that_make_no_sense_are_value_errors() -> None:
+def test_invalid_arguments_are_value_errors() -> None:
     net, conditioned = network("tcn"), network("tcn", CONDITIONED)
     for temperature in (0.0, -1.0, float("nan")):
         with pytest.raises(ValueError, match=r"temperature .* valid: more than 0"):
@@ -196,9 +203,9 @@ def test_arguments_that_make_no_sense_are_value_errors() -> None:
 # Conditions
 
 
-@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("name", NAMES)
 def test_a_class_is_its_one_hot_at_every_step(name: str) -> None:
-    net, x = network(name, CONDITIONED), inputs(torch.randint(K, (B, T), generator=seeded()))
+    net, x = network(name, CONDITIONED), inputs(random_ids())
     classes = torch.tensor([2, 0, 1])
     y, _ = net(x, condition=classes)
     rows = torch.eye(C)[classes][:, None].expand(B, T, C)
@@ -208,9 +215,9 @@ def test_a_class_is_its_one_hot_at_every_step(name: str) -> None:
     assert (other[2] != y[2]).any(1).all()  # from the first step on
 
 
-@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("name", NAMES)
 def test_a_condition_changes_nothing_before_its_step(name: str) -> None:
-    net, x = network(name, CONDITIONED), inputs(torch.randint(K, (B, T), generator=seeded()))
+    net, x = network(name, CONDITIONED), inputs(random_ids())
     features = CONDITIONS["features"]
     assert features is not None
     changed = features.clone()
@@ -220,9 +227,9 @@ def test_a_condition_changes_nothing_before_its_step(name: str) -> None:
     assert (y[:, 17] != other[:, 17]).any()
 
 
-@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("name", NAMES)
 def test_gradients_reach_every_parameter_of_a_conditioned_network(name: str) -> None:
-    net, x = network(name, CONDITIONED), inputs(torch.randint(K, (B, T), generator=seeded()))
+    net, x = network(name, CONDITIONED), inputs(random_ids())
     net(x, condition=torch.tensor([0, 1, 2]))[0].square().sum().backward()
     for parameter in net.parameters():
         assert parameter.grad is not None
@@ -230,7 +237,7 @@ def test_gradients_reach_every_parameter_of_a_conditioned_network(name: str) -> 
 
 
 def test_stepping_and_cutting_with_conditions_is_forward(form: str) -> None:
-    net, x = network(form, CONDITIONED), inputs(torch.randint(K, (B, T), generator=seeded()))
+    net, x = network(form, CONDITIONED), inputs(random_ids())
     features, classes = CONDITIONS["features"], CONDITIONS["classes"]
     assert features is not None
     for condition in (features, classes):
@@ -243,8 +250,7 @@ def test_stepping_and_cutting_with_conditions_is_forward(form: str) -> None:
         _, state = net(x[:, :20], condition=at(condition, slice(0, 20)))
         held = classes if condition is classes else None
         steppers = [net.stepper(B, condition=held, compiled=how) for how in (True, False)]
-        assert isinstance(steppers[0], CompiledStepper)
-        if not form.startswith("pixelcnn"):
+        if form in CAPTURED:
             encoded = None if held is None else torch.eye(C).double()[held]
             steppers.append(CapturedStepper(net, B, encoded))
         for stepper in steppers:
@@ -255,7 +261,7 @@ def test_stepping_and_cutting_with_conditions_is_forward(form: str) -> None:
                 torch.testing.assert_close(torch.stack(ys, 1), y[:, start:], rtol=0, atol=1e-10)
 
 
-def test_a_condition_that_is_missing_or_of_another_shape_is_refused() -> None:
+def test_a_missing_condition_or_one_of_another_shape_is_a_value_error() -> None:
     net, x = network("gru", CONDITIONED), torch.zeros(B, 4, dtype=torch.long)
     ids, row = torch.zeros(B, dtype=torch.long), torch.zeros(B, C)
     for bad in (None, torch.zeros(B, 3, C), torch.zeros(B + 1, dtype=torch.long), row):
@@ -276,12 +282,12 @@ def test_a_condition_that_is_missing_or_of_another_shape_is_refused() -> None:
             network("gru").stepper(B, compiled=compiled)(x[:, 0], row)
 
 
-# Causality under the shift
+# Causality of the shifted inputs
 
 
-@pytest.mark.parametrize("name", models.names())
-def test_what_is_said_of_a_step_depends_on_earlier_steps_alone(name: str) -> None:
-    net, tokens = network(name), torch.randint(K, (1, T), generator=seeded())
+@pytest.mark.parametrize("name", NAMES)
+def test_the_prediction_of_a_step_depends_only_on_earlier_steps(name: str) -> None:
+    net, tokens = network(name), random_ids(1)
     y, _ = net(inputs(tokens))
     for step in range(T - 1):
         changed = tokens.clone()
@@ -291,10 +297,10 @@ def test_what_is_said_of_a_step_depends_on_earlier_steps_alone(name: str) -> Non
         assert (other[:, step + 1 :] != y[:, step + 1 :]).any()
 
 
-@pytest.mark.parametrize("name", models.names())
-def test_no_gradient_comes_from_a_step_itself_or_later(name: str) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_no_gradient_comes_from_the_predicted_step_or_later_ones(name: str) -> None:
     net = network(name)
-    x = net.encode(inputs(torch.randint(K, (1, T), generator=seeded()))).requires_grad_()
+    x = net.encode(inputs(random_ids(1))).requires_grad_()
     y, _ = net(x)
     for step in (0, 1, 17, 34, T - 1):
         (gradient,) = torch.autograd.grad(y[0, step].square().sum(), x, retain_graph=True)

@@ -1,4 +1,4 @@
-"""Gated PixelCNN against masked convolutions on the image; which pixels it sees."""
+"""Gated PixelCNN equals masked convolutions on the image; the pixels that it sees."""
 
 from typing import Any
 
@@ -32,21 +32,21 @@ def shifted(pixels: Tensor) -> Tensor:
 
 
 def masked(weight: Tensor, kernel_size: int, num_rows: int) -> Tensor:
-    """An n × n kernel of which nothing but these taps is left, from the top left."""
+    """An n × n kernel of zeros except for these taps, which begin at this row."""
     whole = torch.zeros(*weight.shape[:2], kernel_size, kernel_size, dtype=weight.dtype)
     whole[:, :, num_rows : num_rows + weight.shape[2], : weight.shape[3]] = weight
     return whole
 
 
 def textbook(net: Network, pixels: Tensor, classes: Tensor | None, kernel_size: int) -> Tensor:
-    """The paper's figure 2 on whole images, with masks: nothing is moved, nothing is cut off."""
+    """The paper's figure 2 on whole images with masked kernels, without shifting the image."""
     core: Any = net.core
     m = kernel_size // 2
     image = F.one_hot(pixels, K + 1).double().unflatten(1, (H, W)).permute(0, 3, 1, 2)
     v = h = image
     for layer in core.layers:
-        # The vertical stack above the pixel, the horizontal one left of it; mask A at first
-        # leaves out the row, and the pixel, itself.
+        # The vertical stack sees the rows above, the horizontal one the pixels to the left. Mask A
+        # of the first layer leaves out the pixel itself.
         down = F.conv2d(
             v, masked(layer.vertical.weight, kernel_size, 0), layer.vertical.bias, padding=m
         )
@@ -77,11 +77,11 @@ def test_it_is_the_network_of_masked_convolutions(
     expected = textbook(net, pixels, classes, kernel_size)
     y, _ = net(shifted(pixels), condition=classes)
     torch.testing.assert_close(y, expected)
-    assert y.std(1).min() > 1e-3  # not the same for every pixel
+    assert y.std(1).min() > 1e-3  # the outputs of the pixels differ
 
 
 def pixels_seen(reached: int) -> Tensor:
-    """(T, T): whether the first step's answer depends on the second's pixel."""
+    """(T, T): whether the output of step t depends on pixel s."""
     seen = torch.zeros(H * W, H * W, dtype=torch.bool)
     for t in range(H * W):
         for s in range(t):
@@ -114,7 +114,7 @@ def test_there_is_no_blind_spot_and_the_field_is_exact(
 
 
 @pytest.mark.parametrize(("kernel_size", "num_layers"), FORMS)
-def test_gradients_come_from_every_pixel_that_is_seen(kernel_size: int, num_layers: int) -> None:
+def test_gradients_come_from_all_visible_pixels(kernel_size: int, num_layers: int) -> None:
     net = network(kernel_size=kernel_size, num_layers=num_layers)
     pixels = torch.randint(K, (1, H * W), generator=torch.Generator().manual_seed(2))
     x = net.encode(shifted(pixels)).requires_grad_()
@@ -126,16 +126,16 @@ def test_gradients_come_from_every_pixel_that_is_seen(kernel_size: int, num_laye
         assert not gradient[0, 0].any()  # the start token
 
 
-def test_rows_go_on_below_the_image() -> None:
+def test_rows_may_continue_below_the_image() -> None:
     net = network(num_layers=1)
     x = torch.randint(K, (1, 3 * H * W), generator=torch.Generator().manual_seed(3))
     whole, _ = net(x)
     below, _ = net(x[:, H * W :])
-    rows = int(net.receptive_field) // W  # of which the second does not see all
+    rows = int(net.receptive_field) // W  # rows whose field is cut off in the second run
     torch.testing.assert_close(below[:, rows * W :], whole[:, (H + rows) * W :])
 
 
-def test_the_state_is_no_longer_than_the_rows_that_are_seen() -> None:
+def test_the_state_is_limited_to_the_visible_rows() -> None:
     net = network(num_layers=1, kernel_size=3)
     state = None
     x = torch.randint(K, (1, 5 * W), generator=torch.Generator().manual_seed(3))
@@ -157,7 +157,7 @@ def test_depth_lets_the_last_pixel_see_the_first_up_to_20_layers() -> None:
     assert depth((28, 28), num_layers=3) == 3
 
 
-def test_what_is_no_image_is_not_supported() -> None:
+def test_tasks_other_than_images_are_not_supported() -> None:
     signature = Signature(grid=None)
     assert models.load("pixelcnn").supports(signature) == "its steps are not the pixels of an image"
     with pytest.raises(ValueError, match="pixelcnn does not support this task: its steps are not"):
@@ -178,11 +178,3 @@ def test_images_meet_the_budget(budget: int, fields: dict[str, int]) -> None:
         if num_levels == 256 and budget == 12_500:
             continue  # the inputs of one unit are more than the tolerance
         models.fit_width(models.load("pixelcnn", **fields), signature, budget)
-
-
-def test_bad_fields_are_value_errors() -> None:
-    for kernel_size in (1, 4):
-        with pytest.raises(ValueError, match=f"kernel_size {kernel_size} of pixelcnn; valid: 3, 5"):
-            models.load("pixelcnn", kernel_size=kernel_size)
-    with pytest.raises(ValueError, match="num_layers 0 of pixelcnn; valid: 1 or more"):
-        models.load("pixelcnn", num_layers=0)

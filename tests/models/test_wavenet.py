@@ -1,4 +1,4 @@
-"""WaveNet against the paper's network as it is usually written; its depth and its field."""
+"""WaveNet equals the paper's network in its usual form; its depth and its receptive field."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from tests.support.signatures import REALS, Signature, sequences
 
 
 def textbook(net: Network, x: Tensor, cycle: int, kernel_size: int, num_conditions: int) -> Tensor:
-    """Pad both sides, convolve, cut off the end; a sum of all skips."""
+    """Pad both sides, convolve, cut off the end, and sum all skips."""
     core: Any = net.core
 
     def convolved(h: Tensor, conv: Any, dilation: int) -> Tensor:
@@ -53,7 +53,7 @@ def textbook(net: Network, x: Tensor, cycle: int, kernel_size: int, num_conditio
     extra=st.integers(0, 5),
     num_conditions=st.sampled_from([0, 2]),
 )
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 def test_the_wavenet_is_the_textbook_wavenet(
     kernel_size: int, cycle: int, num_cycles: int, steps: int, extra: int, num_conditions: int
 ) -> None:
@@ -93,12 +93,12 @@ def test_the_receptive_field_is_exact(kernel_size: int, cycle: int, num_cycles: 
     x = sequences(REALS, 1, field + 3)
     for step, seen in ((2, False), (3, True), (4, True)):
         changed = x.clone()
-        changed[:, step] = torch.nan  # which no weight is too small to pass on
+        changed[:, step] = torch.nan  # even the smallest weight passes it on
         assert net(changed)[0][:, -1].isnan().all() == seen
         assert net(changed, last_only=True)[0].isnan().all() == seen
 
 
-def test_depth_is_the_papers_but_no_more_than_covers_twice_the_reach() -> None:
+def test_depth_covers_twice_the_reach_with_at_most_the_papers_ten_dilations() -> None:
     model = WaveNet()
     assert model.depth(1) == (1, 1)
     assert model.depth(511) == (9 + 1, 1)
@@ -113,7 +113,7 @@ def test_depth_is_the_papers_but_no_more_than_covers_twice_the_reach() -> None:
         assert net.receptive_field < 4 * reach + 2
 
 
-def test_of_one_cycle_the_last_step_needs_a_cone() -> None:
+def test_the_last_step_of_one_cycle_needs_less_than_a_quarter_of_the_operations() -> None:
     with torch.device("meta"):
         net = models.network("wavenet", REALS, width=8, dilation_cycle=9, num_cycles=1)
         x = torch.zeros(1, 500, 3)
@@ -124,13 +124,3 @@ def test_of_one_cycle_the_last_step_needs_a_cone() -> None:
         return counter.get_total_flops()
 
     assert flops(last_only=True) < flops(last_only=False) / 4
-
-
-def test_bad_fields_are_value_errors() -> None:
-    for fields, said in (
-        ({"kernel_size": 1}, "kernel_size 1 of wavenet; valid: 2 or more"),
-        ({"dilation_cycle": 0}, "dilation_cycle 0 of wavenet; valid: 1 to 24"),
-        ({"num_cycles": 0}, "num_cycles 0 of wavenet; valid: 1 or more"),
-    ):
-        with pytest.raises(ValueError, match=said):
-            models.load("wavenet", **fields)
