@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from bench.compare.match import (
+    Labels,
     Side,
     arrow,
     changed,
@@ -24,8 +25,9 @@ from bench.compare.match import (
 )
 from bench.core.intervals import paired_difference, ratio_of_medians, share_difference
 from bench.core.records import MetricInfo, Record, SpeedRecord, Times
-from bench.plan.grid import with_settings
-from bench.report.tables import COUNTED, Labels, ends, listed
+from bench.plan.labels import with_settings
+from bench.report.frame import listed
+from bench.report.runs import COUNTED, ends
 
 TOLERANCE = 0.1
 """How much slower is no regression: 10%."""

@@ -3,7 +3,7 @@
 import itertools
 import json
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -12,7 +12,6 @@ from bench.core.errors import RequestError, unknown
 from bench.core.records import Record, SpeedRecord
 from bench.core.spec import Spec, SpeedSpec
 from bench.core.store import Damaged, Store
-from bench.report.tables import Labels
 
 Place = TypeVar("Place", bound=Hashable)
 AnyRecord = TypeVar("AnyRecord", Record, SpeedRecord)
@@ -40,6 +39,10 @@ def read(folder: Path, name: str) -> Side:
     if not runs and not speed:
         raise RequestError(f"{name}: {folder} holds no record; valid: a folder of results")
     return Side(name=name, folder=folder, runs=runs, speed=speed, damaged=damaged + damaged_speed)
+
+
+Labels = Mapping[str, tuple[str, str]]
+"""Spec id → label of its task and of its model."""
 
 
 def plain_labels(a: Side, b: Side) -> Labels:

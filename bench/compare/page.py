@@ -13,9 +13,9 @@ import pandas as pd
 
 from bench.compare.frames import OTHER_MACHINE, Comparison
 from bench.core.errors import RequestError, one_line
-from bench.report.markup import template
-from bench.report.page import TEMPLATES, html, markdown_table, write
-from bench.report.tables import environment
+from bench.report.markup import markdown_table, template
+from bench.report.page import TEMPLATES, html, write
+from bench.report.sections.environment import environment
 
 MOST_LINES = 3
 """Of a kind, in the summary."""

@@ -21,7 +21,8 @@ from bench.core.backend import Backend, forget_peak_memory, peak_memory_bytes, s
 from bench.core.records import Sampling, Speed, Streaming, Times, Work
 from bench.core.spec import SpeedSpec, Training
 from bench.measure.update import Updater, of_steps, outputs
-from bench.plan.grid import label, model_of, network_of, task_of
+from bench.plan.grid import model_of, network_of, task_of
+from bench.plan.labels import label
 from models import Network, generate, num_parameters
 from tasks import Batch, Task
 

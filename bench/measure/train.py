@@ -21,7 +21,8 @@ from bench.core.spec import Spec, Training
 from bench.measure.checkpoint import Checkpoint, Fit, Place, is_due, read, write
 from bench.measure.probe import NUM_SEQUENCES, measured_field, probe
 from bench.measure.update import Updater, of_steps, outputs
-from bench.plan.grid import label, model_of, network_of, task_of
+from bench.plan.grid import model_of, network_of, task_of
+from bench.plan.labels import label
 from models import num_parameters
 from tasks import Batch, Metric, Task
 

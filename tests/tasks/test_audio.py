@@ -9,7 +9,7 @@ import torch
 from scipy.io import wavfile
 
 import tasks
-from bench.plan.grid import label
+from bench.plan.labels import label
 from bench.run.request import unavailable
 from tasks import DataUnavailable, _synthesiser
 from tasks._recordings import files_below, samples, split_by_name
