@@ -1,4 +1,4 @@
-"""The frames of findings against values by hand, and what a reader needs in their figures."""
+"""Frames of what long dependencies do to a network against values by hand, and their figures."""
 
 from collections.abc import Callable
 from io import BytesIO, StringIO
@@ -12,8 +12,15 @@ from matplotlib.lines import Line2D
 
 from bench.core.records import Beyond, ByDistance, Probe, Probes, Record
 from bench.plan.rates import Tried, Tuned
-from bench.report import facets, figures, findings, findings_figures, tables
+from bench.report import drawing, facets
+from bench.report.claims import KERNEL_SIZES, dilated_field
+from bench.report.distance import by_distance
+from bench.report.sections import beyond as beyonds
+from bench.report.sections import cliff as cliffs
+from bench.report.sections import depth, gradients, rates, variants
+from bench.report.sections import fields as fieldss
 from tests.support.records import outcome, record, spec
+from tests.support.reports import labels_of, runs_of
 
 RECURRENT, CONVOLUTIONAL = "gru", "tcn"
 STYLE = figures.styles([RECURRENT, CONVOLUTIONAL])

@@ -242,7 +242,7 @@ def steps_by_length(timed: pd.DataFrame) -> pd.DataFrame:
     """
     made = timed[timed["train_ms"].notna() & timed["step_ms"].notna()]
     several = made["task_label"].nunique() > 1
-    title = made["batch"].map("streaming, batch {}".format)
+    title = "streaming, batch " + made["batch"].astype(str)
     made = made.assign(task_label=title + (" (" + made["task_label"] + ")" if several else ""))
     stepped = made.assign(
         value=1e3 * made["step_ms"], low=1e3 * made["step_low_ms"], high=1e3 * made["step_high_ms"]
