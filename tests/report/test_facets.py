@@ -65,7 +65,9 @@ def test_many_models_have_several_panels_and_few_have_one() -> None:
 
 def test_more_models_than_a_figure_holds_are_announced() -> None:
     every = ["gru", *(f"gru num_layers={layers}" for layers in range(2, 92))]
-    figure = drawing.score_against_length(scores(every, ["adding"]), {}, drawing.styles(["gru"], every[1:]))
+    figure = drawing.score_against_length(
+        scores(every, ["adding"]), {}, drawing.styles(["gru"], every[1:])
+    )
     shown = set().union(*models_of(figure))
     assert "gru" in shown
     assert len(shown) == facets.MOST_MODELS

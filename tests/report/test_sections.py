@@ -10,7 +10,7 @@ from bench.report.section import Picture, built
 from bench.report.section import sections as registered
 from tests.support.reports import planted, source, table
 
-MODULE = '''
+MODULE = """
 from matplotlib.figure import Figure
 from bench.report.frame import Column, Table
 from bench.report.section import Filled, Picture, Section
@@ -34,7 +34,7 @@ def build(data):
 
 
 SECTION = Section(title="Snails", order=15, tables=(TABLE,), build=build)
-'''
+"""
 
 
 @pytest.fixture
