@@ -403,7 +403,8 @@ def _write_report(request: "Request") -> None:
     from collections import Counter
 
     from bench.plan import rates
-    from bench.plan.grid import labels, thresholds
+    from bench.plan.grid import thresholds
+    from bench.plan.labels import labels
     from bench.report.page import Source, write_report
 
     specs = request.plan.specs

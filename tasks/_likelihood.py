@@ -98,7 +98,7 @@ class LikelihoodTask(Task):
         )
 
     @property
-    def solved(self) -> None:
+    def solved(self) -> float | None:
         return None
 
     @property

@@ -14,7 +14,7 @@ from bench.core.errors import RequestError, unknown
 from bench.core.records import Record, SpeedRecord
 from bench.core.spec import Spec, SpeedSpec
 from bench.core.store import Damaged, Store
-from bench.plan.grid import with_settings
+from bench.plan.labels import with_settings
 
 AnyRecord = TypeVar("AnyRecord", Record, SpeedRecord)
 Compared = set[tuple[str, Path]]

@@ -10,9 +10,9 @@ import pandas as pd
 from bench.compare.frames import Comparison
 from bench.compare.times import OTHER_MACHINE
 from bench.core.errors import RequestError, one_line
-from bench.report.markup import template
-from bench.report.page import html, markdown_table, write
-from bench.report.tables import environment
+from bench.report.markup import markdown_table, template
+from bench.report.page import html, write
+from bench.report.sections.environment import environment
 
 Row = Mapping[Any, Any]
 MOST_LINES = 3

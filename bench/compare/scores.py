@@ -18,7 +18,7 @@ from bench.compare.match import (
 )
 from bench.core.intervals import paired_difference, share_difference
 from bench.core.records import MetricInfo, Record
-from bench.report.tables import COUNTED, ends
+from bench.report.runs import COUNTED, ends
 
 Pair = tuple[Record, Record]
 """The runs of one seed in A and in B."""

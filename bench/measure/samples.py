@@ -14,7 +14,8 @@ from bench.core.records import Agreement, Record, SampleRecord, now
 from bench.core.store import Damaged, Store
 from bench.measure import weights
 from bench.measure.judge import agreement
-from bench.plan.grid import label, model_of, task_of
+from bench.plan.grid import model_of, task_of
+from bench.plan.labels import label
 from tasks import Task
 
 EVERY = "all"

@@ -19,7 +19,8 @@ from bench.core.spec import SpeedSpec, Training
 from bench.measure.flops import sequence_flops, step_flops
 from bench.measure.timing import LEAST_SAMPLES, Call, latency, throughput
 from bench.measure.update import Updater, of_steps, outputs
-from bench.plan.grid import label, model_of, network_of, task_of
+from bench.plan.grid import model_of, network_of, task_of
+from bench.plan.labels import label
 from models import Network, generate, num_parameters
 from tasks import Batch, Task
 

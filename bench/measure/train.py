@@ -27,7 +27,8 @@ from bench.measure.evaluation import Evaluation, clearly_passed, evaluate, finit
 from bench.measure.probe import NUM_SEQUENCES, measured_field, probe
 from bench.measure.timing import latency, seconds_of
 from bench.measure.update import Updater, of_steps, outputs
-from bench.plan.grid import label, model_of, network_of, task_of
+from bench.plan.grid import model_of, network_of, task_of
+from bench.plan.labels import label
 from models import Network, num_parameters
 from tasks import Batch, Metric, Task
 

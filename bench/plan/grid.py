@@ -13,6 +13,7 @@ import tasks
 from bench.core.errors import RequestError, one_line, unknown
 from bench.core.spec import Part, Spec, SpeedSpec, Subject, Training
 from bench.plan import plugins
+from bench.plan.labels import label
 from bench.plan.profile import (
     DEFAULT_MAX_STEPS,
     TUNED,
@@ -64,67 +65,9 @@ def network_of(spec: Subject) -> models.Network:
     return models.build(model_of(spec), task_of(spec).signature, spec.width, spec.extra_width)
 
 
-def labels(specs: Sequence[Spec]) -> dict[str, tuple[str, str]]:
-    """Spec id → label of its task and of its model, for tables and figures.
-
-    Runs that differ in nothing but a training setting (a sweep of rates, say) have it in the label.
-    """
-    return with_settings(
-        specs,
-        {
-            spec.id: (label(task_of(spec), spec.task.name), label(model_of(spec), spec.model.name))
-            for spec in specs
-        },
-    )
-
-
-def with_settings(
-    specs: Sequence[Spec], found: Mapping[str, tuple[str, str]]
-) -> dict[str, tuple[str, str]]:
-    """These labels; that of a model has what tells runs apart that have the same one otherwise."""
-    alike: dict[tuple[str, str, int, int], list[Spec]] = {}
-    for spec in specs:
-        alike.setdefault((*found[spec.id], spec.length, spec.seed), []).append(spec)
-    varying: dict[tuple[str, str], set[str]] = {}
-    for (task, model, _, _), group in alike.items():
-        settings = [_settings(spec) for spec in group]
-        varying.setdefault((task, model), set()).update(
-            key
-            for key in {key for each in settings for key in each}
-            if len({str(each.get(key)) for each in settings}) > 1
-        )
-    told = {}
-    for spec in specs:
-        task, model = found[spec.id]
-        settings = _settings(spec)
-        extra = [f"{key}={settings[key]}" for key in sorted(varying[task, model] & set(settings))]
-        told[spec.id] = task, " ".join([model, *extra])
-    return told
-
-
-def _settings(spec: Spec) -> dict[str, object]:
-    sized_by = "width" if spec.param_budget is None else "param_budget"
-    return {sized_by: getattr(spec, sized_by), **spec.training.model_dump()}
-
-
 def thresholds(specs: Sequence[Spec]) -> dict[str, float | None]:
     """Spec id → the score that counts as solved; None: the task has no horizon."""
     return {spec.id: task_of(spec).solved for spec in specs}
-
-
-def label(part: tasks.Task | models.Model, name: str) -> str:
-    """The name, each field that differs from its default, and a task's note.
-
-    Without `length`, and without fields that only hold what others stand for (`repr=False`).
-    """
-    changed = {
-        field.name: getattr(part, field.name)
-        for field in dataclasses.fields(part)
-        if field.name != "length" and field.repr and getattr(part, field.name) != field.default
-    }
-    note = f"({part.note})" if isinstance(part, tasks.Task) and part.note else ""
-    said = [name, *(f"{key}={value}" for key, value in changed.items()), note]
-    return " ".join(filter(None, said))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,25 +1,18 @@
-"""Which models share a panel, and how much a figure shows where there is more than a page holds.
+"""Which models share a panel, and how much a figure shows.
 
-A figure that leaves something out says so, in a line at its top; the tables hold everything.
+A figure that leaves something out says so in a line at its top; the tables hold everything.
 """
 
-# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportReturnType=false
-# pyright: reportOperatorIssue=false, reportGeneralTypeIssues=false
-# (The annotations of pandas and matplotlib are too wide for pyright to follow.)
-
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 MOST_LINES = 8
-"""Models of a panel; more are split by family."""
-MOST_PANELS = 24
-"""Of a figure."""
-MOST_MODELS = 40
-"""Of a figure."""
+"""Most models of a panel; more are split by family."""
+MOST_PANELS, MOST_MODELS = 24, 40
+"""Most panels and models of a figure."""
 
 AT_THE_START, TRAINED = "at the start", "trained"
 """Moments of training, which have panels of their own."""
@@ -27,37 +20,38 @@ AT_THE_START, TRAINED = "at the start", "trained"
 Item = TypeVar("Item")
 Counts = Mapping[str, tuple[int, int]]
 """Kind → how many of them are shown, and how many there are."""
-Style = Mapping[str, Mapping[str, object]]
+Style = Mapping[str, Mapping[str, Any]]
+"""Model label → its colour, marker and dash."""
 
 
 def at_the_longest(frame: pd.DataFrame) -> pd.DataFrame:
-    """One T a task: the longest that more than half of the task's plain models have.
+    """One length per task: the longest that more than half of the task's plain models have.
 
-    A plain model's label has no fields; variants alone would have nothing to stand beside. Where
-    there is no such T, the one that most models have, the longest of equals.
+    Where there is no such length, the one that most models have. Variants are asked only where a
+    task has no plain model.
     """
     longest = {}
-    for task, rows in frame.groupby("task", sort=False):
-        plain = rows[~rows["model"].str.contains(" ")]
+    for task, rows in frame.groupby("task_label", sort=False):
+        plain = rows[rows["variant"] == ""]
         judged = plain if len(plain) else rows
-        models = judged.groupby("T")["model"].nunique()
-        common = models[models > judged["model"].nunique() / 2]
+        models = judged.groupby("T")["model_label"].nunique()
+        common = models[models > judged["model_label"].nunique() / 2]
         if common.empty:
             common = models[models == models.max()]
         longest[task] = common.index.max()
-    return frame[frame["T"] == frame["task"].map(longest)]
+    return frame[frame["T"] == frame["task_label"].map(longest)]
 
 
 def parts(frame: pd.DataFrame) -> dict[str, list[str]]:
-    """The models that share a panel, in all tasks the same: all of them, or a family each."""
-    few = frame.groupby("task")["model"].nunique().max() <= MOST_LINES
+    """Part → the models that share a panel, the same for all tasks: all models, or one family."""
+    few = frame.groupby("task_label")["model_label"].nunique().max() <= MOST_LINES
     if few or "family" not in frame:
-        return {"": list(frame["model"].unique())}
+        return {"": list(frame["model_label"].unique())}
     return families(frame)
 
 
 def num_columns(parts: Mapping[str, Sequence[str]]) -> int:
-    """A row of panels a task, where that is not too wide."""
+    """Columns of a figure: one row of panels per task where that is not too wide."""
     return len(parts) if len(parts) in (2, 3) else 3
 
 
@@ -65,23 +59,23 @@ def in_parts(
     rows: pd.DataFrame, parts: Mapping[str, Sequence[str]]
 ) -> Iterator[tuple[str, pd.DataFrame]]:
     for part, models in parts.items():
-        of_part = rows[rows["model"].isin(models)]
+        of_part = rows[rows["model_label"].isin(models)]
         if len(of_part):
             yield part, of_part
 
 
 def families(frame: pd.DataFrame) -> dict[str, list[str]]:
-    """Family → models; `recurrent 1/2` where they are too many for a panel.
+    """Family → models; `recurrent 1/2` where they are too many for one panel.
 
     Variants stay with their plain model, which is drawn again where they fill several panels.
     """
     parts = {}
-    for family, rows in frame.groupby("family"):
+    for family, of_family in frame.groupby("family"):
         packs: list[list[str]] = [[]]
-        for _, group in itertools.groupby(sorted(rows["model"].unique()), key=_first_word):
-            models = list(group)
-            plain = [model for model in models if not is_variant(model)]
-            variants = [model for model in models if is_variant(model)]
+        for _, rows in of_family.groupby("model"):
+            is_plain = rows["variant"] == ""
+            plain = sorted(rows["model_label"][is_plain].unique())
+            variants = sorted(rows["model_label"][~is_plain].unique())
             num_pieces = max(-(-len(variants) // (MOST_LINES - len(plain))), 1)
             size = max(-(-len(variants) // num_pieces), 1)
             for i in range(0, max(len(variants), 1), size):
@@ -90,57 +84,48 @@ def families(frame: pd.DataFrame) -> dict[str, list[str]]:
                     packs.append([])
                 packs[-1] += piece
         for i, pack in enumerate(packs):
-            name = family if len(packs) == 1 else f"{family} {i + 1}/{len(packs)}"
+            name = str(family) if len(packs) == 1 else f"{family} {i + 1}/{len(packs)}"
             parts[name] = pack
     return parts
 
 
-def _first_word(model: str) -> str:
-    return model.split()[0]
-
-
-def is_variant(model: str) -> bool:
-    """Whether its label names a field that differs from the default."""
-    return " " in model
-
-
 def split(frame: pd.DataFrame, parts: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    """With a column `panel`: the task and the part; in the order of the tasks, then the parts."""
+    """The rows with a column `panel` of task and part, in the order of tasks, then of parts."""
     return pd.concat(
         of_part.assign(panel=f"{task}\n{part}" if part else task)
-        for task, rows in frame.groupby("task", sort=False)
+        for task, rows in frame.groupby("task_label", sort=False)
         for part, of_part in in_parts(rows, parts)
     )
 
 
-def lines(rows: pd.DataFrame, style: Style) -> Iterator[tuple[str, Mapping, int, int]]:
-    """The models of a panel: label, look, place and their number."""
-    there = set(rows["model"])
+def lines(rows: pd.DataFrame, style: Style) -> Iterator[tuple[str, dict[str, Any], int, int]]:
+    """The models of a panel: label, look, place among them, and how many there are."""
+    there = set(rows["model_label"])
     shown = [model for model in style if model in there]
     for i, model in enumerate(shown):
-        yield model, style[model], i, len(shown)
+        yield model, dict(style[model]), i, len(shown)
 
 
 def first_models(frame: pd.DataFrame, style: Style) -> tuple[pd.DataFrame, Counts]:
-    """The rows of as many models as a figure holds, the first of the style; and how many."""
-    there = set(frame["model"])
+    """The rows of the first models of the style, as many as a figure holds; and the counts."""
+    there = set(frame["model_label"])
     models = [model for model in style if model in there]
     shown = models[:MOST_MODELS]
     if len(shown) == len(models):
         return frame, {}
-    return frame[frame["model"].isin(shown)], {"models": (len(shown), len(models))}
+    return frame[frame["model_label"].isin(shown)], {"models": (len(shown), len(models))}
 
 
 def spread(items: Sequence[Item], most: int) -> list[Item]:
-    """At most so many of them, the first and the last among them, evenly in between."""
+    """At most so many items, evenly spread from the first to the last."""
     if len(items) <= most:
         return list(items)
     return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
 
 
-def say_what_is_shown(figure: Figure, counts: Counts) -> None:
-    """`9 of 20 lengths` at the top of the figure, for each kind of which not all are shown."""
+def note_what_is_shown(figure: Figure, counts: Counts) -> None:
+    """Write `9 of 20 lengths` at the top for each kind of which not all are shown."""
     left_out = {kind: count for kind, count in counts.items() if count[0] < count[1]}
     if left_out:
-        said = ", ".join(f"{shown} of {there} {kind}" for kind, (shown, there) in left_out.items())
-        figure.suptitle(f"{said}; the tables and records have all", fontsize=9, color="0.35")
+        text = ", ".join(f"{shown} of {there} {kind}" for kind, (shown, there) in left_out.items())
+        figure.suptitle(f"{text}; the tables and records have all", fontsize=9, color="0.35")

@@ -1,25 +1,44 @@
-"""Words in Markdown: nothing that a name, a label or an error holds becomes markup."""
+"""Markdown and names of files: nothing that a name, a label or an error holds becomes markup."""
 
+import hashlib
 import re
 from pathlib import Path
 
 import jinja2
+import pandas as pd
+
+from bench.report.frame import IDENTITY
+
+MOST_NAME_BYTES = 100
+"""Longest part of a file name."""
+MOST_ROWS = 1000
+"""Most rows of a table as Markdown."""
+HIDDEN = {column.name for column in IDENTITY} - {"T", "task_label", "model_label"}
 
 
 def text(words: object) -> str:
-    """So that Markdown shows the words as they are, on one line and in a table too."""
+    """The words so that Markdown shows them as they are, on one line and in a table too."""
     line = " ".join(str(words).split())
     return re.sub(r"(^[#>+~-]|[\\`*\[\]<|]|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", line)
 
 
 def code(words: object) -> str:
-    """As a code span; a grave accent, which would end it, becomes an apostrophe."""
+    """A code span; a grave accent, which would end it, becomes an apostrophe."""
     line = " ".join(str(words).split()).replace("`", "'")
     return f"`{line}`"
 
 
+def file_name(words: str) -> str:
+    """The words as part of a file name or an address; a long name ends in a digest of it."""
+    plain = "".join(letter if letter.isalnum() else "_" for letter in words).strip("_")
+    if len(plain.encode()) <= MOST_NAME_BYTES:
+        return plain
+    digest = hashlib.sha256(words.encode()).hexdigest()[:8]
+    return f"{plain.encode()[: MOST_NAME_BYTES - 9].decode(errors='ignore')}_{digest}"
+
+
 def template(folder: Path, name: str) -> jinja2.Template:
-    """Of a page in Markdown; the filters `text` and `code` escape."""
+    """The template of a page in Markdown; its filters `text` and `code` escape."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder),
         undefined=jinja2.StrictUndefined,
@@ -29,3 +48,54 @@ def template(folder: Path, name: str) -> jinja2.Template:
     )
     environment.filters |= {"text": text, "code": code}
     return environment.get_template(name)
+
+
+def for_people(table: pd.DataFrame) -> pd.DataFrame:
+    """The labels in place of the columns that identify a row, without columns that are empty."""
+    labelled = [name for name in table if str(name).endswith("_label")]
+    hidden = {str(name).removesuffix("_label") for name in labelled}
+    hidden |= {f"{name}_variant" for name in hidden}
+    if labelled:
+        hidden |= HIDDEN
+    empty = [name for name in table if len(table) and table[name].isna().all()]
+    kept = [name for name in table if str(name) not in hidden and name not in empty]
+    order = [name for name in labelled if name not in empty]
+    if "T" in kept:
+        order.insert(min(1, len(order)), "T")
+    shown = table[[*order, *(name for name in kept if name not in order)]]
+    return shown.rename(columns={name: str(name).removesuffix("_label") for name in labelled})
+
+
+def markdown_table(table: pd.DataFrame) -> str:
+    """As Markdown: numbers to four digits, a dash for what is not known."""
+    if table.empty:
+        return "*nothing*"
+    shown = table.map(_cell)
+    shown.columns = [text(str(column).replace("_", " ")) for column in table.columns]
+    numeric = [
+        pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_bool_dtype(dtype)
+        for dtype in table.dtypes
+    ]
+    return shown.to_markdown(
+        index=False,
+        disable_numparse=True,
+        colalign=["right" if number else "left" for number in numeric],
+    )
+
+
+def shortened(table: pd.DataFrame, name: str) -> str:
+    """The first rows of a table for the page; `name` is that of the file with all of them."""
+    shown = markdown_table(for_people(table.head(MOST_ROWS)))
+    if len(table) <= MOST_ROWS:
+        return shown
+    return (
+        f"{shown}\n\n*The first {MOST_ROWS:,} of {len(table):,} rows; tables/{name}.csv has all.*"
+    )
+
+
+def _cell(value: object) -> str:
+    if value is None or value is pd.NA or value != value:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.0f}" if value.is_integer() and abs(value) < 1e6 else f"{value:.4g}"
+    return text(value)

@@ -1,12 +1,12 @@
-"""Figures → PNG and SVG, drawn by several processes where there are many.
+"""Figures → SVG and PNG, drawn by several processes where there are many.
 
-A drawing is a call that gives a figure. What it is made of is sent to another process: a function
-of `bench.report.figures` or `bench.report.findings_figures`, frames and plain values.
+A drawing is a call that returns a figure. It is sent to another process, so it must be a function
+of a module with frames and plain values as arguments.
 """
 
 import multiprocessing
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from io import BytesIO, StringIO
 
@@ -14,48 +14,56 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from bench.core.processes import end_with_parent
-from bench.report.figures import show_dollars
+from bench.report.drawing import show_dollars
 
 DPI = 160
 FIGURES_A_PROCESS = 6
-"""Fewer are drawn sooner than a process has loaded what it draws with."""
+"""Fewer figures are drawn sooner than a process has loaded what it draws with."""
 
 Drawing = Callable[[], Figure]
+Files = dict[str, bytes]
+"""Suffix → content."""
 
 
-def draw(drawings: Mapping[str, Drawing], num_cores: int) -> Iterator[tuple[str, bytes, bytes]]:
-    """Name, PNG and SVG of each, in order. Other processes begin at once, before any is asked for.
+def draw(
+    drawings: Mapping[str, Drawing], num_cores: int, as_png: Collection[str] = ()
+) -> Iterator[tuple[str, Files]]:
+    """The name and the files of each figure, in order; those in `as_png` have a PNG too.
 
-    The pictures are the same, byte for byte, whichever process drew them.
+    Other processes begin at once, before the first figure is asked for. The pictures are the same,
+    byte for byte, whichever process drew them.
     """
     num_processes = min(num_cores, len(drawings) // FIGURES_A_PROCESS)
     if num_processes < 2:
-        return ((name, *pictures(drawing)) for name, drawing in drawings.items())
+        return ((name, pictures(drawing, png=name in as_png)) for name, drawing in drawings.items())
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(num_processes, context, initializer=_begin)
-    found = {name: pool.submit(pictures, drawing) for name, drawing in drawings.items()}
+    found = {
+        name: pool.submit(pictures, drawing, png=name in as_png)
+        for name, drawing in drawings.items()
+    }
     return _in_order(pool, found)
 
 
 def _in_order(
-    pool: ProcessPoolExecutor, found: Mapping[str, Future[tuple[bytes, bytes]]]
-) -> Iterator[tuple[str, bytes, bytes]]:
+    pool: ProcessPoolExecutor, found: Mapping[str, Future[Files]]
+) -> Iterator[tuple[str, Files]]:
     with pool:
         try:
             for name, future in found.items():
-                yield name, *future.result()
+                yield name, future.result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _begin() -> None:
-    """A process that draws ends with the one it draws for, and at Ctrl-C without a word."""
+    """A drawing process ends with the process it draws for, and silently at Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     end_with_parent()
 
 
-def pictures(drawing: Drawing) -> tuple[bytes, bytes]:
-    """PNG and SVG of a figure. Where things lie is solved once, as the PNG measures them."""
+def pictures(drawing: Drawing, *, png: bool = False) -> Files:
+    """The files of a figure. The layout is solved once, so that both show the same."""
     figure = drawing()
     show_dollars(figure)
     FigureCanvasAgg(figure)
@@ -64,7 +72,11 @@ def pictures(drawing: Drawing) -> tuple[bytes, bytes]:
     assert layout is not None
     layout.execute(figure)
     figure.set_layout_engine(None)
-    png, svg = BytesIO(), StringIO()
-    figure.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
+    svg = StringIO()
     figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-    return png.getvalue(), svg.getvalue().encode()
+    files = {"svg": svg.getvalue().encode()}
+    if png:
+        content = BytesIO()
+        figure.savefig(content, format="png", dpi=DPI, metadata={"Software": None})
+        files["png"] = content.getvalue()
+    return files

@@ -10,7 +10,8 @@ from statistics import mean
 
 from bench.core.records import Outcome, Record
 from bench.core.spec import Spec
-from bench.plan.grid import label, model_of
+from bench.plan.grid import model_of
+from bench.plan.labels import label
 from bench.plan.rates import Tried, Tuned
 
 MOST_RUNGS = 6

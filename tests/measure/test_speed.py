@@ -16,7 +16,6 @@ from bench.measure import speed
 from bench.measure.flops import sequence_flops, step_flops
 from bench.plan import plugins, profile
 from bench.plan.grid import Selection, make_plan, make_speed_plan
-from bench.plan.plugins import Plugin
 from bench.run.job import Setup, measure
 from bench.run.request import Request
 from tests.support.records import BACKEND, MACHINE, speed_record
@@ -140,8 +139,7 @@ class Trouble(Rnn):
 def test_each_network_is_timed_in_a_process_of_its_own(tmp_path: Path) -> None:
     plugin, results = tmp_path / "trouble_1.py", tmp_path / "results"
     plugin.write_text(TROUBLE)
-    trouble = Plugin(path=plugin)
-    plugins.load(trouble)
+    trouble = plugins.load(plugin)
     whole: tuple[Measure, ...] = ("train",)
     specs = [
         spec_of("trouble_1", how="raises"),

@@ -7,10 +7,12 @@ import pytest
 
 from bench.core.records import SpeedRecord, YardstickRecord
 from bench.core.store import Store
-from bench.report import choices, cost, tables
-from bench.report.page import step_times, write_report
+from bench.report.page import write_report
+from bench.report.runs import horizons
+from bench.report.sections import cost
+from bench.report.times import headlines, plain, step_times, timed_frame
 from tests.support.records import MACHINE, spec, speed_record, times, yardstick_record
-from tests.support.reports import planted, source, table
+from tests.support.reports import planted, runs_of, source, table
 
 
 def swept() -> list[SpeedRecord]:
@@ -28,7 +30,7 @@ def swept() -> list[SpeedRecord]:
 
 
 def test_where_training_overtakes_and_what_a_step_takes() -> None:
-    assert cost.headlines(cost.frame(swept())) == [
+    assert headlines(timed_frame(swept())) == [
         "copy_memory, batch 64: tcn trains faster than gru from T = 100 on "
         "(5 × as fast at T = 1000)",
         "streaming, batch 64: a step of tcn takes 0.5 × a step of gru "
@@ -37,11 +39,10 @@ def test_where_training_overtakes_and_what_a_step_takes() -> None:
 
 
 def test_sentences_are_of_plain_models_where_there_are_any() -> None:
-    timed = cost.frame(swept())
-    gated = timed[timed["model"] == "tcn"].assign(model="tcn gated=True")
-    assert set(cost.plain(pd.concat([timed, gated]))["model"]) == {"tcn", "gru"}
-    assert set(cost.plain(gated)["model"]) == {"tcn gated=True"}
-    assert cost.plain(pd.DataFrame()).empty
+    timed = timed_frame(swept())
+    gated = timed[timed["model"] == "tcn"].assign(variant="gated=True")
+    assert set(plain(pd.concat([timed, gated]))["variant"]) == {""}
+    assert set(plain(gated)["variant"]) == {"gated=True"}
 
 
 @pytest.mark.parametrize(
@@ -60,18 +61,18 @@ def test_every_way_to_compare(tcn_ms: tuple[float, float], said: str) -> None:
             speed_record("tcn", length, train_ms=ours, receptive_field=255),
             speed_record("gru", length, train_ms=theirs),
         ]
-    (line,) = cost.headlines(cost.frame(records))
+    (line,) = headlines(timed_frame(records))
     assert line == f"copy_memory, batch 1: tcn trains {said}"
 
 
 def test_rows_are_in_units_that_people_read() -> None:
-    row = cost.frame(swept()).query("model == 'tcn' and T == 100").iloc[0]
+    row = timed_frame(swept()).query("model == 'tcn' and T == 100").iloc[0]
     assert row["train_ms"] == pytest.approx(5.0)
     assert row["train_sequences_per_s"] == pytest.approx(64 / 5e-3)
     assert row["train_steps_per_s"] == pytest.approx(64 * 120 / 5e-3)
     assert row["train_MB"] == pytest.approx(10)
     assert row["train_peak_percent"] == pytest.approx(100 * 1e6 / 5e-3 / 1e9)
-    streamed = cost.streaming(cost.frame(swept())).query("model == 'tcn' and T == 100").iloc[0]
+    streamed = cost.streaming(timed_frame(swept())).query("model == 'tcn' and T == 100").iloc[0]
     assert streamed["step_us"] == pytest.approx(5.0)
     assert streamed["5%_us"] == pytest.approx(4.5)
     assert streamed["95%_us"] == pytest.approx(7.5)
@@ -80,21 +81,21 @@ def test_rows_are_in_units_that_people_read() -> None:
 
 def test_a_failed_one_is_in_no_table() -> None:
     failed = speed_record("rnn", step_ms=0.01, status="failed", error="no luck", speed=None)
-    assert cost.frame([failed]).empty
-    assert set(cost.frame([failed, *swept()])["model"]) == {"tcn", "gru"}
+    assert timed_frame([failed]).empty
+    assert set(timed_frame([failed, *swept()])["model"]) == {"tcn", "gru"}
 
 
 def test_networks_that_only_stream_are_in_no_sweep() -> None:
-    timed = cost.frame([speed_record(step_ms=0.01)])
+    timed = timed_frame([speed_record(step_ms=0.01)])
     assert cost.by_length(timed, {"train_steps_per_s": "training"}).empty
     assert cost.steps_by_length(timed).empty
-    assert cost.whole_sequences(timed, "train").empty
+    assert cost.whole_sequences(timed, cost.TRAINING, "train").empty
     assert len(cost.streaming(timed)) == 1
 
 
 def test_the_window_read_again_is_a_line_of_its_own() -> None:
-    steps = cost.steps_by_length(cost.frame(swept()))
-    assert set(steps["model"]) == {"tcn", "gru", f"tcn{cost.AGAIN}"}
+    steps = cost.steps_by_length(timed_frame(swept()))
+    assert set(steps["model_label"]) == {"tcn", "gru", f"tcn{cost.AGAIN}"}
     for row in steps.to_dict("records"):
         assert row["low"] <= row["value"] <= row["high"]
 
@@ -102,19 +103,28 @@ def test_the_window_read_again_is_a_line_of_its_own() -> None:
 def test_a_run_is_given_the_step_of_its_own_network() -> None:
     specs = [spec(model="tcn", length=10, seed=seed) for seed in range(2)]
     specs.append(spec(model="tcn", length=11))
-    timed = cost.frame([speed_record("tcn", 10, step_ms=0.005)])
+    timed = timed_frame([speed_record("tcn", 10, step_ms=0.005)])
     assert step_times(specs, timed) == {s.id: pytest.approx(5.0) for s in specs[:2]}
-    beside = cost.frame([speed_record("tcn", 10, step_ms=0.005, batch_size=64)])
+    beside = timed_frame([speed_record("tcn", 10, step_ms=0.005, batch_size=64)])
     assert step_times(specs, beside) == {}
-    assert step_times(specs, pd.DataFrame()) == {}
+    assert step_times(specs, timed_frame([])) == {}
+
+
+def test_a_network_timed_twice_has_one_row_with_the_samples_of_both() -> None:
+    once, again = speed_record(step_ms=0.007), speed_record(train_ms=4.0, step_ms=0.013)
+    (row,) = timed_frame([once, again]).to_dict("records")
+    assert row["timings"] == 2
+    assert row["train_ms"] == pytest.approx(4.0)
+    assert (row["step_low_ms"], row["step_high_ms"]) == pytest.approx((0.0063, 0.0195))
+    # The six samples are 6.3, 7, 10.5 and 11.7, 13, 19.5 µs.
+    assert row["step_ms"] == pytest.approx((0.0105 + 0.0117) / 2)
 
 
 def test_what_is_paid_for_what_is_remembered() -> None:
     specs, records = planted()
-    labels = {s.id: (s.task.name, s.model.name) for s in specs}
-    runs = tables.runs_frame(specs, records, labels, dict.fromkeys(labels, 0.95))
+    runs = runs_of(specs, records)
     step_us = {s.id: 5.0 if s.model.name == "tcn" else 10.0 for s in specs}
-    reached = choices.reached_at_cost(runs, tables.horizons(runs), step_us)
+    reached = cost.reached_at_cost(runs, horizons(runs), step_us)
     rows = {(row["model"], row["cost"]): row for row in reached.to_dict("records")}
     tcn = rows["tcn", "one step of a stream (µs)"]
     assert (tcn["mark"], tcn["horizon"], tcn["value"]) == ("≥", 100, 5.0)
@@ -160,19 +170,19 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return folder, write_report(folder, source(specs, records, **more))
 
 
-def test_the_report_tells_what_it_costs(written: tuple[Path, str]) -> None:
+def test_the_report_shows_the_costs(written: tuple[Path, str]) -> None:
     folder, summary = written
     page = (folder / "report.md").read_text()
-    for line in cost.headlines(cost.frame(swept())):
+    for line in headlines(timed_frame(swept())):
         assert line in page
         assert line in summary
     assert MACHINE.cpu in page
     for section in ("### Training", "### Streaming", "### Whole sequences", "### Beside others"):
         assert section in page
     for figure in ("throughput", "latency", "memory"):
-        assert f"figures/{figure}_vs_length.png" in page
-        assert (folder / "figures" / f"{figure}_vs_length.png").stat().st_size > 1000
-    assert "figures/horizon_vs_cost.png" in page
+        assert f"figures/{figure}_vs_length.svg" in page
+        assert (folder / "figures" / f"{figure}_vs_length.svg").stat().st_size > 1000
+    assert "figures/horizon_vs_cost.svg" in page
     assert len(table(folder, "training_speed")) == 6
     assert len(table(folder, "streaming")) == 10
     assert table(folder, "yardsticks")["theirs_over_ours"].item() == pytest.approx(2.5)
@@ -194,7 +204,7 @@ def test_yardsticks_are_stored_by_machine(tmp_path: Path) -> None:
     assert store.read_yardsticks() == ([made], [])
 
 
-def test_a_damaged_speed_record_is_told(tmp_path: Path) -> None:
+def test_a_damaged_speed_record_is_reported(tmp_path: Path) -> None:
     store = Store(tmp_path)
     path = store.write(speed_record(step_ms=0.01))
     path.write_text('{"half": ')

@@ -1,4 +1,4 @@
-"""What a figure shows of more than a page holds, and that it says so."""
+"""Figures of many models, lengths and seeds: what they show, and that they say so."""
 
 import itertools
 from functools import partial
@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from bench.report import facets, figures, findings, pictures
+from bench.report import drawing, facets, pictures
+from bench.report.sections.learning import MOST_LENGTHS, MOST_SEEDS, learning, learning_figure
 from tests.support.records import record, spec
+from tests.support.reports import labels_of
 
 MANY = [f"gru num_layers={layers}" for layers in range(2, 22)]
 
@@ -18,9 +20,11 @@ def scores(
 ) -> pd.DataFrame:
     rows = [
         {
-            "task": task,
+            "task_label": task,
             "T": length,
-            "model": model,
+            "model": "gru",
+            "variant": model.removeprefix("gru").strip(),
+            "model_label": model,
             "family": "recurrent",
             "score": "recall",
             "unit": "share of symbols",
@@ -42,37 +46,39 @@ def models_of(figure: Figure) -> list[set[str]]:
     return [{name for name in each if name.startswith("gru")} for each in labels]
 
 
-def said(figure: Figure) -> str:
+def note(figure: Figure) -> str:
     return figure.get_suptitle()
 
 
 def test_many_models_have_several_panels_and_few_have_one() -> None:
     few = scores(["gru", *MANY[:3]], ["adding"])
     many = scores(["gru", *MANY], ["copy_memory"])
-    style = figures.styles(["gru", *MANY])
-    figure = figures.score_against_length(pd.concat([many, few]), {}, style)
+    style = drawing.styles(["gru"], MANY)
+    figure = drawing.score_against_length(pd.concat([many, few]), {}, style)
     shown = models_of(figure)
     assert shown[-1] == {"gru", *MANY[:3]}
     assert all(len(models) <= facets.MOST_LINES for models in shown)
     assert set().union(*shown[:-1]) == {"gru", *MANY}
     assert all("gru" in models for models in shown)
-    assert not said(figure)
+    assert not note(figure)
 
 
-def test_more_models_than_a_figure_holds_are_told() -> None:
+def test_more_models_than_a_figure_holds_are_announced() -> None:
     every = ["gru", *(f"gru num_layers={layers}" for layers in range(2, 92))]
-    figure = figures.score_against_length(scores(every, ["adding"]), {}, figures.styles(every))
+    figure = drawing.score_against_length(
+        scores(every, ["adding"]), {}, drawing.styles(["gru"], every[1:])
+    )
     shown = set().union(*models_of(figure))
     assert "gru" in shown
     assert len(shown) == facets.MOST_MODELS
-    assert said(figure).startswith(f"{facets.MOST_MODELS} of 91 models; ")
+    assert note(figure).startswith(f"{facets.MOST_MODELS} of 91 models; ")
 
 
-def test_more_panels_than_a_figure_holds_are_told() -> None:
+def test_more_panels_than_a_figure_holds_are_announced() -> None:
     tasks = [f"task {i}" for i in range(30)]
-    figure = figures.score_against_length(scores(["gru"], tasks), {}, figures.styles(["gru"]))
+    figure = drawing.score_against_length(scores(["gru"], tasks), {}, drawing.styles(["gru"]))
     assert len(figure.axes) == facets.MOST_PANELS
-    assert said(figure).startswith(f"{facets.MOST_PANELS} of 30 panels; ")
+    assert note(figure).startswith(f"{facets.MOST_PANELS} of 30 panels; ")
 
 
 def curves(num_lengths: int, num_seeds: int) -> pd.DataFrame:
@@ -83,25 +89,24 @@ def curves(num_lengths: int, num_seeds: int) -> pd.DataFrame:
         for model in ("gru", "tcn")
         for seed in range(num_seeds)
     ]
-    labels = {each.id: (each.task.name, each.model.name) for each in specs}
-    return findings.learning([record(each) for each in specs], labels)
+    return learning([record(each) for each in specs], labels_of(specs))
 
 
 def test_learning_curves_leave_lengths_and_seeds_out_and_say_how_many() -> None:
-    figure = figures.learning_figure(curves(20, 7), figures.styles(["gru", "tcn"]))
+    figure = learning_figure(curves(20, 7), drawing.styles(["gru", "tcn"]))
     titles = [panel.get_title() for panel in figure.axes]
-    assert len(titles) == figures.MOST_LENGTHS
+    assert len(titles) == MOST_LENGTHS
     assert titles[0] == "copy_memory, T = 10"
     assert titles[-1] == "copy_memory, T = 29"
     ends = [line for line in figure.axes[0].get_lines() if line.get_linestyle() == "None"]
-    assert len(ends) == 2 * figures.MOST_SEEDS
-    assert said(figure).startswith("9 of 20 lengths, 5 of 7 seeds; ")
+    assert len(ends) == 2 * MOST_SEEDS
+    assert note(figure).startswith("9 of 20 lengths, 5 of 7 seeds; ")
 
 
 def test_a_figure_that_shows_all_says_nothing() -> None:
-    figure = figures.learning_figure(curves(3, 2), figures.styles(["gru", "tcn"]))
+    figure = learning_figure(curves(3, 2), drawing.styles(["gru", "tcn"]))
     assert len(figure.axes) == 3
-    assert not said(figure)
+    assert not note(figure)
 
 
 @pytest.mark.parametrize("most", [2, 3, 9])
@@ -114,12 +119,12 @@ def test_what_is_left_is_evenly_spread_from_first_to_last(most: int) -> None:
 
 
 def test_other_processes_draw_the_same_pictures() -> None:
-    style = figures.styles(["gru"])
+    style = drawing.styles(["gru"])
     drawings = {
-        name: partial(figures.score_against_length, scores(["gru"], [name]), {}, style)
+        name: partial(drawing.score_against_length, scores(["gru"], [name]), {}, style)
         for name in map(str, range(2 * pictures.FIGURES_A_PROCESS))
     }
     here = list(pictures.draw(drawings, num_cores=1))
     elsewhere = list(pictures.draw(drawings, num_cores=2))
-    assert [name for name, _, _ in here] == list(drawings)
+    assert [name for name, _ in here] == list(drawings)
     assert elsewhere == here

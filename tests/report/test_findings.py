@@ -1,4 +1,4 @@
-"""The frames of findings against values by hand, and what a reader needs in their figures."""
+"""Frames of what long dependencies do to a network against values by hand, and their figures."""
 
 from collections.abc import Callable
 from io import BytesIO, StringIO
@@ -11,24 +11,40 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bench.core.records import Beyond, ByDistance, Probe, Probes, Record
+from bench.plan.labels import Label
 from bench.plan.rates import Tried, Tuned
-from bench.report import facets, figures, findings, findings_figures, tables
+from bench.report import drawing, facets
+from bench.report.distance import by_distance
+from bench.report.sections.beyond import beyond, beyond_figure
+from bench.report.sections.cliff import cliff, cliff_figure
+from bench.report.sections.depth import field_by_depth
+from bench.report.sections.fields import (
+    SMALLEST_INFLUENCE,
+    fields,
+    fields_figure,
+    fields_table,
+    influence_figure,
+)
+from bench.report.sections.gradients import SMALLEST_GRADIENT, gradients_figure
+from bench.report.sections.rates import rate_sensitivity, rate_sensitivity_figure
+from bench.report.sections.variants import variants_figure
 from tests.support.records import outcome, record, spec
+from tests.support.reports import labels_of, runs_of
 
 RECURRENT, CONVOLUTIONAL = "gru", "tcn"
-STYLE = figures.styles([RECURRENT, CONVOLUTIONAL])
+STYLE = drawing.styles([RECURRENT, CONVOLUTIONAL])
 SOLVED_AT = {"copy_memory": 0.95}
 
 
-def by_distance(*values: float) -> ByDistance:
+def distances(*values: float) -> ByDistance:
     return ByDistance(distances=(0, 1, 2, 4)[: len(values)], values=values)
 
 
 def probe(scale: float, effective_field: int) -> Probe:
     return Probe(
         step=0,
-        output_gradient=by_distance(4 * scale, 2 * scale, scale, 0.0),
-        loss_gradient=by_distance(scale, scale / 2, scale / 4, 0.0),
+        output_gradient=distances(4 * scale, 2 * scale, scale, 0.0),
+        loss_gradient=distances(scale, scale / 2, scale / 4, 0.0),
         effective_field=effective_field,
     )
 
@@ -43,8 +59,13 @@ def probes(scale: float = 1.0, *, measured: int = 3, effective: tuple[int, int] 
     )
 
 
-def labels(records: list[Record]) -> dict[str, tuple[str, str]]:
-    return {r.spec.id: (r.spec.task.name, r.spec.model.name) for r in records}
+def of_records(made: list[Record]) -> tuple[list[Record], dict[str, Label]]:
+    """Records and the labels of their specs."""
+    return made, labels_of(each.spec for each in made)
+
+
+def gradient(kind: str) -> pd.DataFrame:
+    return by_distance(*of_records(probed()), kind)
 
 
 def probed() -> list[Record]:
@@ -77,9 +98,8 @@ def swept(receptive_field: int, scores: dict[int, list[float | None]]) -> list[R
     ]
 
 
-def runs_of(records: list[Record]) -> pd.DataFrame:
-    known = labels(records)
-    return tables.runs_frame([r.spec for r in records], records, known, dict.fromkeys(known, 0.95))
+def cliff_of(records: list[Record]) -> pd.DataFrame:
+    return cliff(runs_of([each.spec for each in records], records))
 
 
 def longer_tests() -> list[Record]:
@@ -117,9 +137,13 @@ RATES = {
 }
 
 
-def test_gradients_have_a_row_a_distance_moment_and_seed() -> None:
+def rates_of_runs() -> pd.DataFrame:
     records = probed()
-    frame = findings.gradients(records, labels(records))
+    return rate_sensitivity(RATES, runs_of([each.spec for each in records], records))
+
+
+def test_gradients_have_a_row_a_distance_moment_and_seed() -> None:
+    frame = gradient("loss_gradient")
     assert len(frame) == 2 * 2 * 2 * 4
     one = frame.query("model == @CONVOLUTIONAL and seed == 1 and moment == 'trained'")
     assert list(one["distance"]) == [0, 1, 2, 4]
@@ -129,17 +153,17 @@ def test_gradients_have_a_row_a_distance_moment_and_seed() -> None:
 
 
 def test_influence_is_of_the_output_and_gradients_of_the_loss() -> None:
-    records = probed()
-    frame = findings.influence(records, labels(records))
+    frame = gradient("output_gradient")
     start = frame.query("model == @RECURRENT and seed == 0 and moment == 'at the start'")
     assert list(start["value"]) == [4.0, 2.0, 1.0, 0.0]
 
 
 def test_three_fields_of_each_model() -> None:
     records = probed()
-    narrow, wide = findings.fields(records, labels(records)).to_dict("records")
+    narrow, wide = fields(*of_records(records)).to_dict("records")
     assert (narrow["formula"], narrow["mark"], narrow["measured"]) == (3, "=", 3)
-    assert (wide["formula"], wide["mark"], wide["measured"]) == (None, "≥", 5)
+    assert (wide["mark"], wide["measured"]) == ("≥", 5)
+    assert pd.isna(wide["formula"])
     assert narrow["effective_start"] == narrow["effective_start_max"] == 2
     columns = ("effective_trained", "effective_trained_min", "effective_trained_max")
     assert [narrow[column] for column in columns] == [3.5, 3, 4]
@@ -147,16 +171,15 @@ def test_three_fields_of_each_model() -> None:
 
 
 def test_the_table_of_fields_says_what_the_numbers_mean() -> None:
-    records = probed()
-    table = findings.fields_table(findings.fields(records, labels(records)))
-    assert list(table["by_formula"]) == [3, "without end"]
+    table = fields_table(fields(*of_records(probed())))
+    assert list(table["by_formula"]) == ["3", "without end"]
     assert list(table["by_perturbation"]) == ["3", "≥ 5"]
     assert list(table["effective_trained"]) == ["3.5 (3–4)", "5"]
 
 
 def test_a_cliff_has_the_share_of_seeds_and_whether_the_reach_is_covered() -> None:
-    runs = runs_of(swept(25, {10: [1.0, 1.0, 0.96], 20: [1.0, 0.5, None]}))
-    covered, beyond_it = findings.cliff(runs).to_dict("records")
+    found = cliff_of(swept(25, {10: [1.0, 1.0, 0.96], 20: [1.0, 0.5, None]}))
+    covered, beyond_it = found.to_dict("records")
     assert (covered["T"], covered["reach"], covered["covered"]) == (10, 21, True)
     assert (covered["solved"], covered["seeds"], covered["share"]) == (3, 3, 1.0)
     assert (beyond_it["reach"], beyond_it["receptive_field"]) == (31, 25)
@@ -169,18 +192,17 @@ def test_a_cliff_has_the_share_of_seeds_and_whether_the_reach_is_covered() -> No
 
 def test_a_field_that_grows_with_the_length_or_has_no_end_has_no_cliff() -> None:
     growing = [*swept(25, {10: [1.0]}), *swept(99, {20: [1.0]})]
-    assert findings.cliff(runs_of(growing)).empty
-    assert findings.cliff(runs_of(swept(25, {10: [1.0, 1.0]}))).empty  # a single T
+    assert cliff_of(growing).empty
+    assert cliff_of(swept(25, {10: [1.0, 1.0]})).empty  # a single T
     endless = [
         record(spec(model=RECURRENT, length=length), outcome=outcome(receptive_field=None))
         for length in (10, 20)
     ]
-    assert findings.cliff(runs_of(endless)).empty
+    assert cliff_of(endless).empty
 
 
 def test_tests_beyond_the_trained_length_stand_beside_the_trained_one() -> None:
-    records = longer_tests()
-    frame = findings.beyond(records, labels(records)).query("model == @RECURRENT")
+    frame = beyond(*of_records(longer_tests())).query("model == @RECURRENT")
     assert list(frame["length"]) == [10, 20, 40]
     assert list(frame["factor"]) == [1.0, 2.0, 4.0]
     assert list(frame["mean"]) == pytest.approx([0.8, 0.45, 0.125])  # not finite: chance
@@ -191,7 +213,7 @@ def test_tests_beyond_the_trained_length_stand_beside_the_trained_one() -> None:
 
 
 def test_every_rate_that_was_tried_has_a_row_and_one_is_chosen() -> None:
-    frame = findings.rate_sensitivity(RATES)
+    frame = rates_of_runs()
     assert list(frame["chosen"]) == [False, True, False] * 2
     scores = frame.query("model == @RECURRENT")["score"]
     assert list(scores[:2]) == [0.5, 0.9]
@@ -199,36 +221,27 @@ def test_every_rate_that_was_tried_has_a_row_and_one_is_chosen() -> None:
     assert list(frame["family"]) == ["convolutional"] * 3 + ["recurrent"] * 3
 
 
-def test_field_by_depth_follows_the_formula() -> None:
-    frame = findings.field_by_depth().set_index(["kernel_size", "convolutions", "depth"])
-    field = frame["receptive_field"]
-    assert (field[2, 1, 1], field[2, 1, 10]) == (2, 1024)
-    assert (field[3, 2, 4], field[7, 2, 10]) == (61, 12277)
-    assert len(field) == 3 * 2 * 10
-
-
 def test_without_records_frames_are_empty() -> None:
-    bare = [record(spec()), record(spec(seed=1), None)]
-    for of in (findings.gradients, findings.influence, findings.fields, findings.beyond):
-        assert of(bare, labels(bare)).empty
-    assert findings.fields_table(pd.DataFrame()).empty
-    assert findings.cliff(runs_of([record(spec(), None)])).empty
-    assert findings.rate_sensitivity({}).empty
+    bare = of_records([record(spec()), record(spec(seed=1), None)])
+    assert by_distance(*bare, "loss_gradient").empty
+    assert fields_table(fields(*bare)).empty
+    assert beyond(*bare).empty
+    assert cliff_of([record(spec(), None)]).empty
+
+
+def shown_lengths(*rows: tuple[str, str, int]) -> set[int]:
+    frame = pd.DataFrame(rows, columns=["model_label", "variant", "T"]).assign(task_label="t")
+    return set(facets.at_the_longest(frame)["T"])
 
 
 def test_one_length_a_task_the_longest_that_most_models_have() -> None:
     have = {"a": (10, 20, 50), "b": (10, 20), "c": (10, 20), "d": (10,)}
-    rows = [
-        {"task": "t", "model": model, "T": length}
-        for model, lengths in have.items()
-        for length in lengths
-    ]
-    assert set(facets.at_the_longest(pd.DataFrame(rows))["T"]) == {20}
-    apart = [{"task": "t", "model": model, "T": T} for model, T in (("a", 10), ("b", 20))]
-    assert set(facets.at_the_longest(pd.DataFrame(apart))["T"]) == {20}
-    variants = [{"task": "t", "model": f"a n={n}", "T": T} for n in range(9) for T in (20, 50)]
-    assert set(facets.at_the_longest(pd.DataFrame(rows + variants))["T"]) == {20}
-    assert set(facets.at_the_longest(pd.DataFrame(variants))["T"]) == {50}
+    plain = [(model, "", length) for model, lengths in have.items() for length in lengths]
+    assert shown_lengths(*plain) == {20}
+    assert shown_lengths(("a", "", 10), ("b", "", 20)) == {20}
+    variants = [(f"a n={n}", f"n={n}", length) for n in range(9) for length in (20, 50)]
+    assert shown_lengths(*plain, *variants) == {20}
+    assert shown_lengths(*variants) == {50}
 
 
 # Figures
@@ -238,17 +251,20 @@ def cliffs() -> pd.DataFrame:
     """Two receptive fields, 25 and 99, as two models."""
     frames = []
     for field, name in ((25, CONVOLUTIONAL), (99, RECURRENT)):
-        runs = runs_of(swept(field, {10: [1.0, 0.96], 20: [0.9, 0.2], 200: [0.125, 0.125]}))
-        frames.append(findings.cliff(runs).assign(model=name))
+        found = cliff_of(swept(field, {10: [1.0, 0.96], 20: [0.9, 0.2], 200: [0.125, 0.125]}))
+        frames.append(found.assign(model_label=name))
     return pd.concat(frames)
 
 
-def scores(models: list[str], family: str = "recurrent") -> pd.DataFrame:
+def scores(variants: list[str], model: str = RECURRENT, family: str = "recurrent") -> pd.DataFrame:
+    """Rows of variants of a model, the empty one being the plain model."""
     rows = [
         {
-            "task": "copy_memory",
+            "task_label": "copy_memory",
             "T": length,
             "model": model,
+            "variant": variant,
+            "model_label": f"{model} {variant}".strip(),
             "family": family,
             "score": "recall",
             "unit": "share of symbols",
@@ -257,64 +273,50 @@ def scores(models: list[str], family: str = "recurrent") -> pd.DataFrame:
             "max": 0.6,
             "chance": 0.125,
         }
-        for model in models
+        for variant in variants
         for length in (10, 100)
     ]
     return pd.DataFrame(rows)
 
 
-def gradients() -> Figure:
-    records = probed()
-    return findings_figures.gradients_figure(findings.gradients(records, labels(records)), STYLE)
+def draw_gradients() -> Figure:
+    return gradients_figure(gradient("loss_gradient"), STYLE)
 
 
-def influence() -> Figure:
-    records = probed()
-    known = labels(records)
-    return findings_figures.influence_figure(
-        findings.influence(records, known), findings.fields(records, known), STYLE
-    )
+def draw_influence() -> Figure:
+    return influence_figure(gradient("output_gradient"), fields(*of_records(probed())), STYLE)
 
 
-def fields() -> Figure:
-    records = probed()
-    return findings_figures.fields_figure(findings.fields(records, labels(records)), STYLE)
+def draw_fields() -> Figure:
+    return fields_figure(fields(*of_records(probed())), STYLE)
 
 
-def field_by_depth() -> Figure:
-    return findings_figures.field_by_depth_figure(findings.field_by_depth())
+def draw_cliff() -> Figure:
+    return cliff_figure(cliffs(), SOLVED_AT, STYLE)
 
 
-def cliff() -> Figure:
-    return findings_figures.cliff_figure(cliffs(), SOLVED_AT, STYLE)
+def draw_beyond() -> Figure:
+    return beyond_figure(beyond(*of_records(longer_tests())), SOLVED_AT, STYLE)
 
 
-def beyond() -> Figure:
-    records = longer_tests()
-    frame = findings.beyond(records, labels(records))
-    return findings_figures.beyond_figure(frame, SOLVED_AT, STYLE)
+def draw_rates() -> Figure:
+    return rate_sensitivity_figure(rates_of_runs(), {"copy_memory": 0.125}, SOLVED_AT, STYLE)
 
 
-def rates() -> Figure:
-    return findings_figures.rate_sensitivity_figure(
-        findings.rate_sensitivity(RATES), {"copy_memory": 0.125}, SOLVED_AT, STYLE
-    )
-
-
-def variants() -> Figure:
-    models = [RECURRENT, CONVOLUTIONAL]
-    return findings_figures.variants_figure(scores(models), SOLVED_AT, STYLE)
+def draw_variants() -> Figure:
+    both = pd.concat([scores([""]), scores([""], CONVOLUTIONAL, "convolutional")])
+    return variants_figure(both.assign(family="recurrent"), SOLVED_AT, STYLE)
 
 
 FIGURES: dict[Callable[[], Figure], tuple[int, str, str]] = {
-    gradients: (2, "distance to the last input (steps)", "norm of the loss's gradient"),
-    influence: (1, "distance to the last input (steps)", "share of its largest"),
-    fields: (1, "receptive field (steps)", ""),
+    draw_gradients: (2, "distance to the last input (steps)", "norm of the loss's gradient"),
+    draw_influence: (1, "distance to the last input (steps)", "share of its largest"),
+    draw_fields: (1, "receptive field (steps)", ""),
     field_by_depth: (1, "depth (layers)", "receptive field (steps)"),
-    cliff: (1, "dependency length T (steps)", "test recall\n(share of symbols)"),
-    beyond: (1, "tested length / trained length", "test recall\n(share of symbols)"),
-    rates: (1, "learning rate", "validation score"),
-    variants: (1, "dependency length T (steps)", "test recall\n(share of symbols)"),
+    draw_cliff: (1, "dependency length T (steps)", "test recall\n(share of symbols)"),
+    draw_beyond: (1, "tested length / trained length", "test recall\n(share of symbols)"),
+    draw_rates: (1, "learning rate", "validation score"),
+    draw_variants: (1, "dependency length T (steps)", "test recall\n(share of symbols)"),
 }
 
 
@@ -336,7 +338,9 @@ def test_axes_have_labels(draw: Callable[[], Figure]) -> None:
     assert y in figure.axes[0].get_ylabel()
 
 
-@pytest.mark.parametrize("draw", [gradients, influence, beyond, rates, variants])
+@pytest.mark.parametrize(
+    "draw", [draw_gradients, draw_influence, draw_beyond, draw_rates, draw_variants]
+)
 def test_each_model_has_a_line_in_its_own_look(draw: Callable[[], Figure]) -> None:
     figure = draw()
     for panel in figure.axes:
@@ -347,7 +351,7 @@ def test_each_model_has_a_line_in_its_own_look(draw: Callable[[], Figure]) -> No
     assert legend(figure)[:2] == sorted(STYLE)
 
 
-@pytest.mark.parametrize("draw", [cliff, beyond, rates, variants])
+@pytest.mark.parametrize("draw", [draw_cliff, draw_beyond, draw_rates, draw_variants])
 def test_chance_and_solved_are_drawn_wherever_scores_are(draw: Callable[[], Figure]) -> None:
     (panel,) = draw().axes
     lines = {line.get_label(): line for line in panel.get_lines()}
@@ -376,10 +380,10 @@ def test_the_legend_lies_within_the_figure(draw: Callable[[], Figure]) -> None:
 
 
 def test_a_line_is_the_geometric_mean_and_what_vanished_lies_on_the_floor() -> None:
-    start, trained = gradients().axes
+    start, trained = draw_gradients().axes
     (line,) = (line for line in trained.get_lines() if line.get_label() == RECURRENT)
     # Seeds of 10 and 40 at distance 0; nothing is left at distance 4.
-    expected = [20.0, 10.0, 5.0, findings_figures.SMALLEST_GRADIENT]
+    expected = [20.0, 10.0, 5.0, SMALLEST_GRADIENT]
     assert points(line)[1] == pytest.approx(expected)
     assert (start.get_title(), trained.get_title()) == (
         "copy_memory, T = 10\nat the start",
@@ -388,20 +392,18 @@ def test_a_line_is_the_geometric_mean_and_what_vanished_lies_on_the_floor() -> N
 
 
 def test_networks_that_nothing_reaches_can_be_drawn() -> None:
-    records = probed()
-    known = labels(records)
-    dead = findings.influence(records, known).assign(value=0.0)
-    figure = findings_figures.influence_figure(dead, findings.fields(records, known), STYLE)
+    dead = gradient("output_gradient").assign(value=0.0)
+    figure = influence_figure(dead, fields(*of_records(probed())), STYLE)
     figure.savefig(BytesIO(), format="png", dpi=50)
     (line,) = (x for x in figure.axes[0].get_lines() if x.get_label() == RECURRENT)
-    assert points(line)[1] == pytest.approx([findings_figures.SMALLEST_INFLUENCE] * 4)
+    assert points(line)[1] == pytest.approx([SMALLEST_INFLUENCE] * 4)
 
 
 def test_influence_is_a_share_and_the_formula_a_vertical_line() -> None:
-    (panel,) = influence().axes
+    (panel,) = draw_influence().axes
     lines = {line.get_label(): line for line in panel.get_lines()}
     _, shares = points(lines[CONVOLUTIONAL])
-    assert shares == pytest.approx([1, 0.5, 0.25, findings_figures.SMALLEST_INFLUENCE])
+    assert shares == pytest.approx([1, 0.5, 0.25, SMALLEST_INFLUENCE])
     vertical = [line for line in panel.get_lines() if points(line)[0] == [3, 3]]
     assert [to_hex(line.get_color()) for line in vertical] == [
         to_hex(STYLE[CONVOLUTIONAL]["color"])  # pyright: ignore
@@ -409,7 +411,7 @@ def test_influence_is_a_share_and_the_formula_a_vertical_line() -> None:
 
 
 def test_the_cliff_is_marked_where_the_reach_exceeds_the_field() -> None:
-    (panel,) = cliff().axes
+    (panel,) = draw_cliff().axes
     lines = {line.get_label(): line for line in panel.get_lines()}
     assert {"R = 25", "R = 99"} <= set(lines)
     ends = [points(line)[0] for line in panel.get_lines()]
@@ -418,7 +420,7 @@ def test_the_cliff_is_marked_where_the_reach_exceeds_the_field() -> None:
 
 
 def test_the_chosen_rate_is_filled_and_the_others_are_hollow() -> None:
-    (panel,) = rates().axes
+    (panel,) = draw_rates().axes
     lines = [line for line in panel.get_lines() if line.get_label() == RECURRENT]
     assert [line.get_markerfacecolor() for line in lines] == ["white"]
     filled = [points(line)[1] for line in panel.get_lines() if line.get_markersize() == 7]
@@ -426,9 +428,10 @@ def test_the_chosen_rate_is_filled_and_the_others_are_hollow() -> None:
 
 
 def test_many_variants_are_split_and_each_panel_has_their_plain_model() -> None:
-    models = [RECURRENT, *(f"{RECURRENT} num_layers={n:02}" for n in range(2, 12))]
-    style = figures.styles(models)
-    figure = findings_figures.variants_figure(scores(models), SOLVED_AT, style)
+    frame = scores(["", *(f"num_layers={n:02}" for n in range(2, 12))])
+    models = list(frame["model_label"].unique())
+    style = drawing.styles(models[:1], models[1:])
+    figure = variants_figure(frame, SOLVED_AT, style)
     assert [panel.get_title() for panel in figure.axes] == [
         "copy_memory\nrecurrent 1/2",
         "copy_memory\nrecurrent 2/2",
@@ -437,20 +440,17 @@ def test_many_variants_are_split_and_each_panel_has_their_plain_model() -> None:
     for panel in figure.axes:
         lines = {line.get_label(): line for line in panel.get_lines() if line.get_label() in style}
         assert len(lines) <= facets.MOST_LINES
-        widths = {model: line.get_linewidth() for model, line in lines.items()}
+        widths = {str(model): line.get_linewidth() for model, line in lines.items()}
         assert widths.pop(RECURRENT) > max(widths.values())
         shown += list(widths)
     assert sorted(shown) == models[1:]
 
 
 def test_families_have_panels_of_their_own_where_models_are_many() -> None:
-    rows = []
-    for n in range(6):
-        for name, family in ((RECURRENT, "recurrent"), (CONVOLUTIONAL, "convolutional")):
-            rows.append(scores([f"{name} size={n}"], family))
-    frame = pd.concat(rows).assign(length=10, factor=1.0)
-    style = figures.styles(list(frame["model"].unique()))
-    figure = findings_figures.beyond_figure(frame, SOLVED_AT, style)
+    variants = [f"size={n}" for n in range(6)]
+    frame = pd.concat([scores(variants), scores(variants, CONVOLUTIONAL, "convolutional")])
+    style = drawing.styles([], frame["model_label"])
+    figure = beyond_figure(frame.assign(length=10, factor=1.0), SOLVED_AT, style)
     assert [panel.get_title().splitlines()[1] for panel in figure.axes] == [
         f"trained at T = {length}, {family}"
         for family in ("convolutional", "recurrent")

@@ -12,7 +12,7 @@ from bench.core.records import Record
 from bench.core.spec import Spec
 from bench.plan import profile
 from bench.plan.grid import Selection, make_plan
-from bench.report import published
+from bench.report.sections import published
 from tests.support.records import outcome, record
 
 COMPARED = [entry for entry in published.load() if entry.ours]
@@ -86,8 +86,8 @@ def test_one_configuration_of_ours_stands_beside_a_published_value(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"profile": None}, "both or neither"),
-        ({"ours": None}, "both or neither"),
+        ({"profile": None}, "give both"),
+        ({"ours": None}, "give both"),
         ({"source": "Somebody, somewhere"}, "source"),
         ({"metrics": "accuracy"}, "metrics"),
     ],

@@ -140,8 +140,10 @@ def wait_until(what: Callable[[], object], seconds: float = 120.0) -> None:
 def not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """A few bytes in the place of every figure: for tests of what else a report is."""
 
-    def drawn(drawings: Mapping[str, object], num_cores: int) -> Iterator[tuple[str, bytes, bytes]]:
-        return ((name, b"a figure" * 1000, b"a figure" * 1000) for name in drawings)
+    def drawn(
+        drawings: Mapping[str, object], num_cores: int, as_png: object
+    ) -> Iterator[tuple[str, dict[str, bytes]]]:
+        return ((name, {"svg": b"a figure" * 1000}) for name in drawings)
 
     monkeypatch.setattr(page, "draw", drawn)
 

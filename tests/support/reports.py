@@ -1,12 +1,16 @@
-"""Planted records and the report's source that is made of them."""
+"""Planted records, and the frames and the source of a report that are made of them."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from bench.core.records import Record
 from bench.core.spec import Spec
+from bench.plan.labels import Label, label_of
+from bench.report.frame import typed
 from bench.report.page import Source
+from bench.report.runs import RUNS, runs_frame
 from tests.support.records import record, spec
 
 SCORES = {
@@ -26,15 +30,30 @@ def planted() -> tuple[list[Spec], list[Record]]:
     return specs, records
 
 
+def labels_of(specs: Iterable[Spec]) -> dict[str, Label]:
+    return {spec.id: label_of(spec) for spec in specs}
+
+
+def runs_of(
+    specs: Sequence[Spec], records: Sequence[Record], threshold: float | None = 0.95
+) -> pd.DataFrame:
+    """The frame of runs, all tasks having the same threshold."""
+    thresholds = dict.fromkeys((spec.id for spec in specs), threshold)
+    return runs_frame(specs, records, labels_of(specs), thresholds)
+
+
+def no_runs() -> pd.DataFrame:
+    return typed(RUNS, [])
+
+
 def source(
     specs: list[Spec], records: list[Record], threshold: float | None = 0.95, **more: object
 ) -> Source:
-    labels = {s.id: (s.task.name, s.model.name) for s in specs}
     return Source(
         profile_name="planted",
         profile_description="made up",
         specs=specs,
-        labels=labels,
+        labels=labels_of(specs),
         thresholds={s.id: threshold for s in specs},
         records=records,
         **more,  # pyright: ignore

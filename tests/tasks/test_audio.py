@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy.io import wavfile
 
-from bench.plan.grid import label
+from bench.plan.labels import label
 from bench.run.request import unavailable
 from tasks import DataUnavailable, _synthesiser
 from tasks._recordings import files_below, samples, split_by_name

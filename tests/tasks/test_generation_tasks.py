@@ -13,7 +13,7 @@ import models
 import tasks
 from bench.core.store import Store
 from bench.measure.train import Evaluation, evaluate
-from bench.plan.grid import label
+from bench.plan.labels import label
 from tasks import Batch, DataUnavailable, _likelihood
 from tasks._likelihood import LikelihoodTask, bits_of_simple_predictors, pair_counts
 from tasks._mnist import images

@@ -1,38 +1,42 @@
 """The lectures' claims, each with a verdict computed from frames.
 
-The rules are those of docs/method.md, "Verdicts". Frames are of one backend: `tables.runs_frame`
-and, of one machine, `cost.frame`.
+`docs/method.md`, "Verdicts", has the rules. The frames are those of one backend:
+`runs.runs_frame` and, of one machine, `times.timed_frame`.
 """
 
 import pandas as pd
 
-from bench.plan.rates import Rates
-from bench.report.claims._cells import cells_of
-from bench.report.claims._fields import KERNEL_SIZES, dilated_field, exponential_field
-from bench.report.claims._memory import (
+from bench.report.claims.cells import cells_of, limits
+from bench.report.claims.fields import KERNEL_SIZES, dilated_field, exponential_field
+from bench.report.claims.memory import (
     field_necessary,
     field_sufficient,
     hard_to_train,
     long_dependencies,
 )
-from bench.report.claims._page import CAPTIONS, page
-from bench.report.claims._times import step_efficiency, training_efficiency
-from bench.report.claims._verdict import Verdict
+from bench.report.claims.speed import step_efficiency, training_efficiency
+from bench.report.claims.verdict import Verdict
 
-__all__ = ["CAPTIONS", "KERNEL_SIZES", "Verdict", "dilated_field", "page", "verdicts"]
+__all__ = ["KERNEL_SIZES", "Verdict", "dilated_field", "not_tested", "verdicts"]
 
 
 def verdicts(
-    runs: pd.DataFrame, timed: pd.DataFrame, rates: Rates, *, backend: str | None = None
+    runs: pd.DataFrame, timed: pd.DataFrame, *, backend: str | None = None
 ) -> list[Verdict]:
-    """Each claim's verdict, in the lectures' order; `backend` is the name of the times' own."""
+    """Each claim's verdict, in the order of the lectures; `backend` made the times."""
     cells = cells_of(runs)
+    device = f"on {backend}" if backend else "on one machine"
     return [
-        long_dependencies(runs, cells),
-        hard_to_train(runs, cells, rates),
+        long_dependencies(cells),
+        hard_to_train(cells),
         exponential_field(runs),
-        field_necessary(runs, cells),
-        field_sufficient(runs, cells),
-        training_efficiency(timed, backend),
-        step_efficiency(timed, backend),
+        field_necessary(cells),
+        field_sufficient(cells),
+        training_efficiency(timed, device),
+        step_efficiency(timed, device),
     ]
+
+
+def not_tested(runs: pd.DataFrame) -> list[str]:
+    """What these runs do not test."""
+    return limits(runs, cells_of(runs))

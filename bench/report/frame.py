@@ -1,0 +1,131 @@
+"""Tables with typed columns: the one place that adapts pandas to the type checker."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+
+Kind = Literal["text", "count", "integer", "number", "flag"]
+DTYPES: Mapping[Kind, str] = {
+    "text": "str",
+    "count": "int64",
+    "integer": "Int64",
+    "number": "float64",
+    "flag": "boolean",
+}
+"""`count` is a whole number that is always there, `integer` one that may be missing."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table: what a row holds there."""
+
+    name: str
+    kind: Kind
+    unit: str
+    """Empty: a plain number or a text."""
+    text: str
+
+    @property
+    def dtype(self) -> str:
+        return DTYPES[self.kind]
+
+
+TASK = (
+    Column("task", "text", "", "Name of the task."),
+    Column("task_variant", "text", "", "The task's fields that differ from their defaults."),
+)
+MODEL = (
+    Column("model", "text", "", "Name of the model."),
+    Column("variant", "text", "", "The model's fields that differ from their defaults."),
+    Column("family", "text", "", "Family of the model: how it is compared."),
+)
+LABELS = (
+    Column("task_label", "text", "", "Name and variant of the task, for display."),
+    Column("model_label", "text", "", "Name and variant of the model, for display."),
+)
+LENGTH = Column("T", "count", "steps", "Dependency length.")
+IDENTITY = (*TASK, LENGTH, *MODEL, *LABELS)
+"""The columns that say which task, length and model a row is about, in every table."""
+ROW = [column.name for column in IDENTITY]
+NETWORK = [name for name in ROW if name != LENGTH.name]
+CELL = ["task_label", "T", "model_label"]
+"""The fewest columns that tell rows apart."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table of a report: a file `tables/NAME.csv` and, if it is shown, a part of the page."""
+
+    name: str
+    columns: tuple[Column, ...]
+    caption: str = ""
+    shown: bool = True
+    """Whether the page shows it; the CSV file is written in any case."""
+
+    def of(self, rows: Iterable[Mapping[str, Any]], *more: Column) -> pd.DataFrame:
+        """These rows with the table's columns in their types, and further columns after them."""
+        return typed((*self.columns, *more), rows)
+
+
+def typed(columns: Sequence[Column], rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Rows as a frame; what a row does not hold is missing there."""
+    rows = list(rows)
+    return pd.DataFrame(
+        {
+            column.name: pd.Series([row.get(column.name) for row in rows], dtype=column.dtype)
+            for column in columns
+        }
+    )
+
+
+def groups(
+    frame: pd.DataFrame, by: Sequence[str], *, sort: bool = False
+) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+    """The values of these columns, and the rows that have them, in order of appearance."""
+    for key, rows in frame.groupby(list(by), sort=sort):
+        yield dict(zip(by, key, strict=True)), rows
+
+
+def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows, as dictionaries by column."""
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+
+
+def is_true(flags: pd.Series) -> pd.Series:
+    """Flags without missing values: what is not known is not true."""
+    return flags.fillna(False).astype(bool)
+
+
+def numbers(column: pd.Series) -> pd.Series:
+    """Whole numbers that may be missing, as floats with NaN."""
+    return column.astype("float64")
+
+
+def first(rows: pd.DataFrame, column: str) -> Any:
+    """The value of the first row; None where it is missing."""
+    value = rows[column].iloc[0]
+    return None if pd.isna(value) else value
+
+
+def by_length(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows with tasks and models in order of appearance and lengths rising."""
+    keys = pd.DataFrame(
+        {
+            "task": pd.factorize(frame["task_label"])[0],
+            "T": frame["T"].to_numpy(),
+            "model": pd.factorize(frame["model_label"])[0],
+        }
+    )
+    return frame.iloc[keys.sort_values(["task", "T", "model"]).index.to_numpy()].reset_index(
+        drop=True
+    )
+
+
+def listed(column: pd.Series) -> str:
+    """The different values, rising: `5, 20, 50`."""
+    return ", ".join(
+        f"{value:g}" if isinstance(value, float) else str(value)
+        for value in sorted(column.dropna().unique())
+    )

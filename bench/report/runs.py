@@ -1,0 +1,287 @@
+"""Training records → the frame of runs, and the means over seeds that other tables build on.
+
+How runs that did not end well are counted: a failed run counts as not solved and scores at chance;
+a diverged run counts with the score of its test; skipped and missing runs are left out of means.
+The table of problems lists all of them.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from bench.core.intervals import Interval, mean_interval, wilson
+from bench.core.records import Outcome, Record, is_share
+from bench.core.spec import Spec
+from bench.plan.grid import task_of
+from bench.plan.labels import Label
+from bench.report.frame import (
+    IDENTITY,
+    NETWORK,
+    ROW,
+    Column,
+    Table,
+    by_length,
+    first,
+    groups,
+    is_true,
+    typed,
+)
+from bench.report.horizon import Horizon, horizon
+from tasks import names as task_names
+
+Labels = Mapping[str, Label]
+"""Spec id → what its task and model are called."""
+Thresholds = Mapping[str, float | None]
+"""Spec id → the score that counts as solved; None: the task has no horizon."""
+
+COUNTED = ("ok", "diverged", "failed")
+
+RUNS = (
+    *IDENTITY,
+    Column("seed", "count", "", "Seed of the initialisation and of the training stream."),
+    Column("reach", "integer", "steps", "How far back the answer may depend on the input."),
+    Column("status", "text", "", "`ok`, `diverged`, `failed`, `skipped` or `missing`."),
+    Column("error", "text", "", "Why the run failed or was skipped, or how it diverged."),
+    Column("budget", "integer", "parameters", "Parameters asked for."),
+    Column("optimizer", "text", "", "Optimizer."),
+    Column("rate", "number", "", "Learning rate."),
+    Column("batch", "count", "sequences", "Sequences in a training batch."),
+    Column("clip_norm", "number", "", "Largest norm of the gradient; missing: not clipped."),
+    Column("cooldown", "number", "share", "Last share of the budget, in which the rate falls."),
+    Column("max_steps", "count", "updates", "Updates allowed."),
+    Column("protocol", "count", "", "Version of the training loop."),
+    Column("backend", "text", "", "Device and arithmetic that made the record."),
+    Column("commit", "text", "", "Commit of the code that made the record."),
+    Column("id", "text", "", "Id of the spec, and of its record."),
+    Column("score", "number", "see `unit`", "Score on the test stream."),
+    Column("solved", "flag", "", "Whether the score reaches `solved_at`."),
+    Column("score_name", "text", "", "Name of the score."),
+    Column("unit", "text", "", "Unit of the score."),
+    Column("chance", "number", "see `unit`", "Score of the best predictor without memory."),
+    Column("solved_at", "number", "see `unit`", "The score that counts as solved."),
+    Column("parameters", "integer", "parameters", "Parameters of the network."),
+    Column("receptive_field", "integer", "steps", "By formula; missing: without end."),
+    Column("measured_field", "integer", "steps", "Receptive field by perturbing the inputs."),
+    Column("effective_field", "integer", "steps", "Last inputs with 95% of the squared gradient."),
+    Column("seen_steps", "integer", "steps", "Length of the sequences that were perturbed."),
+    Column("steps", "integer", "updates", "Updates made."),
+    Column("solved_after", "integer", "updates", "Updates until a validation first solved it."),
+    Column("step_ms", "number", "ms", "Mean time of an update."),
+    Column("total_s", "number", "s", "Time of the whole run."),
+    Column("latency_ms", "number", "ms", "Time to read one sequence alone and to answer."),
+    Column("latency_us", "number", "µs", "Time of one further step by `forward`."),
+)
+SCORES = Table(
+    name="scores",
+    columns=(
+        *IDENTITY,
+        Column("score", "text", "", "Name of the score."),
+        Column("unit", "text", "", "Unit of the score."),
+        Column("mean", "number", "see `unit`", "Mean over seeds."),
+        Column("min", "number", "see `unit`", "Least over seeds."),
+        Column("max", "number", "see `unit`", "Greatest over seeds."),
+        Column("mean_low", "number", "see `unit`", "Lower end of the mean's 95% interval."),
+        Column("mean_high", "number", "see `unit`", "Upper end of the mean's 95% interval."),
+        Column("chance", "number", "see `unit`", "Score of the best predictor without memory."),
+        Column("seeds", "count", "runs", "Runs that count."),
+        Column("solved", "integer", "runs", "Runs that solve the task."),
+        Column("share_low", "number", "share", "Lower end of the solving share's 95% interval."),
+        Column("share_high", "number", "share", "Upper end of the solving share's 95% interval."),
+    ),
+    caption="Mean over seeds with its 95% interval (Student's t), range over seeds, how many "
+    "seeds solve the task, and the Wilson 95% interval of their share.",
+)
+
+
+def runs_frame(
+    specs: Sequence[Spec], records: Sequence[Record], labels: Labels, thresholds: Thresholds
+) -> pd.DataFrame:
+    """One row per planned run, with the fields of its task and model as `task_…` and `model_…`.
+
+    Whether a run solves its task is decided here, by the task's present threshold, so that a
+    changed threshold does not require new records.
+    """
+    found = {record.spec.id: record for record in records}
+    rows = [_run(spec, found.get(spec.id), labels[spec.id], thresholds[spec.id]) for spec in specs]
+    frame = typed(RUNS, rows)
+    fields = pd.DataFrame([_fields(spec) for spec in specs], index=frame.index)
+    fields = fields.drop(columns=[name for name in fields if name in frame.columns])
+    return pd.concat([frame, fields.convert_dtypes()], axis=1)
+
+
+def key(label: Label, length: int) -> dict[str, Any]:
+    """The identity columns of a row."""
+    return {name: length if name == "T" else getattr(label, name) for name in ROW}
+
+
+def _fields(spec: Spec) -> dict[str, Any]:
+    """The fields of task and model; what is neither a number nor a text becomes text."""
+    return {
+        f"{kind}_{name}": value if isinstance(value, bool | int | float | str) else str(value)
+        for kind, part in (("task", spec.task), ("model", spec.model))
+        for name, value in part.fields.items()
+        if (kind, name) != ("task", "length") and value is not None
+    }
+
+
+def _run(
+    spec: Spec, record: Record | None, label: Label, solved_at: float | None
+) -> dict[str, object]:
+    training = spec.training
+    known = spec.task.name in task_names()
+    row: dict[str, object] = {
+        **key(label, spec.length),
+        "seed": spec.seed,
+        "reach": task_of(spec).signature.reach if known else None,
+        "status": "missing",
+        "budget": spec.param_budget,
+        "optimizer": training.optimizer,
+        "rate": training.learning_rate,
+        "batch": training.batch_size,
+        "clip_norm": training.clip_norm,
+        "cooldown": training.cooldown,
+        "max_steps": training.max_steps,
+        "protocol": spec.protocol,
+        "id": spec.id,
+    }
+    if record is not None:
+        row |= {
+            "status": record.status,
+            "error": record.error,
+            "backend": record.backend.name,
+            "commit": record.machine.commit,
+            "solved": False if record.status == "failed" else None,
+        }
+        if record.outcome is not None:
+            row |= _outcome(record.outcome, solved_at)
+    return row
+
+
+def _outcome(outcome: Outcome, solved_at: float | None) -> dict[str, object]:
+    score, probes, latency = outcome.score, outcome.probes, outcome.latency
+    return {
+        "score": outcome.test_score,
+        "score_name": score.name,
+        "unit": score.said_unit,
+        "chance": score.chance,
+        "solved_at": solved_at,
+        "solved": None if solved_at is None else score.reaches(outcome.test_score, solved_at),
+        "parameters": outcome.num_parameters,
+        "receptive_field": outcome.receptive_field,
+        "measured_field": probes.measured_field if probes else None,
+        "effective_field": probes.trained.effective_field if probes else None,
+        "seen_steps": probes.seen_steps if probes else None,
+        "steps": outcome.steps,
+        "solved_after": solved_after(outcome, solved_at),
+        "step_ms": 1e3 * outcome.train_seconds / outcome.steps if outcome.steps else None,
+        "total_s": outcome.total_seconds,
+        "latency_ms": latency.sequence_ms if latency else None,
+        "latency_us": latency.step_us if latency else None,
+    }
+
+
+def solved_after(outcome: Outcome, solved_at: float | None) -> int | None:
+    """Updates before the first validation whose score reached `solved_at`; None: never."""
+    if solved_at is None:
+        return None
+    score = outcome.score
+    values = ((point.step, point.values[score.name]) for point in outcome.curve)
+    return next(
+        (step for step, value in values if value is not None and score.reaches(value, solved_at)),
+        None,
+    )
+
+
+def counted(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs that enter a mean, failed ones at their task's chance level."""
+    runs = runs[runs["status"].isin(COUNTED)].copy()
+    for column in ("chance", "solved_at", "score_name", "unit"):
+        known = runs.groupby("task_label")[column].transform("first")
+        runs[column] = runs[column].where(runs[column].notna(), known)
+    runs["score"] = runs["score"].fillna(runs["chance"])
+    return runs[runs["score"].notna()]
+
+
+def outcomes(records: Sequence[Record]) -> Iterator[tuple[Record, Outcome]]:
+    """The records that have an outcome."""
+    for record in records:
+        if record.outcome is not None:
+            yield record, record.outcome
+
+
+def solving(rows: pd.DataFrame) -> tuple[int, float, float] | None:
+    """How many of these runs solve their task, and the Wilson interval of their share."""
+    if rows["solved_at"].isna().all():
+        return None
+    num_solved = int(is_true(rows["solved"]).sum())
+    return num_solved, *wilson(num_solved, len(rows))
+
+
+def scores(runs: pd.DataFrame) -> pd.DataFrame:
+    """Per task, length and model: mean score, its interval, its range and who solves the task."""
+    rows = []
+    for cell, seeds in groups(counted(runs), ROW):
+        unit, score = seeds["unit"].iloc[0], seeds["score"]
+        mean_low, mean_high = ends(mean_interval(score.tolist()), 0.0, unit)
+        num_solved, share_low, share_high = solving(seeds) or (None, None, None)
+        rows.append(
+            {
+                **cell,
+                "score": seeds["score_name"].iloc[0],
+                "unit": unit,
+                "mean": score.mean(),
+                "min": score.min(),
+                "max": score.max(),
+                "mean_low": mean_low,
+                "mean_high": mean_high,
+                "chance": seeds["chance"].iloc[0],
+                "seeds": len(seeds),
+                "solved": num_solved,
+                "share_low": share_low,
+                "share_high": share_high,
+            }
+        )
+    return by_length(SCORES.of(rows))
+
+
+def ends(found: Interval, least: float, unit: str) -> tuple[float | None, float | None]:
+    """The ends of an interval; those of a share are cut off at `least` and at 1."""
+    if found.low is None or found.high is None or not is_share(unit):
+        return found.low, found.high
+    return max(found.low, least), min(found.high, 1.0)
+
+
+def over_seeds(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Mean, range, chance and number of the values that share these keys."""
+    return (
+        rows.groupby(keys, sort=False)
+        .agg(
+            mean=("value", "mean"),
+            min=("value", "min"),
+            max=("value", "max"),
+            chance=("chance", "first"),
+            seeds=("value", "size"),
+        )
+        .reset_index()
+    )
+
+
+def horizons(runs: pd.DataFrame) -> list[tuple[dict[str, Any], Horizon]]:
+    """The identity of each task and model, and its horizon, for the tasks that have one."""
+    found = []
+    for network, rows in groups(counted(runs), NETWORK):
+        if rows["solved_at"].notna().any():
+            solved: dict[int, dict[int, bool]] = {}
+            for length, seed, is_solved in zip(
+                rows["T"], rows["seed"], is_true(rows["solved"]), strict=True
+            ):
+                solved.setdefault(int(length), {})[int(seed)] = bool(is_solved)
+            found.append((network, horizon(solved)))
+    return found
+
+
+def thresholds_of(runs: pd.DataFrame) -> dict[str, float]:
+    """Task label → the score that counts as solved."""
+    known = runs[runs["solved_at"].notna()]
+    return {str(task): first(rows, "solved_at") for task, rows in known.groupby("task_label")}

@@ -1,0 +1,74 @@
+"""Sections of a report: each is one module in `bench/report/sections/` that defines `SECTION`."""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+
+from bench.report.data import Data
+from bench.report.frame import Table
+from bench.report.pictures import Drawing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A figure of a section: `figures/NAME.svg`."""
+
+    name: str
+    draw: Drawing
+    caption: str
+    png: bool = False
+    """Whether the README shows it, so that it is written as PNG too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filled:
+    """A table of a section with its rows."""
+
+    table: Table
+    frame: pd.DataFrame
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text:
+    """Words of a section, as Markdown."""
+
+    markdown: str
+
+
+Item = Picture | Filled | Text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A part of the page.
+
+    `build` gives the items in the order of the page. A section whose items show nothing is left
+    out. Sections of the same title that follow each other share one heading.
+    """
+
+    title: str
+    order: int
+    """The place on the page; sections are sorted by it."""
+    tables: tuple[Table, ...] = ()
+    """Every table that `build` may give: the data dictionary describes them."""
+    build: Callable[[Data], Iterable[Item]]
+
+
+def sections() -> list[Section]:
+    """Every section that a module of `bench.report.sections` defines, in the order of the page."""
+    from bench.report import sections as package
+
+    modules = [
+        importlib.import_module(f"{package.__name__}.{module.name}")
+        for module in pkgutil.iter_modules(package.__path__)
+    ]
+    return sorted((module.SECTION for module in modules), key=lambda section: section.order)
+
+
+def built(data: Data) -> Iterator[tuple[Section, list[Item]]]:
+    """Each section with its items."""
+    for section in sections():
+        yield section, list(section.build(data))

@@ -1,0 +1,114 @@
+"""Scores of networks whose receptive field is finite and fixed: the cliff where it ends."""
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bench.report.data import Data
+from bench.report.drawing import band, curves, explain, score_axis, shared_legend
+from bench.report.facets import Style
+from bench.report.frame import IDENTITY, ROW, Column, Table, groups, numbers
+from bench.report.runs import counted, solving
+from bench.report.section import Filled, Item, Picture, Section
+
+TABLE = Table(
+    name="cliff",
+    columns=(
+        *IDENTITY,
+        Column("receptive_field", "count", "steps", "Receptive field by formula."),
+        Column("reach", "count", "steps", "How far back the answer may depend on the input."),
+        Column("covered", "flag", "", "Whether the field is at least as long as the reach."),
+        Column("score", "text", "", "Name of the score."),
+        Column("unit", "text", "", "Unit of the score."),
+        Column("mean", "number", "see `unit`", "Mean over seeds."),
+        Column("min", "number", "see `unit`", "Least over seeds."),
+        Column("max", "number", "see `unit`", "Greatest over seeds."),
+        Column("chance", "number", "see `unit`", "Score of the best predictor without memory."),
+        Column("seeds", "count", "runs", "Runs that count."),
+        Column("solved", "integer", "runs", "Runs that solve the task."),
+        Column("share", "number", "share", "Share of runs that solve the task."),
+        Column("share_low", "number", "share", "Lower end of its Wilson 95% interval."),
+        Column("share_high", "number", "share", "Upper end of its Wilson 95% interval."),
+    ),
+)
+
+
+def build(data: Data) -> Iterator[Item]:
+    found = cliff(data.runs[data.within("receptive_field")])
+    if len(found):
+        yield Picture(
+            name="cliff",
+            draw=partial(cliff_figure, found, data.solved_at, data.style),
+            caption="Score against T for networks whose receptive field R stops short; bands: "
+            "range over seeds. Vertical lines: where the task's reach exceeds R. Dashed: chance. "
+            "Dotted: the score that counts as solved.",
+            png=True,
+        )
+    yield Filled(table=TABLE, frame=found)
+
+
+def cliff(runs: pd.DataFrame) -> pd.DataFrame:
+    """Score and share solved against T, of models whose receptive field is finite and fixed.
+
+    Models whose field grows with T, and models that were run at a single T, have no cliff.
+    """
+    made = counted(runs)
+    field = numbers(made["receptive_field"])
+    by_model = field.groupby([made["task_label"], made["model_label"]])
+    fixed = by_model.transform("nunique") == 1
+    several = made.groupby(["task_label", "model_label"])["T"].transform("nunique") > 1
+    made = made.assign(receptive_field=by_model.transform("first"))[fixed & several]
+    rows = []
+    for cell, seeds in groups(made, ROW):
+        steps, reach = int(seeds["receptive_field"].iloc[0]), int(seeds["reach"].iloc[0])
+        row: dict[str, Any] = {
+            **cell,
+            "receptive_field": steps,
+            "reach": reach,
+            "covered": steps >= reach,
+            "score": seeds["score_name"].iloc[0],
+            "unit": seeds["unit"].iloc[0],
+            "mean": seeds["score"].mean(),
+            "min": seeds["score"].min(),
+            "max": seeds["score"].max(),
+            "chance": seeds["chance"].iloc[0],
+            "seeds": len(seeds),
+        }
+        if solves := solving(seeds):
+            row |= {"solved": solves[0], "share": solves[0] / len(seeds)}
+            row |= {"share_low": solves[1], "share_high": solves[2]}
+        rows.append(row)
+    return TABLE.of(rows)
+
+
+def cliff_figure(cliff: pd.DataFrame, solved_at: Mapping[str, float], style: Style) -> Figure:
+    """Test score against T, one line per receptive field R and one panel per task."""
+    by_field = cliff.drop_duplicates("model_label").set_index("model_label")["receptive_field"]
+    by_field = by_field[by_field.index.isin(list(style))].sort_values()
+    names = {
+        str(model): f"R = {field}" if (by_field == field).sum() == 1 else f"R = {field} ({model})"
+        for model, field in by_field.items()
+    }
+
+    def draw(panel: Axes, line: pd.DataFrame, x: pd.Series, look: dict[str, Any]) -> None:
+        panel.plot(x, line["mean"], **{**look, "label": names[look["label"]]})
+        band(panel, x, line["min"], line["max"], look)
+        field, reaches = line["receptive_field"].iloc[0], line["reach"].to_numpy()
+        if (np.diff(reaches) > 0).all() and reaches[0] <= field < reaches[-1]:
+            at = float(np.interp(field, reaches, line["T"].to_numpy()))
+            panel.axvline(at, color=look["color"], ls=look["linestyle"], lw=1, alpha=0.8)
+
+    figure, drawn = curves(cliff, {model: style[model] for model in names}, draw)
+    for panel, rows in drawn:
+        score_axis(panel, rows, solved_at)
+        explain(panel, "reach exceeds R", marker="|", ms=12, mew=1)
+    shared_legend(figure, [panel for panel, _ in drawn], {})
+    return figure
+
+
+SECTION = Section(title="Receptive field", order=43, tables=(TABLE,), build=build)

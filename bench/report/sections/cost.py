@@ -1,0 +1,328 @@
+"""What training, whole sequences and streaming cost, timed one network after the other."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from bench.core.records import YardstickRecord
+from bench.report import facets, times
+from bench.report.data import Data
+from bench.report.drawing import (
+    DOTTED_AGAIN,
+    cost_against_length,
+    logarithmic,
+    shared_legend,
+    titled_panels,
+)
+from bench.report.facets import Style
+from bench.report.frame import IDENTITY, ROW, Column, Table, rows_of
+from bench.report.horizon import Horizon
+from bench.report.markup import code, text
+from bench.report.section import Filled, Item, Picture, Section, Text
+
+AGAIN = ", window read again"
+"""Follows a model's label: its step without a stepper."""
+BOTH_LOGARITHMIC = "Both axes are logarithmic."
+PLACE = (
+    *IDENTITY,
+    Column("batch", "count", "sequences", "Sequences at once."),
+    Column("parameters", "count", "parameters", "Parameters of the network."),
+)
+WHOLE = (
+    *PLACE,
+    Column("sequences_per_s", "number", "1/s", "Sequences per second."),
+    Column("steps_per_s", "number", "1/s", "Steps of sequences per second."),
+    Column("ms", "number", "ms", "Median time of a call."),
+    Column("5%_ms", "number", "ms", "5th percentile."),
+    Column("95%_ms", "number", "ms", "95th percentile."),
+    Column("peak_memory_MB", "number", "MB", "The most memory a call takes beyond what was held."),
+    Column("operations", "number", "", "Floating-point operations of a call."),
+    Column("%_of_peak", "number", "%", "Share of the speed of one large matrix product."),
+)
+TRAINING = Table(name="training_speed", columns=WHOLE)
+INFERENCE = Table(name="inference_speed", columns=WHOLE)
+STREAMING = Table(
+    name="streaming",
+    columns=(
+        *PLACE,
+        Column("receptive_field", "integer", "steps", "By formula; missing: without end."),
+        Column("timings", "count", "", "Timings whose samples are pooled in this row."),
+        Column("step_us", "number", "µs", "Median time of a step by the stepper."),
+        Column("5%_us", "number", "µs", "5th percentile."),
+        Column("95%_us", "number", "µs", "95th percentile."),
+        Column("plain_step_us", "number", "µs", "`forward` on a chunk of one step."),
+        Column("window_again_us", "number", "µs", "`forward` over the whole receptive field."),
+        Column("window_last_us", "number", "µs", "The same, for the last step alone."),
+        Column("prefill_ms", "number", "ms", "A whole sequence in one pass, and one step more."),
+        Column("state_bytes", "integer", "bytes", "State of one stream."),
+        Column("operations", "number", "", "Floating-point operations of a step."),
+        Column("%_of_peak", "number", "%", "Share of the speed of one large matrix product."),
+        Column("stepper", "text", "", "The stepper that was timed."),
+    ),
+    caption="One row per network and batch size; a network that was timed several times has the "
+    "samples of all timings. Stepper: compiled, or PyTorch's modules step by step. Plain step: "
+    "forward on a chunk of one. Window again: forward over the whole receptive field; last: for "
+    "the last step alone. Prefill: a whole sequence in one pass and one step more. Operations are "
+    "products and sums of matrices and convolutions as PyTorch counts them. % of peak is relative "
+    "to one large matrix product in the same process.",
+)
+YARDSTICKS = Table(
+    name="yardsticks",
+    columns=(
+        Column("what", "text", "", "What is compared."),
+        Column("ours", "text", "", "Our side."),
+        Column("ours_us", "number", "µs", "Median time of our side."),
+        Column("theirs", "text", "", "The other side."),
+        Column("theirs_us", "number", "µs", "Median time of the other side."),
+        Column("theirs_over_ours", "number", "", "Median over turns of the ratio of the times."),
+        Column("aim", "text", "", "The aim of that ratio."),
+        Column("met", "text", "", "Whether the aim is met, or why it was not measured."),
+        Column("beside", "text", "", "Further sides, as ratios to ours."),
+    ),
+    caption="Both sides are timed turn by turn in one process; the ratio is the median over "
+    "turns. `make speed` measures it again.",
+)
+FIGURES = (
+    (
+        "throughput_vs_length",
+        {"train_steps_per_s": "training", "forward_steps_per_s": "whole sequences"},
+        "steps read per second",
+        "Steps of sequences read per second against length, in training (sampling, forward, "
+        "backward, update) and when whole sequences are read at once.",
+    ),
+    (
+        "memory_vs_length",
+        {"train_MB": "training", "forward_MB": "whole sequences"},
+        "peak memory (MB)",
+        "The most memory one call takes beyond what was held before. On a CPU it is measured by "
+        "the growth of the process, which does not resolve small amounts.",
+    ),
+)
+
+
+def build(data: Data) -> Iterator[Item]:
+    timed = data.timed
+    if data.source.speed:
+        machine = data.source.speed[0].machine
+        gpu = f" with {text(machine.gpu)}" if machine.gpu else ""
+        yield Text(
+            markdown="Timed one network after the other, in a fresh process each, on "
+            f"{text(machine.cpu)}{gpu}, {machine.cores} cores, torch {text(machine.torch)}, "
+            f"backend {code(data.timed_backend)}. Medians after warm-up; every sample is in "
+            "`speed/`."
+        )
+    yield from figures(data)
+    for title, table, frame in (
+        ("Training", TRAINING, whole_sequences(timed, TRAINING, "train")),
+        ("Whole sequences at once", INFERENCE, whole_sequences(timed, INFERENCE, "forward")),
+        ("Streaming", STREAMING, streaming(timed)),
+        ("Beside others", YARDSTICKS, yardstick_table(data.source.yardsticks)),
+    ):
+        if len(frame):
+            yield Text(markdown=f"### {title}")
+        yield Filled(table=table, frame=frame)
+
+
+def figures(data: Data) -> Iterator[Picture]:
+    swept = times.plain(data.timed)
+    for name, columns, axis_label, caption in FIGURES:
+        frame = by_length(swept, columns)
+        frame = frame[frame["value"] > 0]
+        if len(frame):
+            yield Picture(
+                name=name,
+                draw=partial(cost_against_length, frame, "value", axis_label, data.style),
+                caption=f"{caption} {BOTH_LOGARITHMIC}",
+            )
+    steps = steps_by_length(swept)
+    if len(steps):
+        again = {f"{model}{AGAIN}": {**look, **DOTTED_AGAIN} for model, look in data.style.items()}
+        style = {**data.style, **again}
+        yield Picture(
+            name="latency_vs_length",
+            draw=partial(cost_against_length, steps, "value", "one step (µs)", style),
+            caption="One further step of every stream by the model's stepper against length, "
+            "median with the 5th to 95th percentile. Dotted, where the receptive field ends: "
+            f"reading all of it again. {BOTH_LOGARITHMIC}",
+            png=True,
+        )
+    reached = reached_at_cost(data.main, data.horizons, data.step_us)
+    if len(reached):
+        yield Picture(
+            name="horizon_vs_cost",
+            draw=partial(horizon_against_cost, reached, data.style),
+            caption="The horizon against a run's training time and against one step of a stream. "
+            "≥: the sweep ended there. <, hollow: not even the shortest T was solved, whose cost "
+            f"is shown. {BOTH_LOGARITHMIC}",
+        )
+
+
+def whole_sequences(timed: pd.DataFrame, table: Table, what: str) -> pd.DataFrame:
+    """Throughput, time, memory and operations; `what` is `train` or `forward`."""
+    made = timed[timed[f"{what}_ms"].notna()]
+    columns = {
+        f"{what}_sequences_per_s": "sequences_per_s",
+        f"{what}_steps_per_s": "steps_per_s",
+        f"{what}_ms": "ms",
+        f"{what}_low_ms": "5%_ms",
+        f"{what}_high_ms": "95%_ms",
+        f"{what}_MB": "peak_memory_MB",
+        f"{what}_flops": "operations",
+        f"{what}_peak_percent": "%_of_peak",
+    }
+    return made.rename(columns=columns)[[column.name for column in table.columns]]
+
+
+def streaming(timed: pd.DataFrame) -> pd.DataFrame:
+    """Times of a step, in microseconds."""
+    made = timed[timed["step_ms"].notna()]
+    made = made.rename(columns={"step_flops": "operations", "step_peak_percent": "%_of_peak"})
+    in_us = {
+        "step_ms": "step_us",
+        "step_low_ms": "5%_us",
+        "step_high_ms": "95%_us",
+        "plain_step_ms": "plain_step_us",
+        "window_ms": "window_again_us",
+        "window_last_ms": "window_last_us",
+    }
+    made = made.assign(**{name: 1e3 * made[column] for column, name in in_us.items()})
+    return made[[column.name for column in STREAMING.columns]]
+
+
+def yardstick_table(records: Sequence[YardstickRecord]) -> pd.DataFrame:
+    """Each comparison with its aim."""
+    return YARDSTICKS.of(_yardstick(record) for record in records)
+
+
+def _yardstick(record: YardstickRecord) -> dict[str, object]:
+    yardstick, names = record.yardstick, list(record.times)
+    low, high = yardstick.at_least, yardstick.at_most
+    row: dict[str, object] = {
+        "what": yardstick.name,
+        "aim": f"≥ {low:g}" if low is not None else f"≤ {high:g}",
+    }
+    if not names:
+        return {**row, "met": record.error}
+    ours, theirs, *others = names
+    return {
+        **row,
+        "ours": ours,
+        "ours_us": 1e6 * record.times[ours].median,
+        "theirs": theirs,
+        "theirs_us": 1e6 * record.times[theirs].median,
+        "theirs_over_ours": record.ratio,
+        "met": "yes" if yardstick.met(record.ratio) else "no",
+        "beside": "; ".join(f"{name} {record.over_ours(name):.3g} ×" for name in others) or None,
+    }
+
+
+def by_length(timed: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
+    """Long form for a figure: one panel per column and batch size, `value` against T.
+
+    `columns` maps each column to its name in the panel's title.
+    """
+    swept = timed[timed["train_ms"].notna()]
+    several = swept["task_label"].nunique() > 1
+    parts = [swept.iloc[:0].assign(value=0.0)]
+    for column, name in columns.items():
+        made = swept[swept[column].notna()]
+        for (task, batch), group in made.groupby(["task_label", "batch"]):
+            title = f"{name}, batch {batch}" + (f" ({task})" if several else "")
+            parts.append(group.assign(task_label=title, value=group[column]))
+    return pd.concat(parts, ignore_index=True)[[*ROW, "value"]]
+
+
+def steps_by_length(timed: pd.DataFrame) -> pd.DataFrame:
+    """Long form for a figure of a step's latency, in microseconds, from the 5th to 95th percentile.
+
+    A model whose receptive field ends has a second line: its window read again.
+    """
+    made = timed[timed["train_ms"].notna() & timed["step_ms"].notna()]
+    several = made["task_label"].nunique() > 1
+    title = "streaming, batch " + made["batch"].astype(str)
+    made = made.assign(task_label=title + (" (" + made["task_label"] + ")" if several else ""))
+    stepped = made.assign(
+        value=1e3 * made["step_ms"], low=1e3 * made["step_low_ms"], high=1e3 * made["step_high_ms"]
+    )
+    window = 1e3 * made["window_ms"]
+    names = made["model_label"] + AGAIN
+    again = made.assign(value=window, low=window, high=window, model_label=names)
+    both = pd.concat([stepped, again[again["value"].notna()]], ignore_index=True)
+    return both[[*ROW, "value", "low", "high"]]
+
+
+def reached_at_cost(
+    runs: pd.DataFrame,
+    found: Sequence[tuple[Mapping[str, str], Horizon]],
+    step_us: Mapping[str, float],
+) -> pd.DataFrame:
+    """One row per task, model and cost: the horizon and what the network that reaches it costs.
+
+    Where nothing was solved, the cost is that of the shortest T tested.
+    """
+    rows: list[dict[str, Any]] = []
+    for network, reached in found:
+        length = reached.shortest if reached.length is None else reached.length
+        mark = "<" if reached.length is None else "≥" if reached.at_least else "="
+        of_network = (runs["task_label"] == network["task_label"]) & (
+            runs["model_label"] == network["model_label"]
+        )
+        at = runs[of_network & (runs["T"] == length)]
+        costs = {
+            "one training run (s)": at["total_s"].median(),
+            "one step of a stream (µs)": at["id"].map(step_us).astype(float).median(),
+        }
+        about = {**network, "T": length, "horizon": length, "mark": mark}
+        rows += [
+            {**about, "cost": cost, "value": value} for cost, value in costs.items() if value > 0
+        ]
+    if not rows:
+        return pd.DataFrame()
+    return pd.DataFrame(rows).sort_values(["task_label", "cost"], kind="stable")
+
+
+def horizon_against_cost(reached: pd.DataFrame, style: Style) -> Figure:
+    """Horizon against each cost, one panel per task and cost."""
+    reached, counts = facets.first_models(reached, style)
+    panels = list(dict.fromkeys(zip(reached["task_label"], reached["cost"], strict=True)))
+    figure, axes = titled_panels([task for task, _ in panels], num_columns=4, counts=counts)
+    for panel, (task, cost) in zip(axes, panels, strict=False):
+        rows = reached[(reached["task_label"] == task) & (reached["cost"] == cost)]
+        for row in rows_of(rows):
+            look = style[row["model_label"]]
+            mark = {"marker": look["marker"], "mec": look["color"], "ms": 8, "ls": "none"}
+            face = "none" if row["mark"] == "<" else look["color"]
+            panel.plot(row["value"], row["horizon"], label=row["model_label"], mfc=face, **mark)
+        bounds = rows[rows["mark"] != "="]
+        for (mark, horizon), group in bounds.groupby(["mark", "horizon"]):
+            middle = (group["value"].min() * group["value"].max()) ** 0.5
+            panel.annotate(
+                f"{mark} {horizon}",
+                (middle, horizon),
+                xytext=(0, 7),
+                textcoords="offset points",
+                ha="center",
+                fontsize=8,
+            )
+        panel.set_xscale("log")
+        panel.set_yscale("log")
+        panel.set_xlim(rows["value"].min() / 1.6, rows["value"].max() * 1.6)
+        panel.set_ylim(rows["horizon"].min() / 1.4, rows["horizon"].max() * 1.7)
+        logarithmic(panel.xaxis)
+        logarithmic(panel.yaxis)
+        panel.tick_params(labelsize=8)
+        panel.set_xlabel(cost, fontsize=9)
+        panel.set_ylabel("horizon T (steps)", fontsize=9)
+    shared_legend(figure, axes, style)
+    return figure
+
+
+SECTION = Section(
+    title="What it costs",
+    order=110,
+    tables=(TRAINING, INFERENCE, STREAMING, YARDSTICKS),
+    build=build,
+)

@@ -1,0 +1,73 @@
+"""The machines, versions and commits that the records come from."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+
+from bench.core.records import Record
+from bench.report.data import Data
+from bench.report.frame import Column, Table
+from bench.report.markup import code, text
+from bench.report.section import Filled, Item, Section, Text
+
+TABLE = Table(
+    name="environment",
+    columns=(
+        Column("cpu", "text", "", "Processor."),
+        Column("cores", "count", "", "Cores."),
+        Column("gpu", "text", "", "GPU."),
+        Column("system", "text", "", "Operating system."),
+        Column("python", "text", "", "Version of Python."),
+        Column("torch", "text", "", "Version of PyTorch."),
+        Column("numpy", "text", "", "Version of NumPy."),
+        Column("commit", "text", "", "Commit of the code."),
+        Column("backend", "text", "", "Device and arithmetic."),
+        Column("memory", "text", "", "Memory."),
+        Column("runs", "count", "", "Runs made there."),
+    ),
+)
+
+
+def build(data: Data) -> Iterator[Item]:
+    source = data.source
+    if source.records:
+        dates = sorted(record.created for record in source.records)
+        hours = sum(r.outcome.total_seconds for r in source.records if r.outcome) / 3600
+        machines = len({record.machine.model_dump_json() for record in source.records})
+        several = (
+            f" **The records come from {machines} machines or versions**: their scores are "
+            "pooled, their times should not be compared."
+        )
+        yield Text(
+            markdown=f"Backend {code(source.records[0].backend.name)}, {hours:.1f} hours of "
+            f"computing, {dates[0][:10]} to {dates[-1][:10]}." + (several if machines > 1 else "")
+        )
+    if source.other_backends:
+        yield Text(
+            markdown="Records of other backends are not in this report: "
+            f"{text(', '.join(source.other_backends))}."
+        )
+    yield Filled(table=TABLE, frame=environment(source.records))
+    again = code(f"make bench PROFILE={source.profile_name}")
+    yield Text(
+        markdown="Every number is in `tables/` as CSV, every figure in `figures/` as SVG. This "
+        f"command makes the same again: {again}."
+    )
+
+
+def environment(records: Sequence[Record]) -> pd.DataFrame:
+    """One row per machine and versions, with the number of its runs."""
+    counts = Counter((record.machine, record.backend.name) for record in records)
+    return TABLE.of(
+        {
+            **{name: "–" if value is None else value for name, value in machine},
+            "backend": backend,
+            "memory": f"{machine.memory_bytes / 2**30:.0f} GiB",
+            "runs": runs,
+        }
+        for (machine, backend), runs in counts.items()
+    )
+
+
+SECTION = Section(title="Environment", order=160, tables=(TABLE,), build=build)

@@ -1,0 +1,224 @@
+"""Networks that predict their own next input: likelihoods, sampling, samples."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from bench.core.records import Record, SampleRecord, SpeedRecord
+from bench.plan.labels import label_of
+from bench.report.data import Data
+from bench.report.drawing import (
+    DOTTED_AGAIN,
+    GREY,
+    cost_against_length,
+    shared_legend,
+    titled_panels,
+)
+from bench.report.facets import Style, spread
+from bench.report.frame import CELL, IDENTITY, Column, Table, by_length, rows_of
+from bench.report.markup import text
+from bench.report.runs import Labels, key, outcomes, scores
+from bench.report.section import Filled, Item, Picture, Section, Text
+from bench.report.sections.metrics import metrics
+
+DASHES = {"uniform": ":", "unigram": "--", "markov-1": "-."}
+"""Predictors without a network that are drawn as lines; a task may have others."""
+MOST_PANELS = 12
+NAIVE = " (naive)"
+LIKELIHOOD = Table(
+    name="likelihood",
+    columns=(
+        *IDENTITY,
+        Column("score", "text", "", "Name of the score."),
+        Column("mean", "number", "see `unit`", "Mean over seeds."),
+        Column("mean_low", "number", "see `unit`", "Lower end of its 95% interval."),
+        Column("mean_high", "number", "see `unit`", "Upper end of its 95% interval."),
+        Column("seeds", "count", "", "Runs that count."),
+        Column("unit", "text", "", "Unit of the score."),
+        Column("parameters", "integer", "parameters", "Parameters of the network."),
+        Column("nats", "number", "nats", "Negative log-likelihood of a sequence, where known."),
+    ),
+)
+SAMPLING = Table(
+    name="sampling",
+    columns=(
+        *IDENTITY,
+        Column("steps", "count", "steps", "Length of a sample."),
+        Column("parameters", "count", "parameters", "Parameters of the network."),
+        Column("cached_s", "number", "s", "Time of a sample by the model's stepper."),
+        Column("naive_s", "number", "s", "Time of a sample when the past is read again each step."),
+        Column("cached_per_s", "number", "1/s", "Samples per second by the stepper."),
+        Column("naive_per_s", "number", "1/s", "Samples per second without it."),
+        Column("speedup", "number", "", "`naive_s` over `cached_s`."),
+    ),
+)
+JUDGED = Table(
+    name="judged",
+    columns=(
+        *IDENTITY,
+        Column("samples", "count", "", "Samples that were judged."),
+        Column("temperature", "number", "", "Temperature of the sampling."),
+        Column("agrees", "number", "share", "Samples in which the condition is recognised."),
+        Column("low", "number", "share", "Lower end of the Wilson 95% interval."),
+        Column("high", "number", "share", "Upper end of the Wilson 95% interval."),
+        Column("on_real_ones", "number", "share", "The same for real test sequences."),
+    ),
+    caption="How often a classifier trained on real sequences finds in a sample the condition it "
+    "was drawn with, with the Wilson 95% interval, and how often it does so in real test "
+    "sequences.",
+)
+
+
+def build(data: Data) -> Iterator[Item]:
+    source = data.source
+    table = likelihood(data.runs, source.records, source.labels)
+    speed, agreement = sampling(source.speed), judged(source.samples)
+    if len(table):
+        yield Text(
+            markdown="Each network predicts its own next input; a sequence is input and target of "
+            "one parallel pass, and is sampled step by step."
+        )
+        yield Picture(
+            name="likelihood",
+            draw=partial(likelihood_figure, table, data.style),
+            caption="Test score at equal numbers of parameters in each panel, mean over seeds "
+            "with its 95% interval (Student's t; none with a single seed). Lower is better. "
+            "Lines: predictors without a network, fitted on the training stream: all ids equally "
+            "likely (uniform), by their frequency (unigram), by the id before (markov-1).",
+        )
+    yield Filled(table=LIKELIHOOD, frame=table)
+    if len(speed):
+        yield Picture(
+            name="sampling_vs_length",
+            draw=partial(sampling_figure, speed, data.style),
+            caption="Samples per second against their length, one sequence at a time: cached, by "
+            "the model's stepper, and naive, where the past, as much of it as the receptive field "
+            "covers, is read again for every step.",
+        )
+    yield Filled(table=SAMPLING, frame=speed)
+    yield from (Text(markdown=_shown(sample)) for sample in source.samples if sample.picture)
+    yield Filled(table=JUDGED, frame=agreement)
+
+
+def _shown(sample: SampleRecord) -> str:
+    what = f"{text(sample.label)} on {text(sample.task_label)}"
+    steps = f", {sample.steps} steps sampled" if sample.steps else ""
+    return (
+        f"![Samples of {what}]({sample.picture})\n\n*{what}, T = {sample.spec.length}{steps}, "
+        f"temperature {sample.temperature}, seed {sample.seed}: the first that were drawn, without "
+        "selection.*"
+    )
+
+
+def likelihood(runs: pd.DataFrame, records: Sequence[Record], labels: Labels) -> pd.DataFrame:
+    """The scores of tasks whose records know predictors without a network, with those beside them.
+
+    Runs are counted as in the table of scores.
+    """
+    known = {
+        (labels[record.spec.id].task_label, record.spec.length): outcome.baselines
+        for record, outcome in outcomes(records)
+        if outcome.baselines
+    }
+    runs = runs[[cell in known for cell in zip(runs["task_label"], runs["T"], strict=True)]]
+    table = scores(runs)
+    parameters = runs.groupby(CELL)["parameters"].max()
+    every = metrics(records, labels)
+    nats = every[every["metric"] == "nats"].set_index(CELL)["mean"]
+    names = list(dict.fromkeys(name for baselines in known.values() for name in baselines))
+    rows = []
+    for row in rows_of(table):
+        cell = tuple(row[column] for column in CELL)
+        rows.append(
+            {
+                **row,
+                "parameters": parameters[cell],
+                "nats": nats.get(cell),
+                **known[row["task_label"], row["T"]],
+            }
+        )
+    more = [
+        Column(name, "number", "see `unit`", "A predictor without a network.") for name in names
+    ]
+    return LIKELIHOOD.of(rows, *more)
+
+
+def sampling(records: Sequence[SpeedRecord]) -> pd.DataFrame:
+    """How long a sample takes, cached and naive, and how many samples a second gives."""
+    rows = []
+    for record in records:
+        if record.speed is None or record.speed.sampling is None:
+            continue
+        found = record.speed.sampling
+        cached, naive = found.cached.median, found.naive.median
+        rows.append(
+            {
+                **key(label_of(record.spec), record.spec.length),
+                "steps": found.num_steps,
+                "parameters": record.speed.num_parameters,
+                "cached_s": cached,
+                "naive_s": naive,
+                "cached_per_s": 1 / cached,
+                "naive_per_s": 1 / naive,
+                "speedup": naive / cached,
+            }
+        )
+    return by_length(SAMPLING.of(rows))
+
+
+def judged(samples: Sequence[SampleRecord]) -> pd.DataFrame:
+    """How often a classifier finds in a sample what was asked for."""
+    return JUDGED.of(
+        {
+            **key(label_of(sample.spec), sample.spec.length),
+            "samples": found.num_samples,
+            "temperature": sample.temperature,
+            "agrees": found.share,
+            "low": found.low,
+            "high": found.high,
+            "on_real_ones": found.on_real,
+        }
+        for sample in samples
+        if (found := sample.agreement) is not None
+    )
+
+
+def likelihood_figure(table: pd.DataFrame, style: Style) -> Figure:
+    """One panel per task and T: each model's score with its interval, baselines as lines."""
+    cells = [
+        (f"{task}\nT = {length}", rows)
+        for (task, length), rows in table.groupby(["task_label", "T"], sort=False)
+    ]
+    cells = spread(cells, MOST_PANELS)
+    figure, panels = titled_panels([title for title, _ in cells])
+    for panel, (_, group) in zip(panels, cells, strict=True):
+        for place, row in enumerate(rows_of(group)):
+            look = {**style[row["model_label"]], "linestyle": "none"}
+            panel.plot(place, row["mean"], ms=7, **look)
+            if not pd.isna(row["mean_low"]):
+                panel.vlines(place, row["mean_low"], row["mean_high"], color=look["color"])
+        for name, dash in DASHES.items():
+            if name in group and group[name].notna().any():
+                line = {"color": GREY, "ls": dash, "lw": 1.2}
+                panel.axhline(group[name].iloc[0], label=name, **line)
+        panel.set_xlim(-0.5, len(group) - 0.5)
+        panel.set_ylim(bottom=min(panel.get_ylim()[0], -0.04 * panel.get_ylim()[1]))
+        names = group["model_label"].tolist()
+        panel.set_xticks(range(len(group)), names, rotation=30, ha="right", fontsize=8)
+        panel.set_ylabel(f"test {group['score'].iloc[0]}\n({group['unit'].iloc[0]})", fontsize=9)
+        panel.grid(axis="x", visible=False)
+    shared_legend(figure, panels, {})
+    return figure
+
+
+def sampling_figure(table: pd.DataFrame, style: Style) -> Figure:
+    """Samples per second against T: cached, and naive in the same colour, dotted."""
+    naive = table.assign(model_label=table["model_label"] + NAIVE, per_s=table["naive_per_s"])
+    both = pd.concat([table.assign(per_s=table["cached_per_s"]), naive])
+    again = {f"{model}{NAIVE}": {**look, **DOTTED_AGAIN} for model, look in style.items()}
+    return cost_against_length(both, "per_s", "samples per second", {**style, **again})
+
+
+SECTION = Section(title="Generation", order=70, tables=(LIKELIHOOD, SAMPLING, JUDGED), build=build)

@@ -1,0 +1,54 @@
+"""Every test metric beside its value without memory."""
+
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+
+from bench.core.records import Record
+from bench.report.data import Data
+from bench.report.frame import IDENTITY, ROW, Column, Table, by_length, rows_of
+from bench.report.runs import Labels, key, outcomes, over_seeds
+from bench.report.section import Filled, Item, Section
+
+TABLE = Table(
+    name="metrics",
+    columns=(
+        *IDENTITY,
+        Column("metric", "text", "", "Name of the metric."),
+        Column("unit", "text", "", "Unit of the metric."),
+        Column("better", "text", "", "`higher` or `lower`."),
+        Column("mean", "number", "see `unit`", "Mean over seeds."),
+        Column("min", "number", "see `unit`", "Least over seeds."),
+        Column("max", "number", "see `unit`", "Greatest over seeds."),
+        Column("chance", "number", "see `unit`", "Value of the best predictor without memory."),
+        Column("seeds", "count", "", "Runs with an outcome."),
+    ),
+)
+
+
+def build(data: Data) -> Iterator[Item]:
+    yield Filled(table=TABLE, frame=metrics(data.source.records, data.source.labels))
+
+
+def metrics(records: Sequence[Record], labels: Labels) -> pd.DataFrame:
+    """Mean and range over seeds of every metric."""
+    rows = [
+        {
+            **key(labels[record.spec.id], record.spec.length),
+            "metric": metric.name,
+            "unit": metric.unit,
+            "better": "higher" if metric.higher_is_better else "lower",
+            "value": outcome.test[metric.name],
+            "chance": metric.chance,
+        }
+        for record, outcome in outcomes(records)
+        for metric in outcome.metrics
+    ]
+    if not rows:
+        return TABLE.of([])
+    values = pd.DataFrame(rows).astype({"value": "float64"})
+    found = over_seeds(values, [*ROW, "metric", "unit", "better"])
+    return by_length(TABLE.of(rows_of(found)))
+
+
+SECTION = Section(title="Further metrics", order=90, tables=(TABLE,), build=build)

@@ -1,0 +1,194 @@
+"""Values from the literature, listed in `bench/report/published.toml`, beside ours.
+
+A run of ours is compared with a published value if, apart from its seed, its spec is one that the
+profile named beside the value plans for that task and model. Everything in the spec must agree:
+size, optimizer, rate, clipping, updates.
+"""
+
+import math
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+from pydantic import Field, model_validator
+
+import tasks
+from bench.core.intervals import prediction_interval
+from bench.core.records import Record
+from bench.core.spec import Frozen, Spec
+from bench.plan import profile
+from bench.plan.grid import Selection, make_plan
+from bench.plan.labels import label, variant
+from bench.report.data import Data
+from bench.report.frame import LENGTH, TASK, Column, Table
+from bench.report.section import Filled, Item, Section, Text
+
+LIST = Path(__file__).parent.parent / "published.toml"
+SMALLEST_LOSS = 1e-12
+"""Smaller losses are rounding errors, down to 0, which has no logarithm."""
+HEADING = (
+    *TASK,
+    Column("task_label", "text", "", "Name and variant of the task, for display."),
+    LENGTH,
+    Column("model", "text", "", "The model, as the publication calls it."),
+    Column("metric", "text", "", "Name of the metric."),
+    Column("published", "number", "unit of the metric", "The published value."),
+)
+ORIGIN = (
+    Column("source", "text", "", "Authors, year and arXiv id."),
+    Column("note", "text", "", "What is known of the published value."),
+)
+COMPARED = Table(
+    name="published",
+    columns=(
+        *HEADING,
+        Column("ours", "number", "unit of the metric", "Our mean over seeds."),
+        Column("low", "number", "unit of the metric", "Lower end of the 95% prediction interval."),
+        Column("high", "number", "unit of the metric", "Upper end of the 95% prediction interval."),
+        Column("seeds", "count", "", "Our runs that count."),
+        Column("agree", "text", "", "Whether the published value lies within the interval."),
+        *ORIGIN,
+    ),
+    caption="Ours: mean over seeds and the interval in which one further run lies with 95% "
+    "confidence, since a published value is one run. Only runs of the profile with the published "
+    "settings count: `paper`, and for likelihoods `generation`, whose networks have about the "
+    "published size but another design. Mean and interval of a loss are taken on its logarithm. "
+    "Losses of copy memory are means over all steps, 99% of which are blanks at T = 1000.",
+)
+CONTEXT = Table(
+    name="published_later",
+    columns=(*HEADING, Column("unit", "text", "", "Unit of the metric."), *ORIGIN),
+)
+
+
+def build(data: Data) -> Iterator[Item]:
+    yield Filled(table=COMPARED, frame=comparison(data.source.records))
+    yield Text(markdown="Other results on the same tasks, for context:")
+    yield Filled(table=CONTEXT, frame=context())
+
+
+class Published(Frozen):
+    """One value as it was printed, in our units."""
+
+    task: str
+    task_fields: dict[str, Any]
+    model: str
+    """As the publication calls it."""
+    ours: str | None = None
+    """The model of ours that it is compared with."""
+    profile: str | None = None
+    """The profile that trains it with the published settings."""
+    metric: str
+    """A metric of our task."""
+    value: float
+    unit: str
+    source: Annotated[str, Field(pattern=r"^\S.* (19|20)\d\d, arXiv:\d{4}\.\d{5}$")]
+    """Authors, year and arXiv id."""
+    note: str = ""
+
+    @model_validator(mode="after")
+    def _by_way_of_a_profile(self) -> "Published":
+        if (self.ours is None) != (self.profile is None):
+            raise ValueError("give both ours and profile, or neither")
+        return self
+
+    def instance(self) -> tasks.Task:
+        return tasks.load(self.task, **self.task_fields)
+
+
+def load(path: Path = LIST) -> list[Published]:
+    """Every published value; raises `ValidationError` where an entry is malformed."""
+    content = tomllib.loads(path.read_text(encoding="utf-8"))
+    return [Published.model_validate(entry) for entry in content["published"]]
+
+
+def comparison(records: Sequence[Record]) -> pd.DataFrame:
+    """One row per published value that one of our models is compared with.
+
+    A run that failed, or whose metric is not finite, counts at chance. `agree` is `yes` if the
+    published value lies within the interval, else `ours is better` or `ours is worse`; `one seed`
+    where there is no interval; `not run` where no record counts.
+    """
+    entries = [(entry, entry.profile) for entry in load() if entry.profile is not None]
+    planned = {name: _planned(name) for name in {name for _, name in entries}}
+    return COMPARED.of(_compared(entry, records, planned[name]) for entry, name in entries)
+
+
+def context() -> pd.DataFrame:
+    """One row per published value that none of our models is compared with."""
+    return CONTEXT.of(
+        {**_heading(entry), "unit": entry.unit} for entry in load() if entry.ours is None
+    )
+
+
+def _heading(entry: Published) -> dict[str, Any]:
+    task = entry.instance()
+    return {
+        "task": entry.task,
+        "task_variant": variant(task),
+        "task_label": label(task, entry.task),
+        "T": task.length,
+        "model": entry.model,
+        "metric": entry.metric,
+        "published": entry.value,
+        "source": entry.source,
+        "note": entry.note or None,
+    }
+
+
+def _planned(name: str) -> set[str]:
+    """The configurations of a profile."""
+    return {_without_seed(spec) for spec in make_plan(profile.load(name), Selection()).specs}
+
+
+def _without_seed(spec: Spec) -> str:
+    """An id that runs of one configuration share."""
+    return spec.model_copy(update={"seed": 0}).id
+
+
+def _compared(entry: Published, records: Sequence[Record], planned: set[str]) -> dict[str, Any]:
+    task = entry.instance()
+    fields = task.fields
+    metric = next(each for each in task.objective.all_metrics if each.name == entry.metric)
+    values = []
+    for record in records:
+        spec = record.spec
+        ours = spec.task.name == entry.task and spec.model.name == entry.ours
+        if ours and spec.task.fields == fields and _without_seed(spec) in planned:
+            if record.status == "skipped":
+                continue
+            value = None if record.outcome is None else record.outcome.test[metric.name]
+            values.append(metric.chance if value is None else value)
+    row = {**_heading(entry), "seeds": len(values)}
+    if len(values) < 2:
+        ours = values[0] if values else math.nan
+        return {**row, "ours": ours, "agree": "one seed" if values else "not run"}
+    mean, low, high = _interval(values, logarithmic=not metric.higher_is_better)
+    if low <= entry.value <= high:
+        agree = "yes"
+    else:
+        better = (mean > entry.value) == metric.higher_is_better
+        agree = "ours is better" if better else "ours is worse"
+    return {**row, "ours": mean, "low": low, "high": high, "agree": agree}
+
+
+def _interval(values: Sequence[float], *, logarithmic: bool) -> tuple[float, float, float]:
+    """Mean of two or more values, and the interval in which one further run lies."""
+    if logarithmic:
+        values = [math.log(max(value, SMALLEST_LOSS)) for value in values]
+    found = prediction_interval(values)
+    assert found.low is not None
+    assert found.high is not None
+    if not logarithmic:
+        return found.mean, found.low, found.high
+    with np.errstate(over="ignore"):  # far apart, they give no upper end
+        mean, low, high = np.exp([found.mean, found.low, found.high]).tolist()
+    return mean, low, high
+
+
+SECTION = Section(
+    title="Published numbers beside ours", order=100, tables=(COMPARED, CONTEXT), build=build
+)

@@ -1,0 +1,117 @@
+"""How much the validation score depends on the learning rate."""
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from bench.plan.rates import Rates
+from bench.report import drawing, facets
+from bench.report.data import Data
+from bench.report.drawing import titled_panels
+from bench.report.facets import Style
+from bench.report.frame import MODEL, Column, groups, typed
+from bench.report.section import Item, Picture, Section
+
+TRIED = (
+    Column("task_label", "text", "", "Name of the task."),
+    *MODEL,
+    Column("model_label", "text", "", "Name and variant of the model, for display."),
+    Column("rate", "number", "", "Learning rate."),
+    Column("score", "number", "", "Mean validation score; missing where a run failed."),
+    Column("low", "number", "", "Least validation score."),
+    Column("high", "number", "", "Greatest validation score."),
+    Column("solved", "count", "", "Runs that solve their task."),
+    Column("runs", "count", "", "Runs with this rate."),
+    Column("chosen", "flag", "", "Whether the rate was chosen."),
+)
+
+
+def build(data: Data) -> Iterator[Item]:
+    found = rate_sensitivity(data.rates, data.runs)
+    if found["score"].notna().any():
+        chance, solved_at = (known(data.runs, column) for column in ("chance", "solved_at"))
+        yield Picture(
+            name="rate_sensitivity",
+            draw=partial(rate_sensitivity_figure, found, chance, solved_at, data.style),
+            caption="Best validation score of the sweep against the learning rate, mean and range "
+            "over its lengths and seeds. Filled: the rate that was chosen.",
+        )
+
+
+def known(runs: pd.DataFrame, column: str) -> dict[str, float]:
+    """Task name → the last known value of a column of numbers."""
+    there = runs[runs[column].notna()]
+    return dict(zip(there["task"], there[column], strict=True))
+
+
+def rate_sensitivity(rates: Rates, runs: pd.DataFrame) -> pd.DataFrame:
+    """The validation score of every rate that was tried, for tasks and models of these runs."""
+    models = {
+        model["model_label"]: model
+        for model, _ in groups(runs, [*(column.name for column in MODEL), "model_label"])
+    }
+    planned = set(runs["task"])
+    return typed(
+        TRIED,
+        [
+            {
+                "task_label": task,
+                **models[label],
+                "rate": tried.rate,
+                "score": tried.score,
+                "low": tried.low,
+                "high": tried.high,
+                "solved": tried.num_solved,
+                "runs": tried.num_runs,
+                "chosen": tried.rate == tuned.rate,
+            }
+            for task, of_task in rates.items()
+            for label, tuned in of_task.items()
+            if task in planned and label in models
+            for tried in tuned.tried
+        ],
+    )
+
+
+def rate_sensitivity_figure(
+    sensitivity: pd.DataFrame,
+    chance: Mapping[str, float],
+    solved_at: Mapping[str, float],
+    style: Style,
+) -> Figure:
+    """Validation score against the learning rate, one panel per task and one line per model.
+
+    Band: lowest to highest run. Filled: the rate that was chosen. A rate with a failed run has no
+    score and no point.
+    """
+    sensitivity, counts = facets.first_models(sensitivity[sensitivity["score"].notna()], style)
+    parts = facets.parts(sensitivity)
+    cells = [
+        (str(task), part, of_part)
+        for task, rows in sensitivity.groupby("task_label", sort=False)
+        for part, of_part in facets.in_parts(rows, parts)
+    ]
+    titles = [f"{task}\n{part}" if part else task for task, part, _ in cells]
+    figure, axes = titled_panels(titles, facets.num_columns(parts), counts)
+    for panel, (task, _, rows) in zip(axes, cells, strict=False):
+        for model, look, i, num_models in facets.lines(rows, style):
+            line = rows[rows["model_label"] == model].sort_values("rate")
+            x = drawing.dodged(line["rate"], i, num_models)
+            panel.plot(x, line["score"], label=model, mfc="white", ms=5, lw=1.5, **look)
+            panel.fill_between(x, line["low"], line["high"], color=look["color"], alpha=0.15, lw=0)
+            chosen = line["chosen"].astype(bool)
+            mark = {"marker": look["marker"], "color": look["color"], "mec": "black", "ms": 7}
+            panel.plot(x[chosen], line["score"][chosen], ls="none", zorder=4, **mark)
+        drawing.log_lengths(panel, sorted(rows["rate"].unique()))
+        panel.set_xlabel("learning rate", fontsize=9)
+        drawing.levels(panel, chance.get(task), solved_at.get(task))
+        drawing.show_all_of_a_share(panel, [*rows["low"], *rows["high"]])
+        panel.set_ylabel("validation score", fontsize=9)
+        drawing.explain(panel, "chosen rate", marker="o", ms=7, mec="black")
+    drawing.shared_legend(figure, axes, style)
+    return figure
+
+
+SECTION = Section(title="Gradients through time", order=51, build=build)

@@ -1,0 +1,76 @@
+"""What the training runs themselves took."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import pandas as pd
+
+from bench.report.data import Data
+from bench.report.drawing import cost_against_length
+from bench.report.frame import IDENTITY, ROW, Column, Table, by_length, numbers, rows_of
+from bench.report.section import Filled, Item, Picture, Section, Text
+
+COLUMNS = {
+    "budget": "budget",
+    "parameters": "parameters",
+    "receptive_field": "receptive_field",
+    "updates": "steps",
+    "update_ms": "step_ms",
+    "run_s": "total_s",
+    "answer_ms": "latency_ms",
+    "plain_step_us": "latency_us",
+}
+"""Column of the table → column of the runs that it is the median of."""
+TABLE = Table(
+    name="cost",
+    columns=(
+        *IDENTITY,
+        Column("budget", "number", "parameters", "Parameters asked for."),
+        Column("parameters", "number", "parameters", "Parameters of the network."),
+        Column("receptive_field", "number", "steps", "By formula; missing: without end."),
+        Column("updates", "number", "updates", "Updates made."),
+        Column("update_ms", "number", "ms", "Mean time of an update of a run."),
+        Column("run_s", "number", "s", "Time of a run."),
+        Column("answer_ms", "number", "ms", "Time to read one sequence alone and to answer."),
+        Column("plain_step_us", "number", "µs", "Time of one further step by `forward`."),
+    ),
+    caption="Medians over seeds. Runs shared the machine with as many others as there were "
+    "workers: compare models here, not machines. No receptive field: without end. Plain step: "
+    "forward on a chunk of one.",
+)
+FIGURES = (
+    (
+        "update_ms",
+        "one training step (ms)",
+        "Median time of one training step: forward, backward, update, batch as in the settings.",
+    ),
+    (
+        "answer_ms",
+        "one sequence alone (ms)",
+        "Median time to read one sequence alone and answer.",
+    ),
+)
+
+
+def build(data: Data) -> Iterator[Item]:
+    yield Text(markdown="### In the runs")
+    of_main = run_cost(data.main)
+    for column, axis_label, caption in FIGURES:
+        if of_main[column].notna().any():
+            yield Picture(
+                name=f"{column}_vs_length",
+                draw=partial(cost_against_length, of_main, column, axis_label, data.style),
+                caption=f"{caption} Medians over seeds; both axes are logarithmic.",
+            )
+    yield Filled(table=TABLE, frame=run_cost(data.runs))
+
+
+def run_cost(runs: pd.DataFrame) -> pd.DataFrame:
+    """Size and times, medians over seeds."""
+    made = runs[runs["status"].isin(("ok", "diverged"))]
+    made = made[ROW].assign(**{name: numbers(made[column]) for name, column in COLUMNS.items()})
+    medians = made.groupby(ROW, sort=False).median().reset_index()
+    return by_length(TABLE.of(rows_of(medians)))
+
+
+SECTION = Section(title="What it costs", order=111, tables=(TABLE,), build=build)

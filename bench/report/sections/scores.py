@@ -1,0 +1,59 @@
+"""Test scores, and the share of seeds that solve a task, against dependency length."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bench.report.data import Data
+from bench.report.drawing import curves, score_against_length, shared_legend
+from bench.report.facets import Style
+from bench.report.frame import numbers
+from bench.report.runs import SCORES
+from bench.report.section import Filled, Item, Picture, Section
+
+
+def build(data: Data) -> Iterator[Item]:
+    scores = data.scores
+    if len(scores):
+        yield Picture(
+            name="score_vs_length",
+            draw=partial(score_against_length, scores, data.solved_at, data.style),
+            caption="Mean test score against dependency length; bands: range over seeds. Models "
+            "are set a little apart sideways. Dashed: chance. Dotted: the score that counts as "
+            "solved; a panel without it shows a task that has no horizon.",
+            png=True,
+        )
+    if scores["solved"].notna().any():
+        yield Picture(
+            name="solved_vs_length",
+            draw=partial(solved_share, scores, data.style),
+            caption="Share of seeds that solve the task against dependency length, with Wilson "
+            "95% intervals.",
+        )
+    yield Filled(table=SCORES, frame=scores)
+
+
+def solved_share(scores: pd.DataFrame, style: Style) -> Figure:
+    """Share of seeds that solve the task against T, with Wilson 95% intervals."""
+    scores = scores[scores["solved"].notna()]
+
+    def draw(panel: Axes, line: pd.DataFrame, x: pd.Series, look: dict[str, Any]) -> None:
+        share = numbers(line["solved"]) / line["seeds"]
+        spread = [share - line["share_low"], line["share_high"] - share]
+        panel.errorbar(x, share, spread, capsize=2, elinewidth=0.8, **look)
+
+    figure, panels = curves(scores, style, draw)
+    for panel, _ in panels:
+        panel.set_ylim(-0.05, 1.05)
+        panel.set_ylabel("share of seeds that solve it", fontsize=9)
+    shared_legend(figure, [panel for panel, _ in panels], style)
+    return figure
+
+
+SECTION = Section(
+    title="Accuracy against dependency length", order=10, tables=(SCORES,), build=build
+)

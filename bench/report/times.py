@@ -1,0 +1,188 @@
+"""Speed records → one frame of times, and sentences about them.
+
+All records given together are of one machine and backend.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+
+from bench.core.records import SpeedRecord, Times, Work
+from bench.core.spec import Spec
+from bench.plan.labels import label_of
+from bench.report.frame import IDENTITY, Column, numbers, typed
+from bench.report.runs import key
+
+WORK = (("train", "A training step"), ("forward", "Whole sequences"), ("step", "A streaming step"))
+
+PLACE = (
+    *IDENTITY,
+    Column("batch", "count", "sequences", "Sequences at once."),
+    Column("network", "text", "", "Id of the network on its task."),
+    Column("parameters", "count", "parameters", "Parameters of the network."),
+    Column("receptive_field", "integer", "steps", "By formula; missing: without end."),
+    Column("steps", "count", "steps", "Length of a sequence."),
+    Column("timings", "count", "", "Timings whose samples are pooled in this row."),
+)
+TIMED = (
+    *PLACE,
+    *(
+        Column(f"{name}_{measure}", "number", unit, f"{what}: {text}.")
+        for name, what in WORK
+        for measure, unit, text in (
+            ("ms", "ms", "median"),
+            ("low_ms", "ms", "5th percentile"),
+            ("high_ms", "ms", "95th percentile"),
+            ("flops", "", "floating-point operations"),
+            ("peak_percent", "%", "share of the machine's matrix-product speed"),
+        )
+    ),
+    *(
+        Column(f"{name}_{measure}", "number", unit, f"{what}: {text}.")
+        for name, what in WORK[:2]
+        for measure, unit, text in (
+            ("sequences_per_s", "1/s", "sequences per second"),
+            ("steps_per_s", "1/s", "steps of sequences per second"),
+            ("MB", "MB", "peak memory beyond what was held before"),
+        )
+    ),
+    Column("plain_step_ms", "number", "ms", "One step by `forward` on a chunk of one."),
+    Column("prefill_ms", "number", "ms", "A whole sequence in one pass, and one step more."),
+    Column("window_ms", "number", "ms", "The whole receptive field read again."),
+    Column("window_last_ms", "number", "ms", "The same, asking for the last step alone."),
+    Column("state_bytes", "integer", "bytes", "State of one stream."),
+    Column("stepper", "text", "", "The stepper that was timed."),
+)
+
+
+def timed_frame(records: Sequence[SpeedRecord]) -> pd.DataFrame:
+    """One row per network and batch size; failed timings are left out.
+
+    A network that was timed several times, alone and in a sweep say, has the samples of all.
+    """
+    found: dict[tuple[str, int], list[SpeedRecord]] = {}
+    for record in records:
+        if record.speed is not None:
+            found.setdefault((record.spec.network, record.spec.batch_size), []).append(record)
+    frame = typed(TIMED, [_row(group) for group in found.values()])
+    return frame.sort_values(["task_label", "T", "batch", "model_label"], ignore_index=True)
+
+
+def _row(records: Sequence[SpeedRecord]) -> dict[str, object]:
+    spec = records[0].spec
+    speeds = [record.speed for record in records if record.speed is not None]
+    row: dict[str, object] = {
+        **key(label_of(spec), spec.length),
+        "batch": spec.batch_size,
+        "network": spec.network,
+        "parameters": speeds[0].num_parameters,
+        "receptive_field": speeds[0].receptive_field,
+        "steps": speeds[0].num_steps,
+        "timings": len(speeds),
+    }
+    num_steps = spec.batch_size * speeds[0].num_steps
+    for name in ("train", "forward"):
+        works = [
+            (work, speed.peak_flops)
+            for speed in speeds
+            if (work := getattr(speed, name)) is not None
+        ]
+        if works:
+            median = pooled([work.times for work, _ in works]).median
+            memory = [work.memory_bytes for work, _ in works if work.memory_bytes is not None]
+            row |= _work(name, works) | {
+                f"{name}_sequences_per_s": spec.batch_size / median,
+                f"{name}_steps_per_s": num_steps / median,
+                f"{name}_MB": max(memory) / 1e6 if memory else None,
+            }
+    streams = [speed.streaming for speed in speeds if speed.streaming is not None]
+    if streams:
+        peaks = [speed.peak_flops for speed in speeds if speed.streaming is not None]
+        steps = [stream.step for stream in streams]
+        row |= _work("step", list(zip(steps, peaks, strict=True)))
+        for column in ("plain_step", "prefill", "window", "window_last"):
+            known = [times for stream in streams if (times := getattr(stream, column)) is not None]
+            row[f"{column}_ms"] = 1e3 * pooled(known).median if known else None
+        row |= {"state_bytes": streams[0].state_bytes, "stepper": streams[0].stepper}
+    return row
+
+
+def _work(name: str, works: Sequence[tuple[Work, float]]) -> dict[str, float]:
+    """Columns of one kind of work, from its times and the machine's peak in the same process."""
+    times, flops = pooled([work.times for work, _ in works]), works[0][0].flops
+    peak = max(peak for _, peak in works)
+    return {
+        f"{name}_ms": 1e3 * times.median,
+        f"{name}_low_ms": 1e3 * times.percentile(5),
+        f"{name}_high_ms": 1e3 * times.percentile(95),
+        f"{name}_flops": flops,
+        f"{name}_peak_percent": 100 * flops / times.median / peak,
+    }
+
+
+def pooled(times: Sequence[Times]) -> Times:
+    """The samples of all of them."""
+    return Times(samples=tuple(sample for each in times for sample in each.samples))
+
+
+def plain(timed: pd.DataFrame) -> pd.DataFrame:
+    """The plain models alone; all models where fewer than two plain ones were timed."""
+    found = timed[timed["variant"] == ""]
+    return found if found["model"].nunique() > 1 else timed
+
+
+def step_times(specs: Sequence[Spec], timed: pd.DataFrame) -> dict[str, float]:
+    """Spec id → median microseconds of a step of one stream, where it was timed."""
+    alone = timed[(timed["batch"] == 1) & timed["step_ms"].notna()]
+    by_network = dict(zip(alone["network"], 1e3 * alone["step_ms"], strict=True))
+    return {spec.id: by_network[spec.network] for spec in specs if spec.network in by_network}
+
+
+def headlines(timed: pd.DataFrame) -> list[str]:
+    """How networks with a finite receptive field compare with the others, in training and steps."""
+    return [*_training_headlines(timed), *_step_headlines(timed)]
+
+
+def _pairs(timed: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    """Each model with a finite receptive field beside each model without."""
+    fields = numbers(timed["receptive_field"]).groupby(timed["model_label"], sort=False).max()
+    for finite in fields[fields.notna()].index:
+        for endless in fields[fields.isna()].index:
+            yield str(finite), str(endless)
+
+
+def _training_headlines(timed: pd.DataFrame) -> Iterator[str]:
+    made = timed[timed["train_ms"].notna()]
+    for (task, batch), group in made.groupby(["task_label", "batch"], sort=False):
+        speeds = group.pivot_table(index="T", columns="model_label", values="train_steps_per_s")
+        for ours, other in _pairs(group):
+            ratio = (speeds[ours] / speeds[other]).dropna()
+            if ratio.empty:
+                continue
+            slower = ratio[ratio <= 1].index
+            later = ratio[ratio.index > slower.max()] if len(slower) else ratio
+            where = f"{task}, batch {batch}: {ours} trains"
+            longest = ratio.index.max()
+            end = f"{ratio[longest]:.2g} × as fast at T = {longest}"
+            if later.empty:
+                yield f"{where} slower than {other} up to the longest T tried ({end})"
+            elif len(slower):
+                yield f"{where} faster than {other} from T = {later.index.min()} on ({end})"
+            else:
+                yield f"{where} faster than {other} at every T tried ({end})"
+
+
+def _step_headlines(timed: pd.DataFrame) -> Iterator[str]:
+    made = timed[timed["step_ms"].notna()]
+    for batch, group in made.groupby("batch", sort=False):
+        steps = group.pivot_table(
+            index=["task_label", "T"], columns="model_label", values="step_ms"
+        )
+        for ours, other in _pairs(group):
+            ratio = (steps[ours] / steps[other]).dropna()
+            if len(ratio):
+                yield (
+                    f"streaming, batch {batch}: a step of {ours} takes {ratio.median():.2g} × a "
+                    f"step of {other} ({ratio.min():.2g} to {ratio.max():.2g} over "
+                    f"{len(ratio)} tasks and lengths)"
+                )
