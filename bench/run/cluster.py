@@ -287,7 +287,7 @@ class _Pool:
         self.fixed = fixed
         limit_s = limits.time_limit_s
         self.deadline = math.inf if limit_s is None else time.monotonic() + limit_s
-        self.waiting = deque(sorted(jobs, key=lambda job: job.rank))
+        self.waiting = deque(jobs)
         self.flights: dict[ray.ObjectRef, _Flight] = {}
         self.losses: Counter[str] = Counter()
         self.sources = {plugin.name: plugin.path.read_bytes() for plugin in setup.plugins}

@@ -79,7 +79,7 @@ class _Pool:
         self.setup = setup
         self.limits = limits
         self.room = limits.room or {setup.device: None}
-        self.waiting = sorted(jobs, key=lambda job: job.rank)
+        self.waiting = list(jobs)
         limit_s = limits.time_limit_s
         self.deadline = float("inf") if limit_s is None else time.monotonic() + limit_s
         self.workers: list[_Worker] = []
