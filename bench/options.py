@@ -1,18 +1,20 @@
-"""The options of the commands: their names, their types and their help texts."""
+"""The options of the commands: names, types and help texts, and what they resolve to."""
 
 import functools
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
+    from bench.run.execute import Manner
+    from bench.run.request import Request
     from bench.run.shard import Shard
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-Decorator = Callable[[Command], Command]
+Decorator = Callable[[Any], Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,23 +216,158 @@ _SPEED = (
 )
 
 
-def _taking(*options: Callable[[Command], Command]) -> Decorator[Command]:
-    """Give a function of one `Options` these options on the command line."""
+_SAMPLE = (
+    click.argument("model", metavar="MODEL"),
+    results,
+    click.option("--task", help="Take a network that was trained on this task."),
+    click.option(
+        "--length",
+        type=whole_number(1),
+        help="Take a network that was trained at this length T; by default the longest.",
+    ),
+    click.option(
+        "--number", type=whole_number(1), default=16, show_default=True, help="Number of samples."
+    ),
+    click.option(
+        "--steps",
+        type=whole_number(1),
+        help="Steps of each sample; by default as many as in training. Images have a fixed size.",
+    ),
+    click.option(
+        "--condition", metavar="NAME|all", help="Class to draw; by default every class in turn."
+    ),
+    click.option(
+        "--prompt",
+        metavar="TEXT|FILE.wav|IMAGE/ROWS",
+        help="Beginning of each sample: a text, a sound, or the first rows of a test image.",
+    ),
+    click.option(
+        "--temperature",
+        type=NUMBER,
+        default=1.0,
+        show_default=True,
+        help="Below 1, likely values become more likely.",
+    ),
+    click.option(
+        "--seed", type=whole_number(0), default=0, show_default=True, help="Seed of the sampling."
+    ),
+    click.option(
+        "--naive", is_flag=True, help="Read the whole past again at every step, which is slow."
+    ),
+    click.option(
+        "--judge",
+        is_flag=True,
+        help="Train a classifier on real sequences and report how often it recognises the samples.",
+    ),
+)
 
-    def decorate(function: Command) -> Command:
-        @functools.wraps(function)
-        def command(**values: Any) -> int:
-            return function(Options(**values))
+_COMPARE = (
+    click.argument("a", type=FOLDER, metavar="A"),
+    click.argument("b", type=FOLDER, metavar="B"),
+    click.option(
+        "--models",
+        nargs=2,
+        metavar="X Y",
+        help="Compare model X of A with model Y of B; by default each model with itself.",
+    ),
+    click.option(
+        "--tolerance",
+        type=NUMBER,
+        default=10.0,
+        show_default=True,
+        metavar="PERCENT",
+        help="Slowdown that is tolerated, in percent.",
+    ),
+    click.option(
+        "--fail-on-regression",
+        is_flag=True,
+        help="Exit with status 1 on a worse score, fewer solved seeds or a longer time.",
+    ),
+    click.option(
+        "--output", type=FOLDER, metavar="DIR", help="Folder of the page; by default B/comparison."
+    ),
+)
 
+
+def _with(*options: Decorator) -> Decorator:
+    """Several decorators of click as one."""
+
+    def decorate(function: Any) -> Any:
         for option in reversed(options):
-            command = option(command)
-        return command  # pyright: ignore[reportReturnType]
+            function = option(function)
+        return function
 
     return decorate
 
 
-for_plan: Decorator[Any] = _taking(*_SELECTORS, *_SHARD)
-for_run: Decorator[Any] = _taking(*_SELECTORS, *_RUNNING, *_SHARD, *_RUN, *_AGAIN)
-for_speed: Decorator[Any] = _taking(*_SELECTORS, *_SPEED, *_AGAIN)
-for_report: Decorator[Any] = _taking(*_SELECTORS)
-for_tune: Decorator[Any] = _taking(*_SELECTORS, *_RUNNING)
+def _taking(*options: Decorator) -> Decorator:
+    """Give a function of one `Options` these options on the command line."""
+
+    def decorate(function: Callable[[Options], int]) -> Any:
+        @functools.wraps(function)
+        def command(**values: Any) -> int:
+            return function(Options(**values))
+
+        return _with(*options)(command)
+
+    return decorate
+
+
+for_plan = _taking(*_SELECTORS, *_SHARD)
+for_run = _taking(*_SELECTORS, *_RUNNING, *_SHARD, *_RUN, *_AGAIN)
+for_speed = _taking(*_SELECTORS, *_SPEED, *_AGAIN)
+for_report = _taking(*_SELECTORS)
+for_tune = _taking(*_SELECTORS, *_RUNNING)
+for_sample = _with(*_SAMPLE)
+for_compare = _with(*_COMPARE)
+
+
+def manner_of(options: Options) -> "Manner":
+    """How the runs are executed."""
+    from bench.run.execute import Manner
+
+    only_runs = options.no_speed or options.debug or options.ray is not None
+    partial = options.again is not None or options.shard is not None
+    return Manner(
+        workers=options.workers,
+        per_gpu=options.per_gpu,
+        run_timeout_s=None if options.run_timeout is None else 60 * options.run_timeout,
+        time_limit_s=None if options.time_limit is None else 60 * options.time_limit,
+        on_cluster=options.ray is not None,
+        debug=options.debug,
+        again=options.again is not None,
+        timed=not (only_runs or partial),
+    )
+
+
+def request_of(options: Options) -> "Request":
+    """The resolved options; sentences about what the plan leaves out are printed."""
+    from bench.plan.grid import Selection
+    from bench.run.request import again, make_request
+
+    gpus = None
+    if options.ray is not None:
+        from bench.run import cluster
+
+        gpus = cluster.gpus()
+    request = make_request(
+        device=options.device,
+        gpus=gpus,
+        threads=options.threads,
+        capture=not options.eager,
+        profile_name=options.profile,
+        settings=options.set,
+        plugin_files=options.plugin,
+        results=options.results,
+        selection=Selection(
+            tasks=options.task, models=options.model, lengths=options.length, seeds=options.seed
+        ),
+        shard=options.shard,
+    )
+    for plugin in request.plugins:
+        if plugin.broken is not None:
+            said = f"{plugin.path} {plugin.how}: {plugin.broken}"
+            print(f"warning: {said}; its runs fail", file=sys.stderr)
+    for sentence in request.plan.left_out:
+        print(f"warning: {sentence}", file=sys.stderr)
+    return request if options.again is None else again(request, options.again)

@@ -45,6 +45,8 @@ class Plan:
     """Spec id → the parts of the report it belongs to: those of every grid that names it."""
     kept: frozenset[str] = frozenset()
     """Ids of the specs whose weights are kept."""
+    left_out: tuple[str, ...] = ()
+    """A sentence for each selected length that a task can't have."""
 
 
 def task_of(spec: Subject) -> tasks.Task:

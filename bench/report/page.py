@@ -62,6 +62,8 @@ class Source:
     thresholds: tables.Thresholds
     records: Sequence[Record]
     """Of one backend, of planned specs alone."""
+    num_records: int = 0
+    """Training records in the results folder; 0: they were not counted."""
     unsupported: Sequence[tuple[str, str, str]] = ()
     """Task, model, reason."""
     damaged: Sequence[Damaged] = ()

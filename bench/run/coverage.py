@@ -83,9 +83,7 @@ def covered(
     )
 
 
-def speed_of_one_machine(
-    records: Sequence[SpeedRecord], backend_name: str
-) -> list[SpeedRecord]:
+def speed_of_one_machine(records: Sequence[SpeedRecord], backend_name: str) -> list[SpeedRecord]:
     """The current speed records of the machine and backend that have the most of them.
 
     Times of two machines do not belong in one table. If two have as many, this machine is taken.

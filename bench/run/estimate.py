@@ -1,4 +1,4 @@
-"""How long a run takes and how much memory: a rule of thumb, corrected by records and measurement."""
+"""Estimates of time and memory: a rule of thumb, corrected by records and by measurement."""
 
 import math
 import time
@@ -11,6 +11,7 @@ from bench.core.records import Summary
 from bench.core.spec import Spec
 from bench.plan.grid import model_of, network_of, task_of
 from models import count_parameters
+from tasks import Task
 
 OVERHEAD_S = 2e-3
 """Seconds of a training step that do not depend on its size."""
@@ -103,7 +104,7 @@ class Estimator:
         """
         waiting: dict[Hashable, list[Spec]] = {}
         for spec in specs:
-            if _variant(spec) not in self._timed_here and not task_of(spec).sources:
+            if _variant(spec) not in self._timed_here and not _reads_files(spec):
                 waiting.setdefault(_variant(spec), []).append(spec)
         if not waiting:
             return
@@ -211,6 +212,10 @@ def _similar_task(spec: Spec) -> Iterator[Hashable]:
     yield spec.task.name, _variant(spec)
     yield spec.task.name, spec.model.name
     yield spec.task.name
+
+
+def _reads_files(spec: Spec) -> bool:
+    return type(task_of(spec)).prepare is not Task.prepare
 
 
 def _activation_bytes(spec: Spec) -> float:

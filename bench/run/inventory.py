@@ -111,3 +111,10 @@ def waiting_timings(request: Request, inventory: Inventory) -> list[SpeedSpec]:
         if record.finished and record.backend == request.backend and record.machine.slug == slug
     }
     return [spec for spec in request.speed_specs if spec.id not in ended]
+
+
+def yardsticks_of(found: Inventory, timed: Sequence[SpeedRecord]) -> list[YardstickRecord]:
+    """The comparisons of the machine that took these times, in the order they were made."""
+    slug = timed[0].machine.slug if timed else fingerprint().slug
+    here = [record for record in found.yardsticks if record.machine.slug == slug]
+    return sorted(here, key=lambda record: record.created)

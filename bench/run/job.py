@@ -1,4 +1,4 @@
-"""One training run or one timing: from its spec to its record, in the process that does the work."""
+"""One training run or one timing, from its spec to its record."""
 
 import signal
 from collections.abc import Callable, Iterator, Sequence

@@ -52,7 +52,7 @@ class _Worker:
 def execute(
     jobs: Sequence[Job], setup: Setup, limits: Limits, on_event: Callable[[Event], None]
 ) -> None:
-    """Run every job, the longest first, and tell of each step and each record.
+    """Run every job in the given order, and report each step and each record.
 
     A worker that dies, or takes too long, fails its run with the reason in the record, and is
     replaced. On a device whose room is limited a run waits until there is room for it, or until it
