@@ -127,7 +127,7 @@ def plan(options: Options) -> int:
     Runs that are recorded already are counted separately.
     """
     from bench.run import inventory
-    from bench.run.execute import Manner, outlook, plan_table
+    from bench.run.execute import outlook, plan_table
 
     request = request_of(options)
     found = inventory.read_summaries(request)
@@ -135,7 +135,7 @@ def plan(options: Options) -> int:
     waiting = inventory.waiting_specs(request, found, request.plan.specs)
     print(plan_table(request.plan, waiting))
     jobs = inventory.make_jobs(request, found, waiting, calibrate=True)
-    print(outlook(request, found, jobs, Manner(timed=request.shard is None)))
+    print(outlook(request, found, jobs, manner_of(options)))
     return EXIT_OK
 
 
@@ -343,7 +343,7 @@ def tune(options: Options) -> int:
 
     with _cluster(options):
         request = request_of(replace(options, profile=options.profile or "tuning"))
-        return _status(sweep(request, manner_of(replace(options, no_speed=True))))
+        return _status(sweep(request, replace(manner_of(options), timed=False, reported=False)))
 
 
 @bench.command()

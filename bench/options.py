@@ -326,8 +326,7 @@ def manner_of(options: Options) -> "Manner":
     """How the runs are executed."""
     from bench.run.execute import Manner
 
-    only_runs = options.no_speed or options.debug or options.ray is not None
-    partial = options.again is not None or options.shard is not None
+    reported = not (options.debug or options.again is not None or options.shard is not None)
     return Manner(
         workers=options.workers,
         per_gpu=options.per_gpu,
@@ -336,7 +335,8 @@ def manner_of(options: Options) -> "Manner":
         on_cluster=options.ray is not None,
         debug=options.debug,
         again=options.again is not None,
-        timed=not (only_runs or partial),
+        timed=reported and not options.no_speed and options.ray is None,
+        reported=reported,
     )
 
 

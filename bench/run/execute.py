@@ -34,7 +34,9 @@ class Manner:
     debug: bool = False
     """One run after the other in this process, up to the first error."""
     timed: bool = True
-    """Whether timings and a report follow."""
+    """Whether timings follow."""
+    reported: bool = True
+    """Whether a report follows."""
     again: bool = False
     """Whether finished runs are repeated."""
 
@@ -84,11 +86,11 @@ def outlook(request: Request, found: Inventory, jobs: Sequence[Job], manner: Man
         [job.estimate_s for job in jobs],
         at_once,
         num_timings=len(timings),
-        num_reported=num_specs if manner.timed else 0,
+        num_reported=num_specs if manner.reported else 0,
     )
     line += f"; the rest takes about {duration(seconds)} of wall time"
     if timings:
-        line += f", with {len(timings)} timings and the report"
+        line += f" with {len(timings)} timings"
     line += f", on {request.device}, {at_once} at once"
     if not jobs:
         return line
