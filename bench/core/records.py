@@ -227,6 +227,8 @@ class Summary(Filed):
     status: Literal["ok", "diverged", "failed", "skipped"]
     error: Reason = None
     """Why it failed or was skipped, or how it diverged."""
+    traceback: Reason = None
+    """The whole traceback of a failed run, causes included."""
     outcome: Spent | None = None
     """There unless it failed or was skipped."""
     created: Timestamp
@@ -339,6 +341,8 @@ class SpeedRecord(Filed):
     machine: Machine
     status: Literal["ok", "failed", "skipped"]
     error: Reason = None
+    traceback: Reason = None
+    """The whole traceback of a failed timing, causes included."""
     speed: Speed | None = None
     """There unless it failed or was skipped."""
     created: Timestamp

@@ -247,7 +247,7 @@ def execute(
     per_gpu: int = 1,
     fixed: bool = False,
 ) -> None:
-    """Run every job on the cluster, the longest first, and tell of steps and of each record.
+    """Run every job on the cluster in the given order, and report steps and each record.
 
     As many at once as the nodes have room for, those that come later included; `fixed`: as many as
     the limits say. A run whose worker or node is lost is given out again, a few times. Raises
@@ -287,7 +287,7 @@ class _Pool:
         self.fixed = fixed
         limit_s = limits.time_limit_s
         self.deadline = math.inf if limit_s is None else time.monotonic() + limit_s
-        self.waiting = deque(sorted(jobs, key=lambda job: job.rank))
+        self.waiting = deque(jobs)
         self.flights: dict[ray.ObjectRef, _Flight] = {}
         self.losses: Counter[str] = Counter()
         self.sources = {plugin.name: plugin.path.read_bytes() for plugin in setup.plugins}

@@ -1,15 +1,14 @@
-"""One run in this process, from spec to record; and the times of one network, in a fresh one."""
+"""One training run or one timing, from its spec to its record."""
 
 import signal
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from bench.core.backend import Backend, release_memory
-from bench.core.errors import StorageError, message_of
+from bench.core.backend import Backend, prepare, release_memory
+from bench.core.errors import StorageError, short_reason, traceback_of
 from bench.core.machine import fingerprint
 from bench.core.processes import context, end, end_with_parent, how_it_ended
 from bench.core.records import Record, SpeedRecord, now
@@ -20,36 +19,33 @@ from bench.plan.plugins import Plugin
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A run to be made."""
+    """A run that is still to be made."""
 
     spec: Spec
     estimate_s: float
     memory_bytes: int = 0
-    """On the GPU, by estimate."""
-    scout: bool = False
-    """Run before longer ones, since it tells how long others take."""
+    """Estimated need on the GPU."""
     keep_weights: bool = False
-    """Whether the weights that were tested are kept beside the record."""
-
-    @property
-    def rank(self) -> tuple[bool, float]:
-        """The order of runs: scouts, then the longest first."""
-        return not self.scout, -self.estimate_s
+    """Whether the tested weights are kept beside the record."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """What every worker is told once."""
+    """What every worker needs to know, whatever it runs."""
 
     results: Path
     backend: Backend
     device: str
     plugins: tuple[Plugin, ...] = ()
 
+    @property
+    def user_files(self) -> list[Path]:
+        return [plugin.path for plugin in self.plugins]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """A run's step, loss and score; or its record, once it has ended."""
+    """Progress of a run: its step, loss and score; or its record, once it has ended."""
 
     spec: Spec
     step: int = 0
@@ -59,37 +55,73 @@ class Event:
     record: Record | None = None
 
 
-def make_record(spec: Spec, backend: Backend, status: str, **what: object) -> Record:
-    """A record of this moment and this machine."""
-    return Record.model_validate({**_here_and_now(spec, backend), "status": status, **what})
+def make_record(spec: Spec, backend: Backend, status: str, **content: object) -> Record:
+    """A training record with the present time and this machine."""
+    return Record.model_validate({**_origin(spec, backend), "status": status, **content})
 
 
-def _here_and_now(spec: Spec | SpeedSpec, backend: Backend) -> dict[str, object]:
-    return {
-        "spec": spec,
-        "backend": backend,
-        "machine": fingerprint(),
-        "created": now(),
-    }
+def make_speed_record(
+    spec: SpeedSpec, backend: Backend, status: str, **content: object
+) -> SpeedRecord:
+    """A speed record with the present time and this machine."""
+    return SpeedRecord.model_validate({**_origin(spec, backend), "status": status, **content})
 
 
-def _reason(error: BaseException) -> str:
-    """What went wrong, and where."""
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    place = f"{Path(where.filename).name}:{where.lineno}"
-    return f"{type(error).__name__}: {message_of(error)} ({place})"
+def _origin(spec: Spec | SpeedSpec, backend: Backend) -> dict[str, object]:
+    return {"spec": spec, "backend": backend, "machine": fingerprint(), "created": now()}
+
+
+def failure(error: BaseException, setup: Setup) -> dict[str, str]:
+    """The fields of a record that explain an error."""
+    return {"error": short_reason(error, setup.user_files), "traceback": traceback_of(error)}
 
 
 def run_one(
     spec: Spec, setup: Setup, on_event: Callable[[Event], None], *, keep_weights: bool = False
 ) -> Record:
-    """Train one spec in this process and write its record; what goes wrong is in the record."""
-    from bench.measure import weights
+    """Train one spec in this process and write its record; an error becomes a failed record."""
     from bench.measure.checkpoint import Place, remove
+
+    try:
+        record = _trained(spec, setup, on_event, keep_weights=keep_weights)
+    except (BrokenPipeError, KeyboardInterrupt, StorageError):
+        raise  # the parent is gone, the user interrupts, or the disk is full: not the run's fault
+    except BaseException as error:  # the code of a plug-in may call sys.exit
+        record = make_record(spec, setup.backend, "failed", **failure(error, setup))
+    if record.status == "failed":
+        release_memory(setup.device)  # after the except block, where no traceback holds tensors
+    Store(setup.results).write(record)
+    remove(Place(results=setup.results, spec=spec, backend=setup.backend))
+    return record
+
+
+def run_in_this_process(
+    jobs: Sequence[Job], setup: Setup, on_event: Callable[[Event], None]
+) -> None:
+    """Train one spec after the other in this process; the first error is raised unchanged."""
+    from bench.measure.checkpoint import Place, remove
+
+    prepare(setup.backend)
+    for job in jobs:
+        place = Place(results=setup.results, spec=job.spec, backend=setup.backend)
+        try:
+            record = _trained(job.spec, setup, on_event, keep_weights=job.keep_weights)
+        except Exception:
+            remove(place)  # the next attempt begins again, as after a failure in a worker
+            raise
+        Store(setup.results).write(record)
+        remove(place)
+        on_event(Event(spec=job.spec, record=record))
+
+
+def _trained(
+    spec: Spec, setup: Setup, on_event: Callable[[Event], None], *, keep_weights: bool
+) -> Record:
+    """The record of a run that trained, diverged or lacked its data; other errors are raised."""
+    from bench.measure import weights
+    from bench.measure.checkpoint import Place
     from bench.measure.train import Progress, train
     from tasks import DataUnavailable
-
-    place = Place(results=setup.results, spec=spec, backend=setup.backend)
 
     def on_progress(progress: Progress) -> None:
         on_event(
@@ -108,34 +140,23 @@ def run_one(
             setup.device,
             on_progress,
             capture=setup.backend.capture,
-            place=place,
+            place=Place(results=setup.results, spec=spec, backend=setup.backend),
             keep=partial(weights.write, setup.results, spec, setup.backend)
             if keep_weights
             else None,
         )
-        if outcome.stopped == "diverged":
-            error = f"loss not finite after {outcome.steps} updates"
-            record = make_record(spec, setup.backend, "diverged", error=error, outcome=outcome)
-        else:
-            record = make_record(spec, setup.backend, "ok", outcome=outcome)
     except DataUnavailable as error:
-        record = make_record(spec, setup.backend, "skipped", error=str(error))
-    except (BrokenPipeError, KeyboardInterrupt, StorageError):
-        raise  # the parent is gone, or wants an end, or the disk is full: no fault of the run's
-    except BaseException as error:  # a plug-in may even leave by sys.exit
-        record = make_record(spec, setup.backend, "failed", error=_reason(error))
-    if record.status == "failed":
-        release_memory(setup.device)  # here, where no traceback holds any of it
-    Store(setup.results).write(record)
-    remove(place)
-    return record
+        return make_record(spec, setup.backend, "skipped", error=str(error))
+    if outcome.stopped == "diverged":
+        reason = f"loss not finite after {outcome.steps} updates"
+        return make_record(spec, setup.backend, "diverged", error=reason, outcome=outcome)
+    return make_record(spec, setup.backend, "ok", outcome=outcome)
 
 
 def begin(setup: Setup) -> None:
-    """What a process does first that is to run or time something."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    """Prepare a worker process: signals, threads and precision, plug-ins."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
     end_with_parent()
-    from bench.core.backend import prepare
     from bench.plan.plugins import load
 
     prepare(setup.backend)
@@ -144,24 +165,23 @@ def begin(setup: Setup) -> None:
 
 
 def measure_one(spec: SpeedSpec, setup: Setup) -> SpeedRecord:
-    """Time one spec in this process; what goes wrong is in the record."""
+    """Time one spec in this process; an error becomes a failed record."""
     from bench.measure.speed import measure
     from tasks import DataUnavailable
 
-    what: dict[str, object]
     try:
-        what = {"status": "ok", "speed": measure(spec, setup.backend, setup.device)}
+        speed = measure(spec, setup.backend, setup.device)
     except DataUnavailable as error:
-        what = {"status": "skipped", "error": str(error)}
+        return make_speed_record(spec, setup.backend, "skipped", error=str(error))
     except BaseException as error:
-        what = {"status": "failed", "error": _reason(error)}
-    return SpeedRecord.model_validate({**_here_and_now(spec, setup.backend), **what})
+        return make_speed_record(spec, setup.backend, "failed", **failure(error, setup))
+    return make_speed_record(spec, setup.backend, "ok", speed=speed)
 
 
 def measure(specs: Sequence[SpeedSpec], setup: Setup) -> Iterator[SpeedRecord]:
     """Time one spec after the other, each in a fresh process, and write its record.
 
-    One at a time, so that nothing of ours runs beside it.
+    Only one process works at a time, so that no other run of this bench disturbs the times.
     """
     for spec in specs:
         ours, theirs = context().Pipe()
@@ -174,11 +194,8 @@ def measure(specs: Sequence[SpeedSpec], setup: Setup) -> Iterator[SpeedRecord]:
             record = SpeedRecord.model_validate_json(ours.recv_bytes())
         except (EOFError, ConnectionResetError):
             process.join()
-            what = {
-                "status": "failed",
-                "error": f"the worker process died: {how_it_ended(process)}",
-            }
-            record = SpeedRecord.model_validate({**_here_and_now(spec, setup.backend), **what})
+            reason = f"the worker process died: {how_it_ended(process)}"
+            record = make_speed_record(spec, setup.backend, "failed", error=reason)
         finally:
             end(process)
             ours.close()
@@ -187,7 +204,7 @@ def measure(specs: Sequence[SpeedSpec], setup: Setup) -> Iterator[SpeedRecord]:
 
 
 def _measure(connection: Connection, spec: str, setup: Setup) -> None:
-    """The life of a process that times one spec."""
+    """The work of a process that times one spec."""
     begin(setup)
     record = measure_one(SpeedSpec.model_validate_json(spec), setup)
     connection.send_bytes(record.model_dump_json().encode())

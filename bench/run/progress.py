@@ -1,20 +1,18 @@
-"""One bar over runs with the time left, and the step, loss and score of what runs now."""
+"""Progress of a bench: names of runs, the line that each one ends with, and a bar."""
 
 import sys
 import time
-from collections import Counter
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 from tqdm import tqdm
 
 from bench.core.records import Record, SpeedRecord
-from bench.core.spec import Spec
-from bench.run.estimate import Estimator, kind
+from bench.core.spec import Spec, SpeedSpec
+from bench.plan.grid import label, model_of, task_of
 from bench.run.job import Event, Job
 
-KNOWN_SHARE = 0.1
-"""Of its budget, from where a run's own pace tells how long it takes."""
+AnySpec = TypeVar("AnySpec", Spec, SpeedSpec)
 
 
 def duration(seconds: float) -> str:
@@ -25,158 +23,137 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def outcome_line(record: Record) -> str:
+def unique_names(specs: Iterable[AnySpec]) -> dict[str, str]:
+    """Spec id → `gru chrono=True on adding, T=50, seed 0`.
+
+    Specs that would have the same name also get the settings in which they differ.
+    """
+    by_name: dict[str, list[AnySpec]] = {}
+    for spec in specs:
+        by_name.setdefault(name_of(spec), []).append(spec)
+    names = {}
+    for name, alike in by_name.items():
+        settings = {spec.id: _settings(spec) for spec in alike}
+        for spec_id, own in settings.items():
+            differing = [
+                f"{key}={value}"
+                for key, value in own.items()
+                if any(other.get(key) != value for other in settings.values())
+            ]
+            names[spec_id] = ", ".join([name, *differing])
+    return names
+
+
+def name_of(spec: Spec | SpeedSpec) -> str:
+    """`gru chrono=True on adding, T=50, seed 0`; of a timing, `batch 1` in place of the seed."""
+    model = label(model_of(spec), spec.model.name)
+    task = label(task_of(spec), spec.task.name)
+    last = f"seed {spec.seed}" if isinstance(spec, Spec) else f"batch {spec.batch_size}"
+    return f"{model} on {task}, T={spec.length}, {last}"
+
+
+def _settings(spec: Spec | SpeedSpec) -> dict[str, object]:
+    """What tells two specs of one name apart, by the names that a profile uses."""
+    own = spec.training.model_dump() if isinstance(spec, Spec) else {}
+    if isinstance(spec, SpeedSpec):
+        own["measures"] = "+".join(spec.measures)
+    return {**own, "param_budget": spec.param_budget, "width": spec.width}
+
+
+def outcome_line(record: Record, name: str) -> str:
     """How a run ended: `tcn on adding, T=50, seed 0: within_tolerance 0.98 after 900 updates`."""
     if record.outcome is None:
-        return f"{record.spec.name}: {record.status}: {record.error}"
+        return f"{name}: {record.status}: {record.error}"
     outcome = record.outcome
     state = "" if record.status == "ok" else f" {record.status}:"
     solved = {True: ", solved", False: ", not solved", None: ""}[outcome.solved]
     return (
-        f"{record.spec.name}:{state} {outcome.score.name} {outcome.test_score:.3f}{solved} "
+        f"{name}:{state} {outcome.score.name} {outcome.test_score:.3f}{solved} "
         f"after {outcome.steps} updates, {duration(outcome.total_seconds)}"
     )
 
 
-def speed_line(record: SpeedRecord) -> str:
+def speed_line(record: SpeedRecord, name: str) -> str:
     """What was timed: `tcn on copy_memory, T=50, batch 1: training step 4.1 ms, step 9.2 µs`."""
     speed = record.speed
     if speed is None:
-        return f"{record.spec.name}: {record.status}: {record.error}"
-    said = []
+        return f"{name}: {record.status}: {record.error}"
+    times = []
     if speed.train:
-        said.append(f"training step {1e3 * speed.train.times.median:.3g} ms")
+        times.append(f"training step {1e3 * speed.train.times.median:.3g} ms")
     if speed.forward:
-        said.append(f"whole sequences {1e3 * speed.forward.times.median:.3g} ms")
+        times.append(f"whole sequences {1e3 * speed.forward.times.median:.3g} ms")
     if speed.streaming:
-        said.append(f"step {1e6 * speed.streaming.step.times.median:.3g} µs")
-    return f"{record.spec.name}: {', '.join(said)}"
-
-
-class Forecast:
-    """The time that is left, from what was known before and what the runs show.
-
-    What runs took beside what is expected of their like corrects what is expected of the others:
-    those that share a machine are slower than one alone.
-    """
-
-    def __init__(self, jobs: Sequence[Job], num_workers: int, estimator: Estimator) -> None:
-        self.waiting = {job.spec.id: job.spec for job in jobs}
-        self._num_workers = num_workers
-        self._estimator = estimator
-        self._running: dict[str, _Running] = {}
-        self._to_come = Counter(kind(job.spec) for job in jobs)
-        self._examples = {kind(job.spec): job.spec for job in jobs}
-        self._took: dict[Hashable, tuple[float, float]] = {}
-        """Kind of run → seconds that those of it took, and shares of a budget, summed."""
-
-    @property
-    def num_left(self) -> int:
-        return len(self.waiting)
-
-    def learn(self, event: Event, now: float) -> None:
-        """Take an event into account, `now` being a time in seconds."""
-        spec = event.spec
-        if spec.id not in self._running:
-            self._running[spec.id] = _Running(spec=spec, since=now)
-            self._to_come[kind(spec)] -= 1
-        running = self._running[spec.id]
-        if event.record is None:
-            running.share = event.step / max(event.max_steps, 1)
-            return
-        del self._running[spec.id]
-        self.waiting.pop(spec.id, None)
-        outcome = event.record.outcome
-        if outcome is not None and now > running.since:
-            seconds, shares = self._took.get(kind(spec), (0.0, 0.0))
-            share = outcome.steps / spec.training.max_steps
-            self._took[kind(spec)] = seconds + now - running.since, shares + share
-        self._estimator.learn(event.record)
-
-    def seconds_left(self, now: float) -> float:
-        """Of all that waits and the rest of what runs, spread over the workers."""
-        pace = self._pace()
-        rests = [self._rest(running, pace, now) for running in self._running.values()]
-        waiting = sum(
-            number * pace * self._estimator.seconds(self._examples[each])
-            for each, number in self._to_come.items()
-            if number
-        )
-        num_workers = min(self._num_workers, max(len(self.waiting), 1))
-        return max(sum(rests, waiting) / num_workers, max(rests, default=0.0))
-
-    def _pace(self) -> float:
-        """What the runs so far took over what is expected, by now, of runs like them."""
-        took = sum(seconds for seconds, _ in self._took.values())
-        expected = sum(
-            shares * self._estimator.full_seconds(self._examples[each])
-            for each, (_, shares) in self._took.items()
-        )
-        return took / expected if expected > 0 else 1.0
-
-    def _rest(self, running: "_Running", pace: float, now: float) -> float:
-        passed = now - running.since
-        whole = pace * self._estimator.full_seconds(running.spec)
-        if running.share > KNOWN_SHARE:
-            whole = passed / running.share
-        share = max(self._estimator.share(running.spec), running.share)
-        return max(whole * share - passed, 0.0)
-
-
-@dataclass(kw_only=True)
-class _Running:
-    spec: Spec
-    since: float
-    """Seconds, when it was first heard of."""
-    share: float = 0.0
-    """Of its budget that is done."""
+        times.append(f"step {1e6 * speed.streaming.step.times.median:.3g} µs")
+    if speed.sampling:
+        times.append(f"sampling {1e3 * speed.sampling.cached.median:.3g} ms")
+    return f"{name}: {', '.join(times)}"
 
 
 class ProgressBar:
-    """A bar on a terminal, plain lines elsewhere; call it with every event."""
+    """A bar weighted by the estimated work on a terminal, plain lines elsewhere.
 
-    def __init__(self, jobs: Sequence[Job], num_workers: int, estimator: Estimator) -> None:
-        self.forecast = Forecast(jobs, num_workers, estimator)
-        self.total = len(jobs)
+    Call it with every event. The time left assumes that the rest goes as fast as the work so far.
+    """
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self.num_done, self.total = 0, len(jobs)
+        self._names = unique_names([job.spec for job in jobs])
+        self._weights = {job.spec.id: job.estimate_s for job in jobs}
+        self._whole_s = sum(self._weights.values())
+        self._done_s = 0.0
+        self._running: dict[str, float] = {}
+        """Spec id → the part of its weight that is done."""
+        self._begin = time.monotonic()
         self.bar = tqdm(
-            total=self.total,
-            unit="run",
+            total=1.0,
             disable=not sys.stderr.isatty(),
             dynamic_ncols=True,
-            bar_format="{n_fmt}/{total_fmt} runs |{bar:24}| {elapsed} passed{postfix}",
+            bar_format="{percentage:3.0f}% |{bar:24}| {elapsed} passed{postfix}",
         )
-        self._left = ""
-        self._next = 0.0
-        """When the forecast is next made anew: it must not take the time that it tells of."""
 
     def __call__(self, event: Event) -> None:
-        spec, record = event.spec, event.record
-        self.forecast.learn(event, time.monotonic())
-        if record is None:
-            now = f"{spec.name}: step {event.step}/{event.max_steps}"
+        spec_id, name = event.spec.id, self._names[event.spec.id]
+        if event.record is None:
+            share = event.step / max(event.max_steps, 1)
+            self._running[spec_id] = share * self._weights[spec_id]
+            line = f"{name}: step {event.step}/{event.max_steps}"
             if event.loss is not None:
-                now += f", loss {event.loss:.3g}"
+                line += f", loss {event.loss:.3g}"
             if event.score is not None:
-                now += f", score {event.score:.3f}"
-            self.bar.set_postfix_str(f"{self._time_left()} · {now}")
+                line += f", score {event.score:.3f}"
+            self._show(line)
             return
-        left = self._time_left() if self.forecast.num_left else ""
-        self.bar.set_postfix_str(left, refresh=False)
-        self.bar.update()
-        line = outcome_line(record)
+        self._running.pop(spec_id, None)
+        self._done_s += self._weights[spec_id]
+        self.num_done += 1
+        line = outcome_line(event.record, name)
         if self.bar.disable:
-            done = self.total - self.forecast.num_left
-            said = ", ".join(filter(None, (f"{done}/{self.total}", left)))
-            print(f"[{said}] {line}", file=sys.stderr, flush=True)
-        elif record.status != "ok":
+            print(f"[{self._state()}] {line}", file=sys.stderr, flush=True)
+        elif event.record.status != "ok":
             self.bar.write(line, file=sys.stderr)
+        self._show("")
 
-    def _time_left(self) -> str:
-        begin = time.monotonic()
-        if begin >= self._next:
-            self._left = f"about {duration(self.forecast.seconds_left(begin))} left"
-            self._next = begin + 50 * (time.monotonic() - begin)
-        return self._left
+    @property
+    def num_left(self) -> int:
+        return self.total - self.num_done
+
+    @property
+    def share(self) -> float:
+        """The share of the estimated work that is done."""
+        return (self._done_s + sum(self._running.values())) / self._whole_s
+
+    def _state(self) -> str:
+        """`12/48, about 3 min left`."""
+        state = f"{self.num_done}/{self.total}"
+        if self.num_left and self.share > 0:
+            passed = time.monotonic() - self._begin
+            state += f", about {duration(passed * (1 / self.share - 1))} left"
+        return state
+
+    def _show(self, line: str) -> None:
+        self.bar.set_postfix_str(" · ".join(filter(None, [self._state(), line])), refresh=False)
+        self.bar.update(self.share - self.bar.n)
 
     def close(self) -> None:
         self.bar.close()

@@ -5,14 +5,19 @@ its grid extends the grid by the next rung.
 """
 
 import math
+import sys
 from collections.abc import Sequence
 from statistics import mean
 
 from bench.core.records import Outcome, Record
 from bench.core.spec import Spec
+from bench.plan import rates
 from bench.plan.grid import model_of
 from bench.plan.labels import label
 from bench.plan.rates import Tried, Tuned
+from bench.run import inventory
+from bench.run.execute import Manner, execute
+from bench.run.request import Request
 
 MOST_RUNGS = 6
 """A grid that has grown to so many rates is not extended further."""
@@ -23,6 +28,30 @@ Pair = tuple[str, str]
 
 def pair_of(spec: Spec) -> Pair:
     return spec.task.name, label(model_of(spec), spec.model.name)
+
+
+def sweep(request: Request, manner: Manner) -> bool:
+    """Make the runs of a sweep, extend grids whose best rate is at an edge, and write the rates.
+
+    Returns whether no run failed.
+    """
+    specs = list(request.plan.specs)
+    while True:
+        succeeded = execute(request, specs, manner)
+        found = inventory.read(request)
+        if succeeded and inventory.waiting_specs(request, found, specs):
+            print("the sweep is not complete, so no rates are chosen yet", file=sys.stderr)
+            return succeeded
+        choices = choose(found.of(specs, request.backend))
+        further = beyond_the_edge(specs, choices)
+        if not succeeded or not further:
+            break
+        print(f"{len(further)} more runs: a best rate is at the edge of its grid", file=sys.stderr)
+        specs += further
+    chosen = rates.Sweep(records=str(request.results), rates=choices)
+    path = rates.write(request.results / "rates.toml", chosen)
+    print(f"\n{path.read_text()}\nwritten to {path}")
+    return succeeded
 
 
 def choose(records: Sequence[Record]) -> dict[str, dict[str, Tuned]]:

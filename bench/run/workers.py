@@ -52,7 +52,7 @@ class _Worker:
 def execute(
     jobs: Sequence[Job], setup: Setup, limits: Limits, on_event: Callable[[Event], None]
 ) -> None:
-    """Run every job, the longest first, and tell of each step and each record.
+    """Run every job in the given order, and report each step and each record.
 
     A worker that dies, or takes too long, fails its run with the reason in the record, and is
     replaced. On a device whose room is limited a run waits until there is room for it, or until it
@@ -79,7 +79,7 @@ class _Pool:
         self.setup = setup
         self.limits = limits
         self.room = limits.room or {setup.device: None}
-        self.waiting = sorted(jobs, key=lambda job: job.rank)
+        self.waiting = list(jobs)
         limit_s = limits.time_limit_s
         self.deadline = float("inf") if limit_s is None else time.monotonic() + limit_s
         self.workers: list[_Worker] = []

@@ -16,8 +16,10 @@ from bench.measure import speed
 from bench.measure.flops import sequence_flops, step_flops
 from bench.plan import plugins, profile
 from bench.plan.grid import Selection, make_plan, make_speed_plan
+from bench.run import inventory
+from bench.run.coverage import speed_of_one_machine
 from bench.run.job import Setup, measure
-from bench.run.request import Request
+from bench.run.request import Request, make_request
 from tests.support.records import BACKEND, MACHINE, speed_record
 from tests.support.signatures import skip_unless_supported
 from tests.support.timing import ALL, T, spec_of
@@ -207,14 +209,21 @@ def test_every_field_of_a_speed_spec_enters_its_id() -> None:
 
 def request(results: Path, **changes: Any) -> Request:
     selection = Selection(tasks=("copy_memory",), models=("rnn", "tcn"), seeds=(0,))
-    made = Request(
+    return make_request(
         results=results,
         device="cpu",
         profile_name="smoke",
         **{"selection": selection, **changes},
     )
-    made.read()
-    return made
+
+
+def waiting(of: Request) -> list[SpeedSpec]:
+    return inventory.waiting_timings(of, inventory.read(of))
+
+
+def reported_machines(of: Request) -> set[str]:
+    timed = speed_of_one_machine(inventory.read(of).speed, of.backend.name)
+    return {record.machine.slug for record in timed}
 
 
 def test_the_plan_times_every_network_and_the_sweeps() -> None:
@@ -247,14 +256,14 @@ def test_times_of_another_machine_do_not_replace_those_of_this_one(tmp_path: Pat
     store = Store(tmp_path)
     for spec in planned[:2]:
         store.write(timed(spec, machine=MACHINE))
-    assert request(tmp_path).speed_jobs() == list(planned)
-    assert {r.machine.slug for r in request(tmp_path).speed_of_one_machine()} == {MACHINE.slug}
+    assert waiting(request(tmp_path)) == list(planned)
+    assert reported_machines(request(tmp_path)) == {MACHINE.slug}
     store.write(timed(planned[0]))
     store.write(timed(planned[1], status="failed", error="no luck"))
-    assert request(tmp_path).speed_jobs() == list(planned[1:])
-    # This machine's records are preferred; the two machines never share a table.
-    assert {r.machine.slug for r in request(tmp_path).speed_of_one_machine()} == {here}
-    assert request(tmp_path, threads=2).speed_jobs() == list(planned)  # that is another backend
+    assert waiting(request(tmp_path)) == list(planned[1:])
+    # Two records a machine: this one's come first; never both in one table.
+    assert reported_machines(request(tmp_path)) == {here}
+    assert waiting(request(tmp_path, threads=2)) == list(planned)  # another backend
 
 
 def test_the_name_of_a_backend_has_its_threads_or_its_capture() -> None:

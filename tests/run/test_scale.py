@@ -18,7 +18,8 @@ from bench.plan import profile
 from bench.plan.grid import Plan, Selection, labels, make_plan, make_speed_plan, task_of
 from bench.report import page
 from bench.report.page import Source, write_report
-from bench.run.request import Request
+from bench.run import inventory
+from bench.run.request import make_request
 from tests.support.records import outcome, record
 
 ROOT = Path(__file__).parent.parent.parent
@@ -127,9 +128,12 @@ def test_what_is_there_is_seen_in_few_calls_a_record(
             path = results / made.path
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(made.model_dump_json())
-        request = Request(results=results, device="cpu", profile_name=name, selection=Selection())
-        request.glance()
-        assert {job.spec.id for job in request.jobs(plan.specs)} == {
+        request = make_request(
+            results=results, device="cpu", profile_name=name, selection=Selection()
+        )
+        found = inventory.read_summaries(request)
+        waiting = inventory.waiting_specs(request, found, plan.specs)
+        assert {spec.id for spec in waiting} == {
             each.spec.id for each in of_plan(plan) if not each.finished
         }
         calls[len(plan.specs)] = num_calls(store.read_all)
@@ -171,10 +175,7 @@ def test_what_answers_at_once_imports_nothing_heavy(command: str) -> None:
     code = (
         "import sys\n"
         "from bench.cli import main\n"
-        "try:\n"
-        f"    main([{command!r}])\n"
-        "except SystemExit:\n"
-        "    pass\n"
+        f"main([{command!r}])\n"
         f"print('heavy:', *set({heavy!r}) & set(sys.modules))"
     )
     ended = subprocess.run(

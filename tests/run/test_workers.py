@@ -155,12 +155,3 @@ def test_a_run_goes_nowhere_while_the_devices_are_full(monkeypatch: pytest.Monke
     assert pool.running() == {"cuda:0": [0]}
     pool.end(0)
     assert pool.running() == {"cuda:0": [1]}
-
-
-def test_scouts_go_before_longer_runs() -> None:
-    jobs = [
-        Job(spec=small(seed=0), estimate_s=9.0),
-        Job(spec=small(seed=1), estimate_s=1.0, scout=True),
-        Job(spec=small(seed=2), estimate_s=20.0),
-    ]
-    assert [job.spec.seed for job in sorted(jobs, key=lambda job: job.rank)] == [1, 2, 0]

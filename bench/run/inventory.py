@@ -1,0 +1,120 @@
+"""What a results folder holds already, and what is therefore still to be done."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.core.backend import Backend
+from bench.core.machine import fingerprint
+from bench.core.records import Record, SampleRecord, SpeedRecord, Summary, YardstickRecord
+from bench.core.spec import Spec, SpeedSpec
+from bench.core.store import Damaged
+from bench.measure import samples, weights
+from bench.run.estimate import Estimator
+from bench.run.job import Job
+from bench.run.request import Request
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inventory:
+    """The records of a results folder."""
+
+    records: Sequence[Record]
+    """Training records; empty in an inventory of summaries."""
+    summaries: Sequence[Summary]
+    speed: Sequence[SpeedRecord]
+    yardsticks: Sequence[YardstickRecord]
+    samples: Sequence[SampleRecord]
+    damaged: Sequence[Damaged]
+    """Files that are not valid records."""
+
+    def of(self, specs: Sequence[Spec], backend: Backend) -> list[Record]:
+        """The training records of these specs on one backend, in the order of the specs."""
+        found = {r.spec.id: r for r in self.records if r.backend == backend}
+        return [found[spec.id] for spec in specs if spec.id in found]
+
+
+def read(request: Request) -> Inventory:
+    """Read every record."""
+    records, damaged = request.store.read_all()
+    return _with_times(request, records, records, damaged)
+
+
+def read_summaries(request: Request) -> Inventory:
+    """Read as much of the training records as `waiting_jobs` needs, which is much faster."""
+    summaries, damaged = request.store.read_summaries()
+    return _with_times(request, (), summaries, damaged)
+
+
+def _with_times(
+    request: Request,
+    records: Sequence[Record],
+    summaries: Sequence[Summary],
+    damaged: Sequence[Damaged],
+) -> Inventory:
+    speed, damaged_speed = request.store.read_speed()
+    yardsticks, damaged_yardsticks = request.store.read_yardsticks()
+    drawn, damaged_samples = samples.read_all(request.store)
+    return Inventory(
+        records=records,
+        summaries=summaries,
+        speed=speed,
+        yardsticks=yardsticks,
+        samples=drawn,
+        damaged=[*damaged, *damaged_speed, *damaged_yardsticks, *damaged_samples],
+    )
+
+
+def waiting_specs(request: Request, inventory: Inventory, specs: Sequence[Spec]) -> list[Spec]:
+    """The specs that have no finished record, or lack the weights that are to be kept."""
+    ended = {
+        record.spec.id
+        for record in inventory.summaries
+        if record.backend == request.backend and record.finished and _has_weights(request, record)
+    }
+    return [spec for spec in specs if spec.id not in ended]
+
+
+def _has_weights(request: Request, record: Summary) -> bool:
+    if record.spec.id not in request.plan.kept or record.outcome is None:
+        return True
+    return weights.path(request.results, record.spec, record.backend).is_file()
+
+
+def make_jobs(
+    request: Request, inventory: Inventory, specs: Sequence[Spec], *, calibrate: bool
+) -> list[Job]:
+    """A job for each spec, the longest first.
+
+    With `calibrate`, models without records of this machine are timed for a moment.
+    """
+    estimator = Estimator(request.backend, inventory.summaries if specs else ())
+    if calibrate:
+        estimator.calibrate(specs, request.device)
+    jobs = [
+        Job(
+            spec=spec,
+            estimate_s=estimator.seconds(spec),
+            memory_bytes=estimator.memory_bytes(spec),
+            keep_weights=spec.id in request.plan.kept,
+        )
+        for spec in specs
+    ]
+    return sorted(jobs, key=lambda job: -job.estimate_s)
+
+
+def waiting_timings(request: Request, inventory: Inventory) -> list[SpeedSpec]:
+    """The networks that have not been timed on this machine."""
+    slug = fingerprint().slug
+    ended = {
+        record.spec.id
+        for record in inventory.speed
+        if record.finished and record.backend == request.backend and record.machine.slug == slug
+    }
+    return [spec for spec in request.speed_specs if spec.id not in ended]
+
+
+def yardsticks_of(found: Inventory, timed: Sequence[SpeedRecord]) -> list[YardstickRecord]:
+    """The comparisons of the machine that took these times, in the order they were made."""
+    slug = timed[0].machine.slug if timed else fingerprint().slug
+    here = [record for record in found.yardsticks if record.machine.slug == slug]
+    return sorted(here, key=lambda record: record.created)

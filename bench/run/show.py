@@ -1,0 +1,155 @@
+"""One record as one screen of text: what was run, how it ended, and how to run it again."""
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.core.records import Outcome, Record, Speed, SpeedRecord, Times
+from bench.core.spec import Spec, SpeedSpec
+from bench.run.coverage import is_loaded
+from bench.run.progress import duration, name_of
+
+NUM_POINTS = 16
+"""Validations that a learning curve shows at most."""
+BAR = 40
+"""Characters of the longest bar of a learning curve."""
+
+
+def screen(record: Record | SpeedRecord, results: Path) -> str:
+    """The text that `show` prints."""
+    spec = record.spec
+    name = name_of(spec) if is_loaded(spec) else spec.name
+    lines = [name, "", *_rows(_identity(record)), ""]
+    if isinstance(record, Record) and record.outcome is not None:
+        lines += [*_rows(_scores(record.outcome)), "", *learning_curve(record.outcome), ""]
+        lines += [*_rows(_cost(record.outcome)), ""]
+    elif isinstance(record, SpeedRecord) and record.speed is not None:
+        lines += [*_rows(_times(record.speed)), ""]
+    if record.error is not None:
+        lines += _rows({"error": record.error})
+    if record.traceback is not None:
+        lines += ["", record.traceback.rstrip()]
+    if lines[-1]:
+        lines.append("")
+    return "\n".join([*lines, "To run it again:", f"  {command(record, results)}"])
+
+
+def command(record: Record | SpeedRecord, results: Path) -> str:
+    """The command that makes this run again, with the same spec on the same kind of device."""
+    spec, backend = record.spec, record.backend
+    words = ["python", "-m", "bench", "speed" if isinstance(spec, SpeedSpec) else "run"]
+    words += ["--again", spec.id, "--results", str(results), "--device", backend.device]
+    if backend.threads != 1:
+        words += ["--threads", str(backend.threads)]
+    if backend.device == "cuda" and not backend.capture:
+        words.append("--eager")
+    for plugin in spec.plugin_sha256:
+        words += ["--plugin", f"{plugin}.py"]
+    return shlex.join(words)
+
+
+def learning_curve(outcome: Outcome) -> list[str]:
+    """A row per validation: the update, the score, and a bar from the worst to the best score."""
+    score = outcome.score.name
+    points = outcome.curve
+    if len(points) > NUM_POINTS:
+        last = len(points) - 1
+        points = [points[round(i * last / (NUM_POINTS - 1))] for i in range(NUM_POINTS)]
+    known = [value for point in points if (value := point.values[score]) is not None]
+    low, high = min(known, default=0.0), max(known, default=0.0)
+    lines = [f"  {'update':>8}  validation {score}"]
+    for point in points:
+        value = point.values[score]
+        if value is None:
+            lines.append(f"  {point.step:8}  not finite")
+            continue
+        length = 1 + round((BAR - 1) * (value - low) / (high - low)) if high > low else 1
+        lines.append(f"  {point.step:8}  {value:8.4g}  {'█' * length}")
+    return lines
+
+
+def _rows(entries: dict[str, str]) -> Iterator[str]:
+    return (f"  {key:20} {value}" for key, value in entries.items())
+
+
+def _identity(record: Record | SpeedRecord) -> dict[str, str]:
+    spec, machine = record.spec, record.machine
+    size = f"width {spec.width}" + (f"+{spec.extra_width}" if spec.extra_width else "")
+    if spec.param_budget is not None:
+        size += f", from a budget of {spec.param_budget:,} parameters"
+    entries = {
+        "id": spec.id,
+        "status": record.status,
+        "task": _part(spec.task.name, spec.task.fields, spec.task.version),
+        "model": _part(spec.model.name, spec.model.fields, spec.model.version),
+        "size": size,
+    }
+    if isinstance(spec, Spec):
+        settings = spec.training.model_dump(exclude_none=True)
+        entries["training"] = ", ".join(f"{key}={value}" for key, value in settings.items())
+    else:
+        entries["timed"] = ", ".join(spec.measures)
+    machine_name = machine.gpu or machine.cpu
+    entries["made on"] = f"{record.backend.name}, {machine_name}, {record.created}"
+    return entries
+
+
+def _part(name: str, fields: dict[str, object], version: int) -> str:
+    return f"{name} ({', '.join([*(f'{k}={v}' for k, v in fields.items()), f'version {version}'])})"
+
+
+def _scores(outcome: Outcome) -> dict[str, str]:
+    score = outcome.score
+    ending = {
+        "solved": "solved, so that training stopped early",
+        "budget": "the budget of updates was spent",
+        "diverged": "the loss was no longer finite",
+    }[outcome.stopped]
+    entries = {"ended": f"after {outcome.steps:,} updates: {ending}"}
+    for metric in outcome.metrics:
+        value = outcome.test[metric.name]
+        text = "not finite" if value is None else f"{value:.4g}"
+        text += f" {metric.said_unit}; chance {metric.chance:.4g}"
+        if metric is score and outcome.solved_at is not None:
+            text += f", threshold {outcome.solved_at:.4g}: "
+            text += "solved" if outcome.solved else "not solved"
+        entries[f"test {metric.name}"] = text
+    for name, value in outcome.baselines.items():
+        entries[f"baseline {name}"] = f"{value:.4g}"
+    return entries
+
+
+def _cost(outcome: Outcome) -> dict[str, str]:
+    field = outcome.receptive_field
+    entries = {
+        "parameters": f"{outcome.num_parameters:,}",
+        "receptive field": "unlimited" if field is None else f"{field:,} steps",
+        "training": duration(outcome.train_seconds),
+        "whole run": duration(outcome.total_seconds),
+    }
+    if outcome.latency is not None:
+        latency = outcome.latency
+        entries["latency"] = (
+            f"{latency.sequence_ms:.3g} ms per sequence, {latency.step_us:.3g} µs per step"
+        )
+    if outcome.peak_memory_bytes is not None:
+        entries["peak GPU memory"] = f"{outcome.peak_memory_bytes / 1e6:,.0f} MB"
+    return entries
+
+
+def _times(speed: Speed) -> dict[str, str]:
+    entries = {"parameters": f"{speed.num_parameters:,}"}
+    if speed.train:
+        entries["training step"] = _in_ms(speed.train.times)
+    if speed.forward:
+        entries["whole sequences"] = _in_ms(speed.forward.times)
+    if speed.streaming:
+        entries["streaming step"] = _in_ms(speed.streaming.step.times)
+    if speed.sampling:
+        entries["sampling"] = _in_ms(speed.sampling.cached)
+    return entries
+
+
+def _in_ms(times: Times) -> str:
+    low, high = 1e3 * times.percentile(5), 1e3 * times.percentile(95)
+    return f"{1e3 * times.median:.3g} ms, 90% of calls between {low:.3g} and {high:.3g} ms"
