@@ -6,14 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
 
 import models
 from models import Network
-from models.tcn import causal_conv, receptive_field
 from tests.support.leaky import Leaky
 from tests.support.signatures import REALS, TOKENS, Signature, sequences
 
@@ -82,12 +79,13 @@ def test_the_future_does_not_change_the_past(name: str, signature: Signature) ->
 
 
 def test_gradients_reach_every_parameter_and_are_finite(name: str) -> None:
-    net = network(name)
-    net(sequences(REALS, 2, 30))[0].square().sum().backward()
-    for parameter in net.parameters():
-        assert parameter.grad is not None
-        assert parameter.grad.isfinite().all()
-        assert parameter.grad.abs().sum() > 0
+    for num_conditions, condition in ((0, None), (3, torch.tensor([0, 2]))):
+        net = network(name, Signature(num_conditions=num_conditions))
+        net(sequences(REALS, 2, 30), condition=condition)[0].square().sum().backward()
+        for parameter in net.parameters():
+            assert parameter.grad is not None
+            assert parameter.grad.isfinite().all()
+            assert parameter.grad.abs().sum() > 0
 
 
 def test_the_last_step_alone_is_the_last_step(name: str) -> None:
@@ -229,195 +227,27 @@ def test_encoded_inputs_are_taken_as_well(name: str) -> None:
     assert torch.equal(net(net.encode(x))[0], net(x)[0])
 
 
-# Recurrent networks
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "gru": {"num_layers": 1, "recurrent_init": "uniform", "chrono": False},
+    "lstm": {"num_layers": 1, "recurrent_init": "uniform", "forget_bias": None, "chrono": False},
+    "pixelcnn": {"kernel_size": 5, "num_layers": None},
+    "rnn": {"num_layers": 1, "recurrent_init": "uniform", "nonlinearity": "tanh"},
+    "tcn": {
+        **{"kernel_size": 8, "num_blocks": None, "dropout": 0.0},
+        **{"gated": False, "residual": True},
+    },
+    "wavenet": {"kernel_size": 2, "dilation_cycle": None, "num_cycles": None},
+}
 
 
-@pytest.mark.parametrize(("name", "gates"), [("lstm", 4), ("gru", 3), ("rnn", 1)])
-def test_recurrent_parameters_are_the_closed_form(name: str, gates: int) -> None:
-    net = network(name, width=7)
-    layer = gates * 7 * (REALS.num_inputs + 7 + 2)
-    assert models.num_parameters(net) == layer + 7 * REALS.num_outputs + REALS.num_outputs
-    assert net.receptive_field == math.inf
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_default_fields_are_pinned_since_specs_contain_them(name: str) -> None:
+    assert models.load(name).fields == DEFAULTS[name]
+    assert models.model_class(name).version == 1
 
 
-def layer_of(form: str, width: int, reach: int = 20) -> Any:
-    return network(form, Signature(reach=reach), width).core.layers[0]  # pyright: ignore
-
-
-@pytest.mark.parametrize(("name", "gates"), [("lstm", 4), ("gru", 3), ("rnn", 1)])
-def test_each_gate_has_an_orthogonal_matrix(name: str, gates: int) -> None:
-    net = network(name, width=5, recurrent_init="orthogonal")
-    matrices = net.core.layers[0].weight_hh_l0.chunk(gates)  # pyright: ignore
-    for matrix in matrices:
-        torch.testing.assert_close(matrix @ matrix.T, torch.eye(5).double(), rtol=0, atol=1e-6)
-
-
-def test_the_identity_rnn_keeps_its_state() -> None:
-    layer = layer_of("rnn identity", 300)
-    assert torch.equal(layer.weight_hh_l0, torch.eye(300).double())
-    assert not layer.bias_ih_l0.any()
-    assert not layer.bias_hh_l0.any()
-    assert layer.weight_ih_l0.std().item() == pytest.approx(0.001, rel=0.1)
-    state = torch.rand(1, 2, 300).double()
-    y, _ = layer(torch.zeros(2, 50, 3).double(), state)
-    torch.testing.assert_close(y[:, -1], state[0])
-
-
-def test_a_forget_bias_is_the_sum_of_the_forget_gates_two_biases() -> None:
-    plain, biased = layer_of("lstm", 4), layer_of("lstm forget_bias", 4)
-    forget = (biased.bias_ih_l0 + biased.bias_hh_l0)[4:8]
-    assert torch.equal(forget, torch.ones(4).double())
-    others = [0, 1, 2, 3, *range(8, 16)]
-    assert torch.equal(plain.bias_ih_l0[others], biased.bias_ih_l0[others])
-
-
-@pytest.mark.parametrize(("form", "gate"), [("lstm chrono", 1), ("gru chrono", 1)])
-def test_chrono_biases_forget_within_1_to_reach_steps(form: str, gate: int) -> None:
-    width, reach = 2000, 101
-    layer = layer_of(form, width, reach)
-    bias = (layer.bias_ih_l0 + layer.bias_hh_l0)[gate * width : (gate + 1) * width]
-    steps = bias.exp()  # uniform from 1 to T_max − 1
-    assert 1 <= steps.min() < 2
-    assert 99 < steps.max() <= 100
-    assert steps.mean().item() == pytest.approx(50.5, abs=2)
-    if form == "lstm chrono":
-        input_bias = (layer.bias_ih_l0 + layer.bias_hh_l0)[:width]
-        assert torch.equal(input_bias, -bias)
-
-
-# TCN
-
-
-def test_a_gated_unit_is_tanh_times_sigmoid() -> None:
-    conv = network("tcn gated", num_blocks=1).core.blocks[0].conv1  # pyright: ignore
-    x = sequences(REALS, 2, 12)
-    weight, bias = conv.conv.weight, conv.conv.bias
-    a, b = causal_conv(x, weight, bias).chunk(2, -1)
-    torch.testing.assert_close(conv(x, None)[0], a.tanh() * b.sigmoid())
-
-
-def test_without_a_residual_sum_a_block_is_its_convolutions() -> None:
-    block: Any = network("tcn plain", num_blocks=1).core.blocks[0]  # pyright: ignore
-    x = sequences(REALS, 2, 12)
-    inner, _ = block.conv1(x, None)
-    assert torch.equal(block(x, None)[0], block.conv2(inner, None)[0])
-    assert isinstance(block.skip, nn.Identity)
-
-
-def textbook_conv(x: Tensor, weight: Tensor, bias: Tensor, dilation: int) -> Tensor:
-    """z_t = b + Σ_i Σ_j x_{t − i·d, j} w_{i, j}, one number at a time; tap i = 0 is the last."""
-    num_sequences, num_steps, num_inputs = x.shape
-    num_outputs, _, kernel_size = weight.shape
-    z = torch.zeros(num_sequences, num_steps, num_outputs, dtype=x.dtype)
-    for b in range(num_sequences):
-        for t in range(num_steps):
-            for o in range(num_outputs):
-                z[b, t, o] = bias[o]
-                for i in range(kernel_size):
-                    for j in range(num_inputs):
-                        if t - i * dilation >= 0:
-                            z[b, t, o] += x[b, t - i * dilation, j] * weight[o, j, -1 - i]
-    return z
-
-
-@pytest.mark.parametrize(
-    ("steps", "kernel_size", "dilation"), [(1, 3, 1), (7, 1, 4), (9, 3, 2), (5, 4, 8), (12, 2, 5)]
-)
-def test_the_convolution_is_the_textbook_formula(
-    steps: int, kernel_size: int, dilation: int
-) -> None:
-    torch.manual_seed(0)
-    x = torch.randn(2, steps, 3, dtype=torch.double)
-    weight, bias = torch.randn(4, 3, kernel_size, dtype=torch.double), torch.randn(4).double()
-    expected = textbook_conv(x, weight, bias, dilation)
-    torch.testing.assert_close(causal_conv(x, weight, bias, dilation=dilation), expected)
-    for past in range(steps):
-        part = causal_conv(x, weight, bias, dilation=dilation, num_past=past)
-        torch.testing.assert_close(part, expected[:, past:])
-        strided = causal_conv(x, weight, bias, dilation=dilation, num_past=past, stride=3)
-        torch.testing.assert_close(strided, expected[:, past:].flip(1)[:, ::3].flip(1))
-
-
-class TextbookTcn(nn.Module):
-    """Bai et al.'s network in its usual form: pad both sides, convolve, cut off the end."""
-
-    def __init__(self, net: Network, kernel_size: int) -> None:
-        super().__init__()
-        self.net, self.kernel_size = net, kernel_size
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = x.transpose(1, 2)
-        for i, block in enumerate(self.net.core.blocks):  # pyright: ignore
-            padding = (self.kernel_size - 1) * 2**i
-            z = h
-            for conv in (block.conv1.conv, block.conv2.conv):
-                z = F.conv1d(z, conv.weight, conv.bias, padding=padding, dilation=2**i)
-                z = F.relu(z[..., : z.shape[-1] - padding] if padding else z)
-            h = F.relu(block.skip(h.transpose(1, 2)).transpose(1, 2) + z)
-        return self.net.head(h.transpose(1, 2))
-
-
-@given(
-    kernel_size=st.integers(1, 5),
-    num_blocks=st.integers(1, 5),
-    steps=st.integers(1, 70),
-    extra=st.integers(0, 5),
-)
-@settings(deadline=None, max_examples=25)
-def test_the_tcn_is_the_textbook_tcn(
-    kernel_size: int, num_blocks: int, steps: int, extra: int
-) -> None:
-    torch.manual_seed(0)
-    fields: dict[str, Any] = {"kernel_size": kernel_size, "num_blocks": num_blocks}
-    net = models.network("tcn", REALS, width=4, extra_width=extra, **fields).double()
-    x = sequences(REALS, 2, steps)
-    expected = TextbookTcn(net, kernel_size)(x)
-    torch.testing.assert_close(net(x)[0], expected)
-    torch.testing.assert_close(net(x, last_only=True)[0], expected[:, -1:])
-    parameters = list(net.parameters())
-    torch.testing.assert_close(
-        torch.autograd.grad(net(x, last_only=True)[0].sum(), parameters, materialize_grads=True),
-        torch.autograd.grad(expected[:, -1].sum(), parameters, materialize_grads=True),
-    )
-
-
-@pytest.mark.parametrize(("kernel_size", "num_blocks"), [(2, 1), (2, 3), (3, 2), (5, 2), (1, 3)])
-def test_the_receptive_field_is_exact(kernel_size: int, num_blocks: int) -> None:
-    fields: dict[str, Any] = {"kernel_size": kernel_size, "num_blocks": num_blocks}
-    net = network("tcn", width=16, **fields)
-    field = int(net.receptive_field)
-    assert field == receptive_field(kernel_size, num_blocks)
-    x = sequences(REALS, 1, field + 3).requires_grad_()
-    net(x)[0][:, -1].sum().backward()
-    assert x.grad is not None
-    touched = (x.grad[0] != 0).any(1)
-    # A ReLU may block single paths, but not the only one to the oldest input.
-    assert touched[3]
-    assert not touched[:3].any()
-
-
-def test_depth_covers_twice_the_reach_unless_given() -> None:
-    for reach in (1, 12, 61, 1011, 4107):
-        signature = Signature(reach=reach)
-        field = models.network("tcn", signature, width=2).receptive_field
-        assert field >= 2 * reach
-        assert field < 4 * reach + 20
-    assert models.network("tcn", REALS, width=2, num_blocks=2).receptive_field == 43
-
-
-def test_weights_are_normalised() -> None:
-    net = network("tcn")
-    conv = net.core.blocks[0].conv1.conv  # pyright: ignore
-    scale, direction = (
-        conv.parametrizations.weight.original0,
-        conv.parametrizations.weight.original1,
-    )
-    expected = scale * direction / direction.flatten(1).norm(dim=1)[:, None, None]
-    torch.testing.assert_close(conv.weight, expected)
-
-
-def test_dropout_acts_only_in_training() -> None:
-    net, x = network("tcn", dropout=0.5), sequences(REALS, 2, 20)
-    assert torch.equal(net(x)[0], net(x)[0])
-    net.train()
-    assert not torch.equal(net(x)[0], net(x)[0])
+def test_a_budget_more_than_3_percent_away_is_a_value_error() -> None:
+    # With 3 inputs and 2 outputs, width w has w² + 8·w + 2 parameters: 562 at 20, 611 at 21.
+    assert models.fit_width(Leaky(), REALS, 578) == (20, 0)
+    with pytest.raises(ValueError, match="within 3%; the nearest is 562"):
+        models.fit_width(Leaky(), REALS, 586)

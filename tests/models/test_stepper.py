@@ -112,17 +112,16 @@ def test_stepping_on_fixed_buffers_is_forward(
     close(stepper(x[:, 0]), expected[:, 0], torch.float64)
 
 
-def test_a_state_that_grows_is_not_captured() -> None:
+def test_a_start_other_than_zeros_is_not_captured() -> None:
     net = network("rnn", REALS, torch.float32, 0, width=4)
     forward = net.core.forward
 
-    def grows(x_BTI: torch.Tensor, state: Any = None, *, last_only: bool = False) -> Any:
-        y, new = forward(x_BTI, None if state is None else state[0], last_only=last_only)
-        seen = x_BTI if state is None else torch.cat([state[1], x_BTI], 1)
-        return y, (new, seen)
+    def from_ones(x_BTI: torch.Tensor, state: Any = None, *, last_only: bool = False) -> Any:
+        start = (torch.ones(1, len(x_BTI), 4),)
+        return forward(x_BTI, start if state is None else state, last_only=last_only)
 
-    net.core.forward = grows
-    with pytest.raises(ValueError, match="keep its size"):
+    net.core.forward = from_ones
+    with pytest.raises(ValueError, match="not a state of zeros"):
         CapturedStepper(net, 1)
 
 

@@ -119,6 +119,11 @@ def test_formats_are_the_same_sound(tmp_path: Path, dtype: type, within: float) 
     assert np.abs(samples(tmp_path / "b.wav", 8000) - sound / 2).max() <= within
 
 
+def test_unsigned_bytes_are_centred_on_128(tmp_path: Path) -> None:
+    wavfile.write(tmp_path / "a.wav", 8000, np.array([0, 64, 128, 192], np.uint8))
+    assert samples(tmp_path / "a.wav", 8000).tolist() == [-1, -0.5, 0, 0.5]
+
+
 def test_another_sampling_rate_is_the_same_pitch(tmp_path: Path) -> None:
     sound = 0.5 * np.sin(2 * np.pi * 440 * np.arange(44_100) / 44_100)
     write_wav(tmp_path / "a.wav", sound, rate=44_100)
