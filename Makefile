@@ -9,7 +9,7 @@ PY := $(VENV)/bin/python
 SELECTED := $(if $(PROFILE),--profile "$(PROFILE)") --results "$(RESULTS)" $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench plan speed report smoke tune fetch test test-faults check format clean
+.PHONY: help setup bench plan speed report readme smoke tune fetch test test-faults check format clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1|/' \
@@ -36,6 +36,9 @@ speed: setup  ## time training, inference and streaming, and beside what others 
 
 report: setup  ## tables, figures and a page from the records in RESULTS
 	$(PY) -m bench report $(SELECTED)
+
+readme: setup  ## write the marked blocks of README.md and docs/data.md from the committed reference
+	$(PY) -m bench.report.readme
 
 smoke: setup  ## every task and model at its smallest, in two minutes or so
 	$(PY) -m bench run --profile smoke --results "$(RESULTS)/smoke" $(ARGS)

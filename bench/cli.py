@@ -416,6 +416,8 @@ def _write_report(request: "Request") -> None:
     source = Source(
         profile_name=request.profile_name,
         profile_description=request.profile.description,
+        caveat=request.profile.caveat,
+        num_records=len(request.records),
         specs=specs,
         labels=labels(specs),
         thresholds=thresholds(specs),
