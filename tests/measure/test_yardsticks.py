@@ -12,7 +12,7 @@ from bench.core.store import Store
 from bench.measure import yardsticks
 from bench.measure.textbook import TextbookTcn
 from bench.measure.update import Updater
-from bench.report.cost import yardstick_table
+from bench.report.sections.cost import yardstick_table
 from tests.support.records import BACKEND
 
 
