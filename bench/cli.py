@@ -410,6 +410,7 @@ def _write_report(request: "Request") -> None:
     source = Source(
         profile_name=request.profile_name,
         profile_description=request.profile.description,
+        caveat=request.profile.caveat,
         specs=specs,
         labels=labels(specs),
         thresholds=thresholds(specs),

@@ -1,57 +1,51 @@
-"""What the README shows is what the committed run says."""
+"""What the README and the data dictionary show is what the committed run says."""
 
-from pathlib import Path
+import re
 
 import pytest
 
 from bench.core.store import Store
 from bench.plan import grid, profile
-from bench.report import choices, cost, tables
-from bench.report.page import LATENCY_BUDGETS_US, markdown_table, step_times
-
-ROOT = Path(__file__).parent.parent
-REFERENCE = ROOT / "results" / "reference" / "cpu"
-
-
-def shown(block: str) -> str:
-    """What stands between two marks of the first page."""
-    readme = (ROOT / "README.md").read_text()
-    return readme.partition(f"<!-- {block} -->\n")[2].partition(f"<!-- /{block} -->")[0].strip()
+from bench.report import readme
+from bench.report.data import Data
+from bench.report.readme import DICTIONARY, README, REFERENCE, ROOT
+from bench.report.section import Picture, built
+from tests.support.reports import planted, source
 
 
-@pytest.mark.parametrize("block", ["choice", "yardsticks"])
-def test_the_tables_on_the_first_page_are_the_committed_ones(block: str) -> None:
-    assert shown(block) == (REFERENCE / "tables" / f"{block}.md").read_text().strip()
+def test_the_marked_blocks_are_those_that_make_readme_writes() -> None:
+    page = README.read_text(encoding="utf-8")
+    data = Data(readme.committed())
+    assert page == readme.with_blocks(page, readme.blocks(data)), "stale: run `make readme`"
 
 
-def test_the_verdicts_on_the_first_page_are_the_committed_ones() -> None:
-    lines = shown("verdicts").splitlines()
-    assert len(lines) == 2 + 7
-    assert set(lines) <= set((REFERENCE / "claims.md").read_text().splitlines())
+def test_the_data_dictionary_is_the_one_that_make_readme_writes() -> None:
+    assert DICTIONARY.read_text(encoding="utf-8") == readme.dictionary(), "run `make readme`"
 
 
-def test_what_it_costs_is_what_the_committed_report_says() -> None:
-    report = (REFERENCE / "report.md").read_text().splitlines()
-    lines = shown("cost").splitlines()
-    assert lines
-    assert set(lines) <= set(report)
+def test_a_block_is_replaced_between_its_marks_and_must_be_there_once() -> None:
+    page = "a\n<!-- x -->\nold\n<!-- /x -->\nb\n"
+    assert readme.with_blocks(page, {"x": "new\\1"}) == page.replace("old", "new\\1")
+    with pytest.raises(ValueError, match="0 blocks y"):
+        readme.with_blocks(page, {"y": ""})
 
 
-def test_the_committed_choice_follows_from_the_committed_records() -> None:
+def test_the_figures_that_the_readme_shows_are_written_as_png() -> None:
+    shown = re.findall(r"reference/cpu/figures/(\w+)\.png", README.read_text(encoding="utf-8"))
+    items = [item for _, items in built(Data(source(*planted()))) for item in items]
+    drawn = {item.name: item.png for item in items if isinstance(item, Picture)}
+    assert shown
+    assert all(drawn.get(name, True) for name in shown)
+
+
+def test_the_committed_records_are_those_that_the_profile_plans() -> None:
     records, damaged = Store(REFERENCE).read_all()
     assert not damaged
     planned = grid.make_plan(profile.load("reference"), grid.Selection())
     assert {record.spec.id for record in records} == {spec.id for spec in planned.specs}
-    whole = [s for s in planned.specs if "receptive_field" not in planned.studies[s.id]]
-    thresholds = {spec.id: grid.task_of(spec).solved for spec in whole}
-    runs = tables.runs_frame(whole, records, grid.labels(planned.specs), thresholds)
     speed, damaged = Store(REFERENCE).read_speed()
     assert not damaged
     assert len({(r.machine.slug, r.backend) for r in speed}) == 1
-    step_us = step_times(planned.specs, cost.frame(speed))
-    assert set(step_us) == {spec.id for spec in planned.specs}
-    again = markdown_table(choices.choice(runs, step_us, LATENCY_BUDGETS_US))
-    assert again == (REFERENCE / "tables" / "choice.md").read_text().strip()
 
 
 def test_the_committed_run_is_in_its_time_and_made_with_probes() -> None:
@@ -69,8 +63,6 @@ def test_the_committed_run_is_in_its_time_and_made_with_probes() -> None:
 
 
 def test_every_file_that_the_documents_name_is_there() -> None:
-    import re
-
     for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
         for target in re.findall(r"\]\((?!http|#)([^)#]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"

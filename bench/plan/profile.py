@@ -114,6 +114,8 @@ class Profile(Frozen):
     """How much is run."""
 
     description: str
+    caveat: str = ""
+    """A warning that stands before everything else in the reports of this profile."""
     seeds: Seeds
     param_budget: Positive
     models: Models | None = None

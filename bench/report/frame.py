@@ -48,6 +48,26 @@ LABELS = (
 LENGTH = Column("T", "count", "steps", "Dependency length.")
 IDENTITY = (*TASK, LENGTH, *MODEL, *LABELS)
 """The columns that say which task, length and model a row is about, in every table."""
+SCORE = (
+    Column("score", "text", "", "Name of the score."),
+    Column("unit", "text", "", "Unit of the score."),
+)
+SUMMARY = (
+    Column("mean", "number", "see `unit`", "Mean over seeds."),
+    Column("min", "number", "see `unit`", "Least over seeds."),
+    Column("max", "number", "see `unit`", "Greatest over seeds."),
+    Column("chance", "number", "see `unit`", "The value of the best predictor without memory."),
+    Column("seeds", "count", "runs", "Runs that count."),
+)
+INTERVAL = (
+    Column("mean_low", "number", "see `unit`", "Lower end of the mean's 95% interval."),
+    Column("mean_high", "number", "see `unit`", "Upper end of the mean's 95% interval."),
+)
+SOLVED = (
+    Column("solved", "integer", "runs", "Runs that solve the task."),
+    Column("share_low", "number", "share", "Lower end of the solving share's 95% interval."),
+    Column("share_high", "number", "share", "Upper end of the solving share's 95% interval."),
+)
 ROW = [column.name for column in IDENTITY]
 NETWORK = [name for name in ROW if name != LENGTH.name]
 CELL = ["task_label", "T", "model_label"]

@@ -202,7 +202,7 @@ def _fitted_horizons(solved_RL: np.ndarray, runs_RL: np.ndarray, x_L: np.ndarray
 
     scale = float(x_L.std()) or 1.0
     z_L = (x_L - x_L.mean()) / scale
-    level_R, slope_R = np.zeros(len(solved_RL)), np.zeros(len(solved_RL))
+    level_R, slope_R, determinant_R = (np.zeros(len(solved_RL)) for _ in range(3))
     for _ in range(NEWTON_STEPS):
         p_RL = expit(level_R[:, None] + slope_R[:, None] * z_L)
         weight_RL = runs_RL * p_RL * (1 - p_RL)

@@ -13,12 +13,14 @@ from bench.core.backend import Backend
 from bench.core.records import Record
 from bench.core.spec import Spec
 from bench.core.store import Damaged, Store
-from bench.report import figures
-from bench.report.claims import Verdict, page
-from bench.report.findings import learning
+from bench.plan.labels import Label
+from bench.report import drawing
+from bench.report.claims import Verdict
+from bench.report.data import Data
 from bench.report.markup import code, text
-from bench.report.page import Source, html, write_report
+from bench.report.page import Source, claims_page, html, write_report
 from bench.report.pictures import pictures
+from bench.report.sections.learning import learning, learning_figure
 from tests.support.harness import not_drawn
 from tests.support.records import MACHINE, outcome, record, spec, speed_record, yardstick_record
 from tests.support.reports import source
@@ -77,7 +79,7 @@ class Page(HTMLParser):
             if name == "href":
                 assert re.fullmatch(r"#\S+|(claims|report)\.html", value or ""), value
             if name == "src":
-                assert (value or "").startswith("data:image/png;base64,"), value
+                assert re.match(r"data:image/(png|svg\+xml);base64,", value or ""), value
             if name == "style":
                 assert re.fullmatch(r"text-align:(left|right)", value or ""), value
         if tag == "td":
@@ -119,6 +121,15 @@ def planted(evil: str) -> tuple[list[Spec], list[Record]]:
     return specs, [*records, record(specs[3], None, error=evil, machine=machine)]
 
 
+def labels(specs: list[Spec], evil: str) -> dict[str, Label]:
+    return {
+        one.id: Label(
+            task=evil, task_variant="", model=one.model.name, variant=evil, family="recurrent"
+        )
+        for one in specs
+    }
+
+
 def sources(evil: str, folder: Path) -> Source:
     specs, records = planted(evil)
     machine = MACHINE.model_copy(update={"cpu": evil, "torch": evil})
@@ -145,7 +156,7 @@ def sources(evil: str, folder: Path) -> Source:
         profile_name=evil,
         profile_description=evil,
         specs=specs,
-        labels={one.id: (evil, f"{one.model.name} {evil}") for one in specs},
+        labels=labels(specs, evil),
         thresholds=made.thresholds,
         records=records,
         unsupported=[(evil, evil, evil)],
@@ -196,26 +207,27 @@ def test_a_verdict_shows_any_text_as_it_is(evil: str, tmp_path: Path) -> None:
         key="a",
         claim=evil,
         verdict="holds when",
-        conditions=evil,
-        because=(evil,),
-        figures=(),
-        not_tested=(evil,),
+        sentence=evil,
+        table=[{"result": evil}],
     )
-    shown = Page(html(page([verdict], evil, backend=evil), evil, tmp_path))
+    data = Data(sources(evil, tmp_path))
+    data.verdicts = [verdict]
+    shown = Page(html(claims_page(data, []), evil, tmp_path))
     assert [cell for cell in shown.cells if flat(cell) == flat(evil)]
-    assert flat(shown.text).count(flat(evil)) >= 5
+    assert flat(shown.text).count(flat(evil)) >= 6
 
 
 @pytest.mark.filterwarnings("ignore:Glyph")  # a font need not have every letter
 @pytest.mark.parametrize("evil", EVIL)
 def test_any_text_can_be_drawn(evil: str) -> None:
     specs, records = planted(evil)
-    labels = {one.id: (evil, f"{one.model.name} {evil}") for one in specs}
-    style = figures.styles(sorted({model for _, model in labels.values()}))
-    png, svg = pictures(partial(figures.learning_figure, learning(records, labels), style))
-    assert png.startswith(b"\x89PNG")
-    assert b"<script" not in svg
-    assert b"<img" not in svg
+    called = labels(specs, evil)
+    style = drawing.styles(each.model_label for each in called.values())
+    curves = learning(records, called)
+    files = pictures(partial(learning_figure, curves, style), png=True)
+    assert files["png"].startswith(b"\x89PNG")
+    assert b"<script" not in files["svg"]
+    assert b"<img" not in files["svg"]
 
 
 @pytest.mark.parametrize("evil", EVIL)

@@ -24,7 +24,7 @@ from bench.plan import catalogue, profile
 from bench.plan.grid import Selection, make_plan
 from bench.plan.profile import Grid, ModelChoice, Profile, SpeedGrid, TrainingChoice
 from bench.report import page
-from bench.report.gallery import file_name
+from bench.report.markup import file_name
 from tests.support.harness import Note, not_drawn, repeated
 from tests.support.records import MACHINE, outcome, record, spec, speed_record, yardstick_record
 from tests.support.reports import source

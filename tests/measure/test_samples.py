@@ -152,6 +152,7 @@ def test_the_report_shows_the_samples(results: Path) -> None:
     assert all(f"]({picture})" in page for picture in pictures)
     likelihood = (results / "tables" / "likelihood.csv").read_text()
     assert likelihood.count("\n") == 4
+    assert (results / "figures" / "likelihood.svg").exists()
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from bench.report.cost import yardstick_table
 
 import models
 import tasks
 from bench.core.store import Store
 from bench.measure import timing, yardsticks
 from bench.measure.textbook import TextbookTcn
+from bench.report.sections.cost import yardstick_table
 from tests.support.records import BACKEND
 
 

@@ -15,14 +15,13 @@ from bench.plan import catalogue, profile, rates
 from bench.plan.grid import (
     Plan,
     Selection,
-    label,
-    labels,
     make_plan,
     make_speed_plan,
     model_of,
     network_of,
     task_of,
 )
+from bench.plan.labels import label, labels
 from models import num_parameters
 
 SMALL = """
@@ -279,7 +278,8 @@ def test_networks_of_two_widths_have_two_labels(tmp_path: Path) -> None:
     path = tmp_path / "widths.toml"
     path.write_text(SMALL.replace('"gru"', '"gru", { name = "gru", width = 9 }'))
     found = labels(plan_of(str(path), models=("gru",)).specs)
-    assert {model for _, model in found.values()} == {"gru param_budget=10000", "gru width=9"}
+    names = {each.model_label for each in found.values()}
+    assert names == {"gru param_budget=10000", "gru width=9"}
 
 
 def test_a_list_of_rates_is_swept(small: str) -> None:

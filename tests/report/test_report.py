@@ -6,7 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.core.store import Damaged
+import bench.report
+from bench.core.store import Damaged, Store
 from bench.report import markup
 from bench.report.page import write_report
 from bench.report.runs import horizons, scores
@@ -276,3 +277,23 @@ def test_a_table_for_people_has_labels_in_place_of_names() -> None:
     shown = markup.for_people(scores(runs_of(*planted())))
     assert list(shown.columns[:3]) == ["task", "T", "model"]
     assert not {"variant", "family", "task_label"} & set(shown.columns)
+
+
+def test_one_line_loads_all_runs_with_typed_columns(tmp_path: Path) -> None:
+    specs, records = planted()
+    for each in records:
+        Store(tmp_path).write(each)
+    runs = bench.report.load_runs(tmp_path)
+    assert len(runs) == len(specs)
+    assert runs.dtypes.astype(str)[["T", "score", "solved", "model"]].tolist() == [
+        "int64",
+        "float64",
+        "boolean",
+        "str",
+    ]
+    assert set(runs["commit"]) == {records[0].machine.commit}
+    assert runs.groupby("model")["solved"].sum().to_dict() == {"tcn": 5, "gru": 1}
+    assert bench.report.load_runs(tmp_path / "nothing").empty
+    next(tmp_path.rglob("*.json")).write_text("{")
+    with pytest.warns(UserWarning, match="is not a valid record"):
+        assert len(bench.report.load_runs(tmp_path)) == len(specs) - 1

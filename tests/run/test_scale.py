@@ -15,7 +15,8 @@ from bench.core.records import Record
 from bench.core.spec import Spec
 from bench.core.store import Store
 from bench.plan import profile
-from bench.plan.grid import Plan, Selection, labels, make_plan, make_speed_plan, task_of
+from bench.plan.grid import Plan, Selection, make_plan, make_speed_plan, task_of
+from bench.plan.labels import labels
 from bench.report import page
 from bench.report.page import Source, write_report
 from bench.run import inventory

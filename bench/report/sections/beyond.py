@@ -12,7 +12,7 @@ from bench.report import drawing, facets
 from bench.report.data import Data
 from bench.report.drawing import titled_panels
 from bench.report.facets import Style
-from bench.report.frame import IDENTITY, ROW, Column, Table, rows_of
+from bench.report.frame import IDENTITY, ROW, SCORE, SUMMARY, Column, Table, rows_of
 from bench.report.runs import Labels, key, outcomes, over_seeds
 from bench.report.section import Filled, Item, Picture, Section
 
@@ -24,13 +24,8 @@ TABLE = Table(
         *IDENTITY,
         Column("length", "count", "steps", "Length of the test; `T` is the trained length."),
         Column("factor", "number", "", "Tested length over trained length."),
-        Column("score", "text", "", "Name of the score."),
-        Column("unit", "text", "", "Unit of the score."),
-        Column("mean", "number", "see `unit`", "Mean over seeds."),
-        Column("min", "number", "see `unit`", "Least over seeds."),
-        Column("max", "number", "see `unit`", "Greatest over seeds."),
-        Column("chance", "number", "see `unit`", "Score of the best predictor without memory."),
-        Column("seeds", "count", "", "Runs that count."),
+        *SCORE,
+        *SUMMARY,
     ),
 )
 

@@ -12,7 +12,17 @@ from matplotlib.figure import Figure
 from bench.report.data import Data
 from bench.report.drawing import band, curves, explain, score_axis, shared_legend
 from bench.report.facets import Style
-from bench.report.frame import IDENTITY, ROW, Column, Table, groups, numbers
+from bench.report.frame import (
+    IDENTITY,
+    ROW,
+    SCORE,
+    SOLVED,
+    SUMMARY,
+    Column,
+    Table,
+    groups,
+    numbers,
+)
 from bench.report.runs import counted, solving
 from bench.report.section import Filled, Item, Picture, Section
 
@@ -23,17 +33,10 @@ TABLE = Table(
         Column("receptive_field", "count", "steps", "Receptive field by formula."),
         Column("reach", "count", "steps", "How far back the answer may depend on the input."),
         Column("covered", "flag", "", "Whether the field is at least as long as the reach."),
-        Column("score", "text", "", "Name of the score."),
-        Column("unit", "text", "", "Unit of the score."),
-        Column("mean", "number", "see `unit`", "Mean over seeds."),
-        Column("min", "number", "see `unit`", "Least over seeds."),
-        Column("max", "number", "see `unit`", "Greatest over seeds."),
-        Column("chance", "number", "see `unit`", "Score of the best predictor without memory."),
-        Column("seeds", "count", "runs", "Runs that count."),
-        Column("solved", "integer", "runs", "Runs that solve the task."),
+        *SCORE,
+        *SUMMARY,
+        *SOLVED,
         Column("share", "number", "share", "Share of runs that solve the task."),
-        Column("share_low", "number", "share", "Lower end of its Wilson 95% interval."),
-        Column("share_high", "number", "share", "Upper end of its Wilson 95% interval."),
     ),
 )
 

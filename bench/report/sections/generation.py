@@ -17,7 +17,17 @@ from bench.report.drawing import (
     titled_panels,
 )
 from bench.report.facets import Style, spread
-from bench.report.frame import CELL, IDENTITY, Column, Table, by_length, rows_of
+from bench.report.frame import (
+    CELL,
+    IDENTITY,
+    INTERVAL,
+    SCORE,
+    SUMMARY,
+    Column,
+    Table,
+    by_length,
+    rows_of,
+)
 from bench.report.markup import text
 from bench.report.runs import Labels, key, outcomes, scores
 from bench.report.section import Filled, Item, Picture, Section, Text
@@ -31,12 +41,10 @@ LIKELIHOOD = Table(
     name="likelihood",
     columns=(
         *IDENTITY,
-        Column("score", "text", "", "Name of the score."),
-        Column("mean", "number", "see `unit`", "Mean over seeds."),
-        Column("mean_low", "number", "see `unit`", "Lower end of its 95% interval."),
-        Column("mean_high", "number", "see `unit`", "Upper end of its 95% interval."),
-        Column("seeds", "count", "", "Runs that count."),
-        Column("unit", "text", "", "Unit of the score."),
+        *SCORE,
+        *SUMMARY[:1],
+        *INTERVAL,
+        *SUMMARY[-1:],
         Column("parameters", "integer", "parameters", "Parameters of the network."),
         Column("nats", "number", "nats", "Negative log-likelihood of a sequence, where known."),
     ),

@@ -6,7 +6,7 @@ import pandas as pd
 
 from bench.core.records import Record
 from bench.report.data import Data
-from bench.report.frame import IDENTITY, ROW, Column, Table, by_length, rows_of
+from bench.report.frame import IDENTITY, ROW, SUMMARY, Column, Table, by_length, rows_of
 from bench.report.runs import Labels, key, outcomes, over_seeds
 from bench.report.section import Filled, Item, Section
 
@@ -17,11 +17,7 @@ TABLE = Table(
         Column("metric", "text", "", "Name of the metric."),
         Column("unit", "text", "", "Unit of the metric."),
         Column("better", "text", "", "`higher` or `lower`."),
-        Column("mean", "number", "see `unit`", "Mean over seeds."),
-        Column("min", "number", "see `unit`", "Least over seeds."),
-        Column("max", "number", "see `unit`", "Greatest over seeds."),
-        Column("chance", "number", "see `unit`", "Value of the best predictor without memory."),
-        Column("seeds", "count", "", "Runs with an outcome."),
+        *SUMMARY,
     ),
 )
 

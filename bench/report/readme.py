@@ -1,0 +1,86 @@
+"""The marked blocks of README.md and the data dictionary, written from the committed reference.
+
+`python -m bench.report.readme` writes both; it is what `make readme` calls.
+"""
+
+import re
+from pathlib import Path
+
+from bench.core.files import write_whole
+from bench.core.records import SampleRecord
+from bench.core.store import Store
+from bench.plan import profile, rates
+from bench.plan.grid import Selection, make_plan, thresholds
+from bench.plan.labels import labels
+from bench.report.data import Data, Source
+from bench.report.frame import IDENTITY
+from bench.report.markup import for_people, markdown_table, template, text
+from bench.report.page import TEMPLATES
+from bench.report.section import sections
+from bench.report.sections.choice import choice
+from bench.report.sections.cost import yardstick_table
+
+ROOT = Path(__file__).parent.parent.parent
+REFERENCE = ROOT / "results" / "reference" / "cpu"
+README, DICTIONARY = ROOT / "README.md", ROOT / "docs" / "data.md"
+
+
+def committed() -> Source:
+    """The report's source of the committed reference, whose records are of one machine."""
+    store, chosen = Store(REFERENCE), profile.load("reference")
+    plan = make_plan(chosen, Selection())
+    records, _ = store.read_all()
+    speed, _ = store.read_speed()
+    yardsticks, _ = store.read_yardsticks()
+    samples, _ = store.read_below("samples", SampleRecord)
+    return Source(
+        profile_name="reference",
+        profile_description=chosen.description,
+        caveat=chosen.caveat,
+        specs=plan.specs,
+        labels=labels(plan.specs),
+        thresholds=thresholds(plan.specs),
+        records=records,
+        num_records=len(records),
+        speed=speed,
+        yardsticks=sorted(yardsticks, key=lambda record: record.created),
+        studies=plan.studies,
+        sweep=rates.load(),
+        samples=samples,
+    )
+
+
+def blocks(data: Data) -> dict[str, str]:
+    """Name of a block → its content."""
+    return {
+        "verdicts": template(TEMPLATES, "verdicts.md.jinja").render(verdicts=data.verdicts),
+        "choice": markdown_table(for_people(choice(data.whole, data.step_us))),
+        "cost": "\n".join(f"- {text(line)}" for line in data.headlines),
+        "yardsticks": markdown_table(for_people(yardstick_table(data.source.yardsticks))),
+    }
+
+
+def with_blocks(page: str, contents: dict[str, str]) -> str:
+    """The page with these contents between their marks, `<!-- NAME -->` and `<!-- /NAME -->`."""
+    for name, content in contents.items():
+        parts = re.split(rf"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", page, flags=re.DOTALL)
+        if len(parts) != 2:
+            raise ValueError(f"README.md has {len(parts) - 1} blocks {name}; there must be one")
+        page = f"{parts[0]}{content.strip()}\n{parts[1]}"
+    return page
+
+
+def dictionary() -> str:
+    """The page that describes every column of every table."""
+    tables = [table for section in sections() for table in section.tables]
+    return template(TEMPLATES, "data.md.jinja").render(tables=tables, identity=IDENTITY)
+
+
+def main() -> None:
+    page = with_blocks(README.read_text(encoding="utf-8"), blocks(Data(committed())))
+    write_whole(README, page.encode())
+    write_whole(DICTIONARY, dictionary().encode())
+
+
+if __name__ == "__main__":
+    main()
