@@ -152,7 +152,7 @@ def test_a_node_takes_as_many_runs_as_it_has_room_for(
 
 def test_a_cluster_without_room_for_a_run_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "_nodes", lambda: [{"CPU": 8.0}])
-    with pytest.raises(RequestError, match=r"no node .* has what a run takes: 1 CPU and 0\.5 GPU"):
+    with pytest.raises(RequestError, match=r"no node .* has what a run needs: 1 CPU and 0\.5 GPU"):
         cluster.num_slots(Backend(device="cuda"), 2)
 
 
@@ -249,7 +249,7 @@ def test_a_node_that_dies_and_an_interruption_cost_no_run_and_change_no_record(
             bench.send_signal(told)
             _, error = bench.communicate(timeout=LIMIT_S)
         assert bench.returncode == status, error
-        assert "the same command goes on" in error
+        assert "the same command continues" in error
         assert "Traceback" not in error
     kept = {path: path.stat().st_mtime_ns for path in results.rglob("runs/**/*.json")}
     assert 2 <= len(kept) < 7
@@ -315,7 +315,7 @@ def test_once_the_time_is_up_what_has_begun_is_finished_and_nothing_else_begins(
     made = len(records(results))
     assert made < 8
     assert made == len(begun(tmp_path))
-    assert f"{8 - made} left, the same command goes on" in error
+    assert f"{8 - made} left, the same command continues" in error
 
 
 @faults
@@ -323,7 +323,7 @@ def test_once_the_time_is_up_what_has_begun_is_finished_and_nothing_else_begins(
     ("asked", "said"),
     [
         (["--device", "cuda"], "unknown or absent device 'cuda'; valid: auto, cpu"),
-        (["--threads", "64"], "no node of the cluster has what a run takes: 64 CPU"),
+        (["--threads", "64"], "no node of the cluster has what a run needs: 64 CPU"),
     ],
 )
 def test_what_the_nodes_do_not_have_is_refused(nodes: Nodes, asked: list[str], said: str) -> None:
