@@ -249,7 +249,7 @@ def test_a_node_that_dies_and_an_interruption_cost_no_run_and_change_no_record(
             bench.send_signal(told)
             _, error = bench.communicate(timeout=LIMIT_S)
         assert bench.returncode == status, error
-        assert "the same command goes on" in error
+        assert "the same command continues" in error
         assert "Traceback" not in error
     kept = {path: path.stat().st_mtime_ns for path in results.rglob("runs/**/*.json")}
     assert 2 <= len(kept) < 7
@@ -315,7 +315,7 @@ def test_once_the_time_is_up_what_has_begun_is_finished_and_nothing_else_begins(
     made = len(records(results))
     assert made < 8
     assert made == len(begun(tmp_path))
-    assert f"{8 - made} left, the same command goes on" in error
+    assert f"{8 - made} left, the same command continues" in error
 
 
 @faults
