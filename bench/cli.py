@@ -397,6 +397,7 @@ def _write_report(request: "Request") -> None:
     from bench.run.coverage import covered, speed_of_one_machine
 
     found = inventory.read(request)
+    _warn_of_damaged(found.damaged)
     coverage = covered(request.plan, request.profile, request.selection, found.records)
     for sentence in coverage.left_out:
         print(f"warning: {sentence}", file=sys.stderr)

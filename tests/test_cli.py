@@ -1,5 +1,6 @@
 """The command line, end to end, on runs of a second."""
 
+import errno
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import pytest
 
 import tasks
 from bench.cli import main
+from bench.core import files
 from bench.core.records import Record
 from bench.core.store import Store
 from bench.plan.grid import Selection, make_plan
@@ -22,6 +24,14 @@ from tests.support.commands import (
     wait_for_records,
     without_times,
 )
+from tests.support.harness import forget_plugins, not_drawn
+
+
+@pytest.fixture(autouse=True)
+def _without_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports without figures, except in the smoke test: drawing takes most of the time."""
+    if "smoke" not in request.node.name:
+        not_drawn(monkeypatch)
 
 
 @pytest.fixture
@@ -38,9 +48,9 @@ def profile(tmp_path: Path) -> str:
         ("plan --profile none.toml", "can't read none.toml: No such file"),
         ("plan --task copy_memry", "did you mean 'copy_memory'? valid: adding"),
         ("plan --model ltsm", "did you mean 'lstm'? valid: gru"),
-        ("plan --length 0", "--length: '0'; valid: whole numbers from 1"),
+        ("plan --length 0", "'--length': '0'; valid: whole numbers from 1"),
         ("plan --task adding --length 1", "--length 1: length 1 of adding; valid: 2 or more"),
-        ("plan --seed -1", "--seed: '-1'; valid: whole numbers from 0"),
+        ("plan --seed -1", "'--seed': '-1'; valid: whole numbers from 0"),
         ("plan --device cuda:9", "unknown or absent device 'cuda:9'"),
         ("plan --device tpu", "valid: auto, cpu"),
         ("plan --set max_stps=3", "did you mean 'max_steps'?"),
@@ -49,21 +59,20 @@ def profile(tmp_path: Path) -> str:
         ("plan --set param_budget=40", "param_budget 40 of"),
         ("plan --plugin none.py", "not a Python file"),
         ("plan --results pyproject.toml", "pyproject.toml is not a folder"),
-        ("run --workers 0", "--workers: '0'; valid: whole numbers from 1"),
+        ("run --workers 0", "'--workers': '0'; valid: whole numbers from 1"),
         ("run --time-limit soon", "--time-limit"),
-        ("show 0123", "no record in results has an id that begins '0123'"),
-        ("dance", "invalid choice: 'dance'"),
-        ("", "required: VERB"),
+        ("show 0123", "no record in results has an id that begins with '0123'"),
+        ("run --debug --ray auto", "it can't be combined with --ray"),
+        ("run --again 0123", "0 records in results have an id that begins with '0123'"),
+        ("dance", "No such command 'dance'"),
+        ("", "Missing command"),
     ],
 )
 def test_a_request_that_makes_no_sense(
     arguments: str, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
-    try:
-        status = main(arguments.split())
-    except SystemExit as stopped:  # argparse's way
-        status = stopped.code
+    status = main(arguments.split())
     error = capsys.readouterr().err
     assert status == 2
     assert error.startswith("error: ")
@@ -100,7 +109,7 @@ def test_a_bench_runs_once_and_goes_on(
     assert main(["run", "--no-speed", *selected]) == 0
     assert "nothing to do" in capsys.readouterr().err
     some_id = next(iter(records(results)))
-    assert main(["show", some_id[:8], "--results", str(results)]) == 0
+    assert main(["show", some_id[:8], "--json", "--results", str(results)]) == 0
     assert Record.model_validate_json(capsys.readouterr().out).spec.id == some_id
 
 
@@ -108,11 +117,7 @@ def test_the_number_of_workers_changes_nothing(profile: str, tmp_path: Path) -> 
     found = []
     for workers in ("1", "2"):
         results = tmp_path / workers
-        selected = [
-            *selectors(profile, results),
-            "--workers",
-            workers,
-        ]
+        selected = [*selectors(profile, results), "--workers", workers]
         assert main(["run", "--no-speed", *selected]) == 0
         found.append({key: without_times(record) for key, record in records(results).items()})
     assert found[0] == found[1]
@@ -131,27 +136,8 @@ def test_a_deleted_record_comes_back_with_the_same_numbers(profile: str, tmp_pat
 
 
 def test_a_length_that_is_not_listed_is_run(profile: str, tmp_path: Path) -> None:
-    selected = [
-        *selectors(profile, tmp_path),
-        "--length",
-        "7",
-    ]
-    assert (
-        main(
-            [
-                "run",
-                "--no-speed",
-                *selected,
-                "--model",
-                "rnn",
-                "--seed",
-                "5",
-                "--set",
-                "max_steps=2",
-            ]
-        )
-        == 0
-    )
+    chosen = ["--length", "7", "--model", "rnn", "--seed", "5", "--set", "max_steps=2"]
+    assert main(["run", "--no-speed", *selectors(profile, tmp_path), *chosen]) == 0
     (record,) = records(tmp_path).values()
     spec = record.spec
     assert (spec.length, spec.model.name, spec.seed, spec.training.max_steps) == (7, "rnn", 5, 2)
@@ -162,7 +148,7 @@ def test_no_time_starts_no_run(
 ) -> None:
     selected = selectors(profile, tmp_path / "results")
     assert main(["run", "--no-speed", *selected, "--time-limit", "0"]) == 0
-    assert "8 left, the same command goes on" in capsys.readouterr().err
+    assert "8 left, the same command continues" in capsys.readouterr().err
     assert not records(tmp_path / "results")
 
 
@@ -175,10 +161,10 @@ def test_a_damaged_record_is_set_aside_and_made_again(
     path = next(iter(results.rglob("runs/**/*.json")))
     path.write_text('{"half": ')
     assert main(["report", *selected]) == 0
-    assert f"warning: {path} is no record" in capsys.readouterr().err
+    assert f"warning: {path} is not a valid record" in capsys.readouterr().err
     assert path.read_text() == '{"half": '
     assert main(["run", "--no-speed", *selected]) == 0
-    assert "set aside" in capsys.readouterr().err
+    assert "the run is made again" in capsys.readouterr().err
     assert len(records(results)) == 4
     (aside,) = (results / "set-aside").iterdir()
     assert aside.read_text() == '{"half": '
@@ -194,13 +180,7 @@ def slow_profile(tmp_path: Path) -> str:
 
 def test_a_killed_bench_goes_on_where_it_stopped(slow_profile: str, tmp_path: Path) -> None:
     results = tmp_path / "results"
-    arguments = [
-        "run",
-        "--no-speed",
-        *selectors(slow_profile, results),
-        "--workers",
-        "1",
-    ]
+    arguments = ["run", "--no-speed", *selectors(slow_profile, results), "--workers", "1"]
     bench = start(*arguments)
     wait_for_records(results, 3)
     os.killpg(bench.pid, signal.SIGKILL)
@@ -220,7 +200,7 @@ def test_ctrl_c_says_how_to_go_on(slow_profile: str, tmp_path: Path) -> None:
     os.killpg(bench.pid, signal.SIGINT)
     _, error = bench.communicate(timeout=60)
     assert bench.returncode == 130
-    assert "the same command goes on" in error
+    assert "the same command continues" in error
     assert "Traceback" not in error
     assert records(results)
 
@@ -264,11 +244,7 @@ def test_a_run_that_fails_takes_no_other_with_it(
 ) -> None:
     plugin, results = tmp_path / "trouble_0.py", tmp_path / "results"
     plugin.write_text(TROUBLE.replace("ACTION", action))
-    selected = [
-        *selectors(profile, results),
-        "--model",
-        "rnn",
-    ]
+    selected = [*selectors(profile, results), "--model", "rnn"]
     tasks = ["--task", "trouble_0", "--task", "copy_memory", "--length", "3"]
     assert main(["run", "--no-speed", *selected, *tasks, "--plugin", str(plugin)]) == 1
     found = records(results).values()
@@ -276,7 +252,9 @@ def test_a_run_that_fails_takes_no_other_with_it(
         ("trouble_0", status),
         ("copy_memory", "ok"),
     }
-    assert {r.error for r in found if r.status == status} == {reason}
+    broken = [record for record in found if record.status == status]
+    assert {record.error for record in broken} == {reason}
+    assert all(("no luck" in (r.traceback or "")) == ("RuntimeError" in reason) for r in broken)
     assert reason in capsys.readouterr().out  # the summary tells
     problems = (results / "tables" / "problems.csv").read_text()
     assert reason in problems
@@ -292,13 +270,7 @@ def test_data_that_can_not_be_had_are_skipped(
 
     monkeypatch.setattr(_mnist, "mnist_files", nowhere)
     results = tmp_path / "results"
-    arguments = [
-        "run",
-        "--no-speed",
-        *selectors("smoke", results),
-        "--model",
-        "rnn",
-    ]
+    arguments = ["run", "--no-speed", *selectors("smoke", results), "--model", "rnn"]
     assert main([*arguments, "--set", "max_steps=2"]) == 0
     statuses = {r.spec.task.name: r.status for r in records(results).values()}
     assert statuses == {name: "skipped" if "mnist" in name else "ok" for name in tasks.names()}
@@ -307,12 +279,12 @@ def test_data_that_can_not_be_had_are_skipped(
     assert "set MNIST_DIR" in said.out
 
 
-def test_smoke_runs_every_task_and_model(
-    real_mnist: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["run", *selectors("smoke", tmp_path)]) == 0
+def test_smoke_runs_every_task_and_model(real_mnist: None, tmp_path: Path) -> None:
+    # One update for each pair; `make smoke` also times every network.
+    setting = "max_steps=1"
+    assert main(["run", "--no-speed", *selectors("smoke", tmp_path), "--set", setting]) == 0
     found = records(tmp_path).values()
-    planned = make_plan(load_profile("smoke"), Selection()).specs
+    planned = make_plan(load_profile("smoke", [setting]), Selection()).specs
     assert {record.spec.id for record in found} == {spec.id for spec in planned}
     assert {record.spec.task.name for record in found} == set(tasks.names())
     assert {record.status for record in found} == {"ok"}
@@ -322,13 +294,7 @@ def test_smoke_runs_every_task_and_model(
 
 
 def test_json_of_a_record_is_plain(profile: str, tmp_path: Path) -> None:
-    selected = [
-        *selectors(profile, tmp_path),
-        "--length",
-        "3",
-        "--seed",
-        "0",
-    ]
+    selected = [*selectors(profile, tmp_path), "--length", "3", "--seed", "0"]
     assert main(["run", "--no-speed", *selected, "--model", "rnn"]) == 0
     (path,) = tmp_path.rglob("runs/**/*.json")
     text = path.read_text()
@@ -380,5 +346,101 @@ def test_timing_by_itself_goes_on_where_it_stopped(
     assert main(["speed", *selected]) == 0
     assert "timing: 2 networks, 2 already there" in capsys.readouterr().err
     some_id = found[0].spec.id
-    assert main(["show", some_id[:8], "--results", str(results)]) == 0
+    assert main(["show", some_id[:8], "--json", "--results", str(results)]) == 0
     assert json.loads(capsys.readouterr().out)["spec"]["batch_size"] == found[0].spec.batch_size
+
+
+def test_a_failed_run_is_explained_on_one_screen_and_repeated_by_its_command(
+    profile: str, tmp_path: Path, plugins: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plugin, results = tmp_path / "trouble_5.py", tmp_path / "results"
+    shape = "super().sample(n, generator, split).x.reshape(7, -1, 11)"
+    plugin.write_text(TROUBLE.replace("ACTION", shape))
+    chosen = ["--model", "rnn", "--task", "trouble_5", "--seed", "0", "--plugin", str(plugin)]
+    command = ["run", *selectors(profile, results), *chosen]
+    assert main([*command, "--no-speed"]) == 1
+    (record,) = records(results).values()
+    # The error is raised inside PyTorch; the line that is named is the user's.
+    assert (record.error or "").endswith("(trouble_5.py:16)")
+    assert "Traceback (most recent call last)" in (record.traceback or "")
+
+    capsys.readouterr()
+    assert main(["show", record.spec.id[:6], "--results", str(results)]) == 0
+    text = capsys.readouterr().out
+    again = ["--again", record.spec.id, "--results", str(results), "--device", "cpu"]
+    for part in (f"{'status':20} failed", "trouble_5.py", "Traceback", " ".join(again)):
+        assert part in text
+
+    for repeated in (command, ["run", *again, "--plugin", str(plugin)]):
+        forget_plugins()
+        with pytest.raises(RuntimeError, match="shape"):
+            main([*repeated, "--debug"])
+
+
+def test_show_plots_the_learning_curve_and_debug_trains_in_this_process(
+    profile: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = [*selectors(profile, tmp_path), "--model", "rnn", "--length", "3", "--seed", "0"]
+    assert main(["run", "--debug", *chosen]) == 0
+    (record,) = records(tmp_path).values()
+    capsys.readouterr()
+    assert main(["show", record.spec.id, "--results", str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    assert "rnn on copy_memory, T=3, seed 0" in text
+    assert "validation recall" in text
+    assert "█" in text
+    assert "chance 0.125, threshold" in text
+    assert main(["run", "--again", record.spec.id, "--results", str(tmp_path)]) == 0
+    assert without_times(record) == without_times(records(tmp_path)[record.spec.id])
+
+
+def test_a_report_covers_every_record_in_the_folder(
+    profile: str, tmp_path: Path, plugins: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results, plugin = tmp_path / "results", tmp_path / "fine_6.py"
+    plugin.write_text(TROUBLE.replace("ACTION", "pass"))
+    assert main(["run", "--no-speed", *selectors(profile, results)]) == 0
+    chosen = ["--task", "fine_6", "--model", "rnn", "--plugin", str(plugin)]
+    assert main(["run", "--no-speed", *selectors(profile, results), *chosen]) == 0
+    runs = (results / "tables" / "runs.csv").read_text()
+    assert runs.count("\n") == 1 + 8 + 2
+
+    forget_plugins()
+    capsys.readouterr()
+    assert main(["report", *selectors(profile, results)]) == 0
+    warning = "warning: the report leaves out 2 runs of fine_6, which is not loaded"
+    assert warning in capsys.readouterr().err
+    runs = (results / "tables" / "runs.csv").read_text()
+    assert runs.count("\n") == 1 + 8
+
+
+def test_a_packed_folder_is_read_like_any_other(profile: str, tmp_path: Path) -> None:
+    chosen = [*selectors(profile, tmp_path), "--model", "rnn", "--length", "3"]
+    assert main(["run", "--no-speed", *chosen]) == 0
+    before = records(tmp_path)
+    for command in ("pack", "unpack"):
+        assert main([command, str(tmp_path)]) == 0
+        assert records(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("reason", "advice"),
+    [(errno.ENOSPC, "the disk is full"), (errno.EROFS, "read-only"), (errno.EACCES, "permission")],
+)
+def test_a_file_that_can_not_be_written_is_answered_by_its_cause(
+    reason: int,
+    advice: str,
+    profile: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refuse(path: object, mode: str = "r", **options: object) -> None:
+        raise OSError(reason, os.strerror(reason), str(path))
+
+    monkeypatch.setattr(files, "open", refuse, raising=False)
+    assert main(["speed", *selectors(profile, tmp_path)]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: can't write ")
+    assert advice in error
+    assert ("free some space" in error) == (reason == errno.ENOSPC)
