@@ -157,7 +157,7 @@ def test_the_report_shows_what_was_drawn(results: Path) -> None:
     for picture in pictures:
         assert f"]({picture})" in page
     likelihood = (results / "tables" / "likelihood.csv").read_text()
-    assert "score,mean,mean_low,mean_high,seeds" in likelihood.splitlines()[0]
+    assert "mean,mean_low,mean_high,seeds" in likelihood.splitlines()[0]
     assert likelihood.count("\n") == 4
     assert (results / "figures" / "likelihood.svg").exists()
 
