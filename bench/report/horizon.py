@@ -8,25 +8,27 @@ from dataclasses import dataclass
 import numpy as np
 
 NUM_RESAMPLES = 2000
-"""Of the seeds. Up to seven seeds have fewer that differ (1,716), and all of them are taken."""
+"""Resamples of the seeds that are drawn. Up to seven seeds have fewer different resamples (1,716);
+then each of them is taken once, with its probability."""
 
 NEWTON_STEPS = 50
 
 LONGEST_STEP = 2.0
-"""Of Newton's method, in log odds over one standard deviation of log T."""
+"""Largest step of Newton's method, in log odds over one standard deviation of log T."""
 
 GRID_STEP = 0.01
-"""Between the horizons tried, in log T: 1%."""
+"""Distance between the horizons tried, in log T: 1%."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Horizon:
     """How far a model solves a task, with an interval for the T that half of all seeds solve.
 
-    `200 (100–300; 4/5 seeds)`: 200 is solved by 4 of 5 seeds and is the largest T that at least
-    half of them solve; the interval goes from 100 to 300. An end that is left out lies beyond the
-    lengths tested: `≥ 300 (200–; 4/5 seeds)`. The interval is left out where it says what the mark
-    says: `≥ 300 (5/5 seeds)`, `< 5 (0/5 seeds)`. A star: some smaller T was not solved.
+    `200 (100–300; 4/5 seeds)` means: 200 is the largest T that at least half of the seeds solve,
+    4 of 5 seeds solve it, and the interval goes from 100 to 300. An end of the interval that lies
+    beyond the lengths tested is left out: `≥ 300 (200–; 4/5 seeds)`. An interval that only repeats
+    the mark is left out too: `≥ 300 (5/5 seeds)`, `< 5 (0/5 seeds)`. A star means that some
+    smaller T was not solved.
     """
 
     length: int | None
@@ -68,19 +70,19 @@ def horizon(
     confidence: float = 0.95,
     num_resamples: int = NUM_RESAMPLES,
 ) -> Horizon:
-    """From T → seed → whether it solved T, for one model on one task.
+    """The horizon of one model on one task; `solved` maps T → seed → whether it solved T.
 
-    Where success is not monotone in T, the largest solved T counts and `gap` says so. A seed may be
+    Where success is not monotone in T, the largest solved T counts and `gap` is true. A seed may be
     missing at some T.
 
-    The interval is for the T at which P(solved) = 1/2, on a logistic curve in log T. It is the hull
-    of three, cut off at the lengths tested:
+    The interval is for the T at which P(solved) = 1/2 on a logistic curve in log T. It is the hull
+    of three intervals, cut off at the lengths tested:
 
-    - from the horizon to the next T tested, between which nothing was seen;
-    - the bootstrap over seeds (`_resampled`), which allows for runs of a seed that go together;
+    - from the horizon to the next T tested, since nothing was tested in between;
+    - the bootstrap over seeds (`_resampled`), which allows for correlated runs of one seed;
     - the profile likelihood (`_likely`), which allows for seeds that agree by chance.
 
-    One seed alone gives no interval.
+    A single seed gives no interval.
     """
     lengths = sorted(solved)
     seeds = sorted({seed for by_seed in solved.values() for seed in by_seed})
@@ -116,7 +118,7 @@ def horizon(
 def _likely(
     solved_L: np.ndarray, runs_L: np.ndarray, x_L: np.ndarray, confidence: float
 ) -> tuple[float, float]:
-    """Lowest and highest log T that the profile likelihood allows for the horizon; ±inf: no end.
+    """Lowest and highest log T that the profile likelihood allows for the horizon; ±inf: open.
 
     P(solved) = 1 / (1 + exp(a·(x − h))), a ≥ 0. A horizon h is allowed where, with the slope a that
     suits it best, twice the log likelihood lies within t² of its largest. t has two degrees of
@@ -190,7 +192,7 @@ def _lower_quantile(values: np.ndarray, weights: np.ndarray, share: float) -> fl
 
 
 def _fitted_horizons(solved_RL: np.ndarray, runs_RL: np.ndarray, x_L: np.ndarray) -> np.ndarray:
-    """Where a logistic curve in x = log T passes 1/2, a resample each, (R,); ±inf: nowhere.
+    """Where a logistic curve in x = log T passes 1/2, per resample, (R,); ±inf: nowhere.
 
     Fitted by Firth's penalised likelihood (Biometrika 1993; for logistic curves Heinze & Schemper
     2002), by Newton's method with the expected information. Like a ridge on the slope it has a

@@ -7,13 +7,10 @@ from pathlib import Path
 import jinja2
 import pandas as pd
 
-from bench.report.frame import IDENTITY
-
 MOST_NAME_BYTES = 100
 """Longest part of a file name."""
 MOST_ROWS = 1000
 """Most rows of a table as Markdown."""
-HIDDEN = {column.name for column in IDENTITY} - {"T", "task_label", "model_label"}
 
 
 def text(words: object) -> str:
@@ -51,19 +48,16 @@ def template(folder: Path, name: str) -> jinja2.Template:
 
 
 def for_people(table: pd.DataFrame) -> pd.DataFrame:
-    """The labels in place of the columns that identify a row, without columns that are empty."""
-    labelled = [name for name in table if str(name).endswith("_label")]
-    hidden = {str(name).removesuffix("_label") for name in labelled}
-    hidden |= {f"{name}_variant" for name in hidden}
-    if labelled:
-        hidden |= HIDDEN
-    empty = [name for name in table if len(table) and table[name].isna().all()]
-    kept = [name for name in table if str(name) not in hidden and name not in empty]
-    order = [name for name in labelled if name not in empty]
-    if "T" in kept:
-        order.insert(min(1, len(order)), "T")
-    shown = table[[*order, *(name for name in kept if name not in order)]]
-    return shown.rename(columns={name: str(name).removesuffix("_label") for name in labelled})
+    """Labels in place of the columns that they are made of, first; columns without values go."""
+    labels = [str(name) for name in table if str(name).endswith("_label")]
+    kinds = [name.removesuffix("_label") for name in labels]
+    hidden = {*kinds, *(f"{kind}_variant" for kind in kinds)}
+    hidden |= {"variant", "family"} if "model" in kinds else set()
+    hidden |= {str(name) for name in table if len(table) and table[name].isna().all()}
+    first = [name for name in ("task_label", "T", *labels) if name in table and name not in hidden]
+    rest = [str(name) for name in table if str(name) not in {*hidden, *first}]
+    shown = table[list(dict.fromkeys([*first, *rest]))]
+    return shown.rename(columns=dict(zip(labels, kinds, strict=True)))
 
 
 def markdown_table(table: pd.DataFrame) -> str:

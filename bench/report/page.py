@@ -100,8 +100,8 @@ def report_page(data: Data, parts: Sequence[tuple[Section, Sequence[Item]]]) -> 
 def as_markdown(item: Item) -> str:
     """An item of a section for the page; empty where it shows nothing."""
     if isinstance(item, Picture):
-        caption = text(item.caption)
-        return f"![{caption}](figures/{item.name}.svg)\n\n*{caption}*"
+        alternative = re.split(r"[.;:] |\.$", item.caption)[0]
+        return f"![{text(alternative)}](figures/{item.name}.svg)\n\n*{text(item.caption)}*"
     if not isinstance(item, Filled):
         return item.markdown
     if item.frame.empty or not item.table.shown:

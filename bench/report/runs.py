@@ -98,8 +98,12 @@ def runs_frame(
     Whether a run solves its task is decided here, by the task's present threshold, so that a
     changed threshold does not require new records.
     """
-    found = {record.spec.id: record for record in records}
-    rows = [_run(spec, found.get(spec.id), labels[spec.id], thresholds[spec.id]) for spec in specs]
+    found, known = {record.spec.id: record for record in records}, set(task_names())
+    rows = []
+    for spec in specs:
+        row = _run(spec, found.get(spec.id), labels[spec.id], thresholds[spec.id])
+        reach = task_of(spec).signature.reach if spec.task.name in known else None
+        rows.append({**row, "reach": reach})
     frame = typed(RUNS, rows)
     fields = pd.DataFrame([_fields(spec) for spec in specs], index=frame.index)
     fields = fields.drop(columns=[name for name in fields if name in frame.columns])
@@ -125,11 +129,9 @@ def _run(
     spec: Spec, record: Record | None, label: Label, solved_at: float | None
 ) -> dict[str, object]:
     training = spec.training
-    known = spec.task.name in task_names()
     row: dict[str, object] = {
         **key(label, spec.length),
         "seed": spec.seed,
-        "reach": task_of(spec).signature.reach if known else None,
         "status": "missing",
         "budget": spec.param_budget,
         "optimizer": training.optimizer,

@@ -151,6 +151,7 @@ def test_the_report_shows_the_samples(results: Path) -> None:
     assert pictures
     assert all(f"]({picture})" in page for picture in pictures)
     likelihood = (results / "tables" / "likelihood.csv").read_text()
+    assert "mean,mean_low,mean_high,seeds" in likelihood.splitlines()[0]
     assert likelihood.count("\n") == 4
     assert (results / "figures" / "likelihood.svg").exists()
 

@@ -277,6 +277,8 @@ def test_a_table_for_people_has_labels_in_place_of_names() -> None:
     shown = markup.for_people(scores(runs_of(*planted())))
     assert list(shown.columns[:3]) == ["task", "T", "model"]
     assert not {"variant", "family", "task_label"} & set(shown.columns)
+    published = pd.DataFrame({"task": ["a"], "task_label": ["a b=1"], "T": [1], "model": ["LSTM"]})
+    assert markup.for_people(published).iloc[0].tolist() == ["a b=1", 1, "LSTM"]
 
 
 def test_one_line_loads_all_runs_with_typed_columns(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_a_section_in_a_file_of_its_own_is_in_page_tables_and_figures(tmp_path: 
     write_report(tmp_path, source(*planted()))
     page = (tmp_path / "report.md").read_text()
     assert page.index("## Accuracy") < page.index("## Snails") < page.index("## Horizons")
-    assert "![Snails against time.](figures/snails.svg)" in page
+    assert "![Snails against time](figures/snails.svg)" in page
     assert "*Snails, measured.*" in page
     assert table(tmp_path, "snails")["speed"].item() == 12
     assert (tmp_path / "figures" / "snails.svg").is_file()

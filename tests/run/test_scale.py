@@ -17,7 +17,7 @@ from bench.core.store import Store
 from bench.plan import profile
 from bench.plan.grid import Plan, Selection, make_plan, make_speed_plan, task_of
 from bench.plan.labels import labels
-from bench.report import page
+from bench.report import markup, page
 from bench.report.page import Source, write_report
 from bench.run import inventory
 from bench.run.request import make_request
@@ -144,9 +144,9 @@ def test_what_is_there_is_seen_in_few_calls_a_record(
 def test_a_report_grows_with_its_runs(
     many: Callable[[int], tuple[str, Plan]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(page, "draw", lambda drawings, num_cores: iter(()))
+    monkeypatch.setattr(page, "draw", lambda drawings, num_cores, as_png: iter(()))
     monkeypatch.setattr(page, "html", lambda markdown, title, folder: "")
-    monkeypatch.setattr(page, "MOST_ROWS", 10)
+    monkeypatch.setattr(markup, "MOST_ROWS", 10)
     calls = {}
     for num_seeds in (10, 20, 80):
         _, plan = many(num_seeds)

@@ -1,7 +1,5 @@
 """Claim (c): how far dilated layers see, by arithmetic and as measured."""
 
-from dataclasses import dataclass
-
 import pandas as pd
 
 from bench.report.claims.verdict import LONG, NOT_ENOUGH, Answer, Verdict, named
@@ -19,49 +17,27 @@ def dilated_field(kernel_size: int, num_blocks: int, convolutions_per_block: int
     return 1 + convolutions_per_block * (kernel_size - 1) * (2**num_blocks - 1)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Counting:
-    """A way to count the layers of a dilated network."""
-
-    words: str
-    convolutions_per_block: int
-    layers_per_block: int
-
-    def depths(self) -> list[int]:
-        """The possible numbers of layers from 5 to 10."""
-        every = range(FEWEST_LAYERS, MOST_LAYERS + 1)
-        return [depth for depth in every if depth % self.layers_per_block == 0]
-
-    def field(self, kernel_size: int, depth: int) -> int:
-        num_blocks = depth // self.layers_per_block
-        return dilated_field(kernel_size, num_blocks, self.convolutions_per_block)
-
-    def first_long(self, kernel_size: int) -> int | None:
-        """The fewest layers that see more than 100 steps; None: ten do not."""
-        return next((n for n in self.depths() if self.field(kernel_size, n) > LONG), None)
-
-    def row(self, kernel_size: int) -> dict[str, object]:
-        fewest, most = self.depths()[0], self.depths()[-1]
-        return {
-            "layers": self.words,
-            "kernel size": kernel_size,
-            f"field at {FEWEST_LAYERS} layers or the next possible number": self.field(
-                kernel_size, fewest
-            ),
-            f"field at {MOST_LAYERS} layers": self.field(kernel_size, most),
-            f"layers that see more than {LONG} steps": self.first_long(kernel_size),
-        }
+COUNTINGS = {
+    "one convolution a layer": (1, 1),
+    "two convolutions a layer": (2, 1),
+    "two convolutions a block, each counted as a layer": (2, 2),
+}
+"""Ways to count the layers of a dilated network → convolutions and layers per block."""
 
 
-COUNTINGS = (
-    Counting(words="one convolution a layer", convolutions_per_block=1, layers_per_block=1),
-    Counting(words="two convolutions a layer", convolutions_per_block=2, layers_per_block=1),
-    Counting(
-        words="two convolutions a block, each counted as a layer",
-        convolutions_per_block=2,
-        layers_per_block=2,
-    ),
-)
+def fields_by_depth(kernel_size: int, counting: str) -> dict[int, int]:
+    """Each possible number of layers from 5 to 10 → receptive field in steps."""
+    convolutions, layers = COUNTINGS[counting]
+    return {
+        depth: dilated_field(kernel_size, depth // layers, convolutions)
+        for depth in range(FEWEST_LAYERS, MOST_LAYERS + 1)
+        if depth % layers == 0
+    }
+
+
+def first_long(fields: dict[int, int]) -> int | None:
+    """The fewest layers that see more than 100 steps; None: ten do not."""
+    return next((depth for depth, field in fields.items() if field > LONG), None)
 
 
 def exponential_field(runs: pd.DataFrame) -> Verdict:
@@ -70,21 +46,24 @@ def exponential_field(runs: pd.DataFrame) -> Verdict:
     measured = known.dropna(subset=columns)
     whole = measured[measured["seen_steps"] >= measured["receptive_field"]]
     num_equal = int((whole["measured_field"] == whole["receptive_field"]).sum())
-    ways = [(counting, k) for counting in COUNTINGS for k in KERNEL_SIZES]
+    ways = {
+        (counting, k): fields_by_depth(k, counting) for counting in COUNTINGS for k in KERNEL_SIZES
+    }
+    firsts = {way: first_long(fields) for way, fields in ways.items()}
     answer: Answer = "holds when"
     if num_equal < len(whole):
         answer = "fails"
     elif whole["receptive_field"].nunique() < FEWEST_FIELDS:
         answer = NOT_ENOUGH
-    elif all(counting.first_long(k) is None for counting, k in ways):
+    elif not any(firsts.values()):
         answer = "fails"
-    elif all(counting.first_long(k) == counting.depths()[0] for counting, k in ways):
+    elif all(firsts[way] == min(fields) for way, fields in ways.items()):
         answer = "holds"
-    first = COUNTINGS[0]
+    counting = next(iter(COUNTINGS))
     depths = named(
         f"k = {k} from {depth} layers on" if depth else f"k = {k} not up to {MOST_LAYERS} layers"
-        for k in KERNEL_SIZES
-        for depth in [first.first_long(k)]
+        for (words, k), depth in firsts.items()
+        if words == counting
     )
     return Verdict(
         key="c",
@@ -92,7 +71,16 @@ def exponential_field(runs: pd.DataFrame) -> Verdict:
         "100 steps.",
         verdict=answer,
         sentence=f"{num_equal} of {len(whole)} measured runs have the computed field; with "
-        f"{first.words}, more than {LONG} steps are seen with {depths}",
-        table=[counting.row(k) for counting, k in ways],
+        f"{counting}, more than {LONG} steps are seen with {depths}",
+        table=[
+            {
+                "layers": words,
+                "kernel size": k,
+                "field at the fewest layers": min(fields.values()),
+                f"field at {MOST_LAYERS} layers": max(fields.values()),
+                f"layers that see more than {LONG} steps": firsts[words, k],
+            }
+            for (words, k), fields in ways.items()
+        ],
         figures=("field_vs_depth", "fields"),
     )
