@@ -17,11 +17,21 @@ torch.set_num_threads(1)
 
 SLOW = (
     "tests/faults/*",
-    "tests/measure/*",
-    "tests/models/*",
-    "tests/report/*",
+    "tests/measure/test_[!pt]*",
+    "tests/measure/test_train.py*",
+    "tests/models/test_generate.py*",
+    "tests/models/test_stepper.py*",
+    "tests/plan/test_plugins.py*",
+    "tests/report/test_[!cs]*",
+    "tests/report/test_cost.py*",
+    "tests/report/test_sections.py*",
     "tests/run/*",
-    "tests/*after_training*",
+    "tests/tasks/test_mnist.py*",
+    "tests/test_cli.py*",
+    "*after_training*",
+    "*holds_the_true_horizon*",
+    "*threads_and_processes*",
+    "*training_does_not_import*",
 )
 """Names of tests that train, compile or start processes: `make test-fast` leaves them out."""
 
