@@ -17,13 +17,19 @@ torch.set_num_threads(1)
 
 SLOW = (
     "tests/faults/*",
-    "tests/measure/test_[!pt]*",
+    "tests/measure/test_checkpoint.py*",
+    "tests/measure/test_samples.py*",
+    "tests/measure/test_speed.py*",
     "tests/measure/test_train.py*",
+    "tests/measure/test_yardsticks.py*",
     "tests/models/test_generate.py*",
     "tests/models/test_stepper.py*",
     "tests/plan/test_plugins.py*",
-    "tests/report/test_[!cs]*",
     "tests/report/test_cost.py*",
+    "tests/report/test_facets.py*",
+    "tests/report/test_findings.py*",
+    "tests/report/test_published.py*",
+    "tests/report/test_report.py*",
     "tests/report/test_sections.py*",
     "tests/run/*",
     "tests/tasks/test_mnist.py*",
@@ -33,7 +39,7 @@ SLOW = (
     "*threads_and_processes*",
     "*training_does_not_import*",
 )
-"""Names of tests that train, compile or start processes: `make test-fast` leaves them out."""
+"""Tests that train, compile, draw or start processes, by name: `make test-fast` leaves them out."""
 
 
 @pytest.fixture
