@@ -34,8 +34,13 @@ SLOW = (
     "tests/run/*",
     "tests/tasks/test_mnist.py*",
     "tests/test_cli.py*",
+    "*a_leak_is_found*",
     "*after_training*",
     "*holds_the_true_horizon*",
+    "*profiles_hold_what_they_promise*",
+    "*the_budget_is_met*",
+    "*the_formula_counts*",
+    "*the_real_mnist*",
     "*threads_and_processes*",
     "*training_does_not_import*",
 )
