@@ -53,7 +53,7 @@ readme: setup  ## write the tables of README.md from results/reference, and docs
 test: setup  ## run the tests and list the ten slowest
 	$(PYTEST) -m "not faults" --durations=10 $(ARGS)
 
-test-fast: setup  ## run the tests that take no training, in half a minute
+test-fast: setup  ## run the tests that train, compile and draw nothing, in half a minute
 	$(PYTEST) -m "not faults and not slow" $(ARGS)
 
 FAULTS := tests/faults tests/core/test_store.py tests/measure/test_checkpoint.py tests/plan/test_plugins.py tests/run/test_workers.py tests/tasks/test_files.py

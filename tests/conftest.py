@@ -17,13 +17,34 @@ torch.set_num_threads(1)
 
 SLOW = (
     "tests/faults/*",
-    "tests/measure/*",
-    "tests/models/*",
-    "tests/report/*",
+    "tests/measure/test_checkpoint.py*",
+    "tests/measure/test_samples.py*",
+    "tests/measure/test_speed.py*",
+    "tests/measure/test_train.py*",
+    "tests/measure/test_yardsticks.py*",
+    "tests/models/test_generate.py*",
+    "tests/models/test_stepper.py*",
+    "tests/plan/test_plugins.py*",
+    "tests/report/test_cost.py*",
+    "tests/report/test_facets.py*",
+    "tests/report/test_findings.py*",
+    "tests/report/test_published.py*",
+    "tests/report/test_report.py*",
+    "tests/report/test_sections.py*",
     "tests/run/*",
-    "tests/*after_training*",
+    "tests/tasks/test_mnist.py*",
+    "tests/test_cli.py*",
+    "*a_leak_is_found*",
+    "*after_training*",
+    "*holds_the_true_horizon*",
+    "*profiles_hold_what_they_promise*",
+    "*the_budget_is_met*",
+    "*the_formula_counts*",
+    "*the_real_mnist*",
+    "*threads_and_processes*",
+    "*training_does_not_import*",
 )
-"""Names of tests that train, compile or start processes: `make test-fast` leaves them out."""
+"""Tests that train, compile, draw or start processes, by name: `make test-fast` leaves them out."""
 
 
 @pytest.fixture
