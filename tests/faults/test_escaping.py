@@ -1,4 +1,4 @@
-"""Pages show what they are given as text: no markup, no script, no address, no formula of it."""
+"""Pages show every text they are given as text: never as markup, script, address or formula."""
 
 import re
 from collections.abc import Mapping
@@ -13,12 +13,14 @@ from bench.core.backend import Backend
 from bench.core.records import Record
 from bench.core.spec import Spec
 from bench.core.store import Damaged, Store
-from bench.report import figures
-from bench.report.claims import Verdict, page
-from bench.report.findings import learning
+from bench.plan.labels import Label
+from bench.report import drawing
+from bench.report.claims import Verdict
+from bench.report.data import Data
 from bench.report.markup import code, text
-from bench.report.page import Source, html, write_report
+from bench.report.page import Source, claims_page, html, write_report
 from bench.report.pictures import pictures
+from bench.report.sections.learning import learning, learning_figure
 from tests.support.harness import not_drawn
 from tests.support.records import MACHINE, outcome, record, spec, speed_record, yardstick_record
 from tests.support.reports import source
@@ -45,7 +47,7 @@ EVIL = [
     "é ≥ 漢字 🙂",
     "line\nbreak\r\n```\n![x](/etc/hostname)",
 ]
-"""Each is met in every place where a page shows a text that it was given."""
+"""Each is placed everywhere that a page shows a text it was given."""
 ALL = " ".join(EVIL)
 slow_each = pytest.mark.parametrize(
     "evil", [ALL, *(pytest.param(evil, marks=pytest.mark.faults) for evil in EVIL)]
@@ -62,7 +64,7 @@ ATTRIBUTES = {
 
 
 class Page(HTMLParser):
-    """What a browser would make of a page; fails at whatever a report does not hold."""
+    """Parses a page as a browser does; fails at tags and attributes that no report uses."""
 
     def __init__(self, content: str) -> None:
         super().__init__()
@@ -77,7 +79,7 @@ class Page(HTMLParser):
             if name == "href":
                 assert re.fullmatch(r"#\S+|(claims|report)\.html", value or ""), value
             if name == "src":
-                assert (value or "").startswith("data:image/png;base64,"), value
+                assert re.match(r"data:image/(png|svg\+xml);base64,", value or ""), value
             if name == "style":
                 assert re.fullmatch(r"text-align:(left|right)", value or ""), value
         if tag == "td":
@@ -97,12 +99,12 @@ def flat(words: str) -> str:
 
 @pytest.fixture(autouse=True)
 def quick_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """That any text can be drawn is a test of its own."""
+    """Figures have a test of their own."""
     not_drawn(monkeypatch)
 
 
 def planted(evil: str) -> tuple[list[Spec], list[Record]]:
-    """Runs whose every text is this one, some of them failed."""
+    """Runs in which every text is this one; the last run failed."""
     metrics = [
         metric.model_copy(update={"name": evil + name, "unit": evil})
         for metric, name in zip(outcome().metrics, ("", "2"), strict=True)
@@ -117,6 +119,15 @@ def planted(evil: str) -> tuple[list[Spec], list[Record]]:
     specs = [spec(model=model, seed=seed) for model in ("tcn", "gru") for seed in range(2)]
     records = [record(one, outcome=outcome(**changes), machine=machine) for one in specs[:3]]
     return specs, [*records, record(specs[3], None, error=evil, machine=machine)]
+
+
+def labels_of(specs: list[Spec], evil: str) -> dict[str, Label]:
+    return {
+        one.id: Label(
+            task=evil, task_variant="", model=one.model.name, variant=evil, family="recurrent"
+        )
+        for one in specs
+    }
 
 
 def sources(evil: str, folder: Path) -> Source:
@@ -145,7 +156,7 @@ def sources(evil: str, folder: Path) -> Source:
         profile_name=evil,
         profile_description=evil,
         specs=specs,
-        labels={one.id: (evil, f"{one.model.name} {evil}") for one in specs},
+        labels=labels_of(specs, evil),
         thresholds=made.thresholds,
         records=records,
         unsupported=[(evil, evil, evil)],
@@ -193,15 +204,11 @@ def test_a_comparison_shows_any_text_as_it_is(evil: str, tmp_path: Path) -> None
 @pytest.mark.parametrize("evil", EVIL)
 def test_a_verdict_shows_any_text_as_it_is(evil: str, tmp_path: Path) -> None:
     verdict = Verdict(
-        key="a",
-        claim=evil,
-        verdict="holds when",
-        conditions=evil,
-        because=(evil,),
-        figures=(),
-        not_tested=(evil,),
+        key="a", claim=evil, verdict="holds when", sentence=evil, table=[{evil: 1, "cell": evil}]
     )
-    shown = Page(html(page([verdict], evil, backend=evil), evil, tmp_path))
+    data = Data(sources(evil, tmp_path))
+    data.verdicts = [verdict]
+    shown = Page(html(claims_page(data, []), evil, tmp_path))
     assert [cell for cell in shown.cells if flat(cell) == flat(evil)]
     assert flat(shown.text).count(flat(evil)) >= 5
 
@@ -210,12 +217,12 @@ def test_a_verdict_shows_any_text_as_it_is(evil: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("evil", EVIL)
 def test_any_text_can_be_drawn(evil: str) -> None:
     specs, records = planted(evil)
-    labels = {one.id: (evil, f"{one.model.name} {evil}") for one in specs}
-    style = figures.styles(sorted({model for _, model in labels.values()}))
-    png, svg = pictures(partial(figures.learning_figure, learning(records, labels), style))
-    assert png.startswith(b"\x89PNG")
-    assert b"<script" not in svg
-    assert b"<img" not in svg
+    labels = labels_of(specs, evil)
+    style = drawing.styles(label.model_label for label in labels.values())
+    drawn = pictures(partial(learning_figure, learning(records, labels), style), png=True)
+    assert drawn["png"].startswith(b"\x89PNG")
+    assert b"<script" not in drawn["svg"]
+    assert b"<img" not in drawn["svg"]
 
 
 @pytest.mark.parametrize("evil", EVIL)
