@@ -107,14 +107,7 @@ class Store:
 
         A loose file comes before the packed record of the same path.
         """
-        found: dict[tuple[str, ...], AnyRecord] = {}
-        damaged: list[Damaged] = []
-        for number, content in self._packed_lines(damaged):
-            record = _read(lambda content=content: self._parsed(content, folder, kind), self.packed)
-            if isinstance(record, Damaged):
-                damaged.append(Damaged(path=self.packed, reason=record.reason, line=number))
-            elif record is not None:
-                found[record.path.parts] = record
+        found, damaged = self._read_packed(folder, kind)
         for path in json_below(self.root / folder):
             record = self.read(path, kind)
             if not isinstance(record, Damaged):
@@ -123,6 +116,20 @@ class Store:
                 damaged.append(record)
         return [found[path] for path in sorted(found)], damaged
 
+    def _read_packed(
+        self, folder: str, kind: type[AnyRecord]
+    ) -> tuple[dict[tuple[str, ...], AnyRecord], list[Damaged]]:
+        """The records of one folder in the packed file, and the lines that are not valid."""
+        found: dict[tuple[str, ...], AnyRecord] = {}
+        damaged: list[Damaged] = []
+        for number, content in self._packed_lines(damaged):
+            record = _read(lambda content=content: self._parsed(content, folder, kind), self.packed)
+            if isinstance(record, Damaged):
+                damaged.append(Damaged(path=self.packed, reason=record.reason, line=number))
+            elif record is not None:
+                found[record.path.parts] = record
+        return found, damaged
+
     def _packed_lines(self, damaged: list[Damaged]) -> Iterator[tuple[int, bytes]]:
         """Each line of the packed file with its number; what can't be read goes to `damaged`."""
         number = 0
@@ -130,7 +137,9 @@ class Store:
             if not self.packed.is_file():
                 return
             with gzip.open(self.packed) as file:
-                while number < MOST_LINES and (content := file.readline(MOST_BYTES + 1)):
+                while content := file.readline(MOST_BYTES + 1):
+                    if number == MOST_LINES:
+                        raise ValueError(f"more than {MOST_LINES} lines")
                     number += 1
                     if len(content) > MOST_BYTES:
                         raise ValueError(f"longer than {MOST_BYTES} bytes")
@@ -154,54 +163,66 @@ class Store:
     def pack(self) -> int:
         """Move all valid records into the packed file; returns how many it then holds.
 
-        Loose files are removed once the packed file is written and was read back. Files that are
-        not valid records stay where they are. The same records give the same bytes.
+        A loose file is removed once the packed file is written and was read back equal. Files that
+        are not valid records stay where they are, and so does a record that changed meanwhile.
+        Raises `StorageError`, and changes nothing, if a line of the present packed file is not a
+        valid record. The same records give the same bytes.
         """
-        every = {record.path.as_posix(): record for record in self._every_record()}
+        every = self._every_record()
         buffer = io.BytesIO()
         with gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0) as file:
-            for path in sorted(every):
+            for path, content in sorted(every.items()):
                 head = _Head(path=path).model_dump_json()
-                content = every[path].model_dump_json()
                 file.write(f'{head[:-1]},"record":{content}}}\n'.encode())
         write_whole(self.packed, buffer.getvalue())
-        kept: list[Damaged] = []
-        lines = sum(1 for _ in self._packed_lines(kept))
-        if (
-            kept
-            or lines != len(every)
-            or {r.path.as_posix() for r in self._every_record()} != set(every)
-        ):
+        if self._packed_records() != every:
             raise StorageError(f"{self.packed} could not be read back; no loose file was removed")
-        for path in every:
-            (self.root / path).unlink(missing_ok=True)
+        for folder, kind in KINDS.items():
+            for path in json_below(self.root / folder):
+                record = self.read(path, kind)
+                if isinstance(record, Damaged):
+                    continue
+                if record.model_dump_json() == every.get(record.path.as_posix()):
+                    path.unlink(missing_ok=True)
         return len(every)
 
     def unpack(self) -> int:
         """Write each packed record to a file of its own and remove the packed file.
 
-        Returns how many records were written. Raises `StorageError`, and removes nothing, if a
-        line of the packed file is not a valid record.
+        Returns how many records the packed file held. A loose file that is not a valid record is
+        set aside for the packed one. Raises `StorageError`, and removes nothing, if a line of the
+        packed file is not a valid record.
         """
-        damaged: list[Damaged] = []
-        num_lines = sum(1 for _ in self._packed_lines(damaged))
+        num_records = len(self._packed_records())
         for folder, kind in KINDS.items():
-            records, wrong = self.read_below(folder, kind)
-            damaged += [each for each in wrong if each.line is not None]
-            for record in records:
-                if not (self.root / record.path).exists():
+            for record in self.read_below(folder, kind)[0]:
+                path = self.root / record.path
+                loose = self.read(path, kind) if os.path.lexists(path) else None
+                if isinstance(loose, Damaged):
+                    self.set_aside(loose)
+                if not isinstance(loose, kind):
                     self.write(record)
-        if damaged:
-            first = damaged[0]
-            raise StorageError(f"{first.path}, line {first.line}: {first.reason}")
         self.packed.unlink(missing_ok=True)
-        return num_lines
+        return num_records
 
-    def _every_record(self) -> list[Filed]:
-        every: list[Filed] = []
+    def _packed_records(self) -> dict[str, str]:
+        """Path → JSON text of each packed record; `StorageError` for a line that is not valid."""
+        texts: dict[str, str] = {}
         for folder, kind in KINDS.items():
-            every += self.read_below(folder, kind)[0]
-        return every
+            found, damaged = self._read_packed(folder, kind)
+            if damaged:
+                first = damaged[0]
+                raise StorageError(f"{first.path}, line {first.line}: {first.reason}")
+            texts |= {each.path.as_posix(): each.model_dump_json() for each in found.values()}
+        return texts
+
+    def _every_record(self) -> dict[str, str]:
+        """As `_packed_records`, with the loose records, which come before the packed ones."""
+        texts = self._packed_records()
+        for folder, kind in KINDS.items():
+            records, _ = self.read_below(folder, kind)
+            texts |= {each.path.as_posix(): each.model_dump_json() for each in records}
+        return texts
 
     def set_aside(self, damaged: Damaged) -> Path | None:
         """Move a file that is not a valid record out of the way; nothing is deleted.

@@ -49,7 +49,7 @@ class Plan:
     kept: frozenset[str] = frozenset()
     """Ids of the specs whose weights are kept."""
     left_out: tuple[str, ...] = ()
-    """A sentence for each selected length that a task can't have."""
+    """A sentence for each selected length that a task is not run at."""
 
 
 def task_of(spec: Subject) -> tasks.Task:
@@ -98,8 +98,10 @@ def make_plan(
     studies: dict[str, frozenset[Study]] = {}
     kept: set[str] = set()
     unsupported: dict[Unsupported, None] = {}
-    left_out: dict[str, None] = {}
+    left_out: dict[tuple[str, int], str] = {}
+    reached: set[int] = set()
     for row in _rows(profile, chosen, source, left_out):
+        reached.add(row.task.length)
         reason = row.model.supports(row.task.signature)
         if reason is not None:
             unsupported[_unsupported(row, reason)] = None
@@ -109,9 +111,9 @@ def make_plan(
             studies[spec.id] = frozenset((*studies.get(spec.id, ()), row.grid.study))
             if row.grid.keep_weights:
                 kept.add(spec.id)
-    missing = set(selection.lengths) - {spec.length for spec in specs.values()}
-    if left_out and missing:
-        raise RequestError(f"--length: {next(iter(left_out))}")
+    for (_, length), sentence in left_out.items():
+        if length not in reached:
+            raise RequestError(f"--length: {sentence}")
     if not specs and not unsupported:
         raise RequestError("the profile and the selection leave nothing to run")
     return Plan(
@@ -119,7 +121,7 @@ def make_plan(
         unsupported=tuple(unsupported),
         studies=studies,
         kept=frozenset(kept),
-        left_out=tuple(left_out),
+        left_out=tuple(left_out.values()),
     )
 
 
@@ -132,10 +134,18 @@ def _unsupported(row: _Row, reason: str) -> Unsupported:
 
 
 def _rows(
-    profile: Profile, selection: Resolved, source: str, left_out: dict[str, None]
+    profile: Profile, selection: Resolved, source: str, left_out: dict[tuple[str, int], str]
 ) -> Iterator[_Row]:
     """Tasks and models of every grid, at every length; what can't be had goes to `left_out`."""
     grids = list(_grids(profile, selection, source))
+    for name in {name: None for _, _, name in grids}:
+        rivals = [grid for _, grid, of_task in grids if of_task == name]
+        for length in selection.lengths:
+            if not any(_has_length(grid, name, length, rivals) for grid in rivals):
+                left_out[name, length] = (
+                    f"{name} at T = {length} is left out: the profile has this task only in "
+                    f"studies that do not list this length"
+                )
     for place, grid, name in grids:
         rivals = [other for _, other, of_task in grids if of_task == name]
         every = _models(profile, grid, selection, place)
@@ -225,6 +235,19 @@ def _lengths(grid: Grid | SpeedGrid, name: str) -> list[int]:
     return list(cls.lengths if grid.lengths == "default" else grid.lengths)
 
 
+def _has_length(
+    grid: Grid | SpeedGrid, name: str, length: int, rivals: Sequence[Grid | SpeedGrid]
+) -> bool:
+    """Whether a selected length belongs to this grid, one of the `rivals` with the same task.
+
+    It belongs to the grids that list it. A length that none of them lists belongs to the main
+    study.
+    """
+    if any(length in _lengths(other, name) for other in rivals):
+        return length in _lengths(grid, name)
+    return not isinstance(grid, Grid) or grid.study == "main"
+
+
 def _instances(
     profile: Profile,
     grid: Grid | SpeedGrid,
@@ -232,13 +255,9 @@ def _instances(
     selection: Resolved,
     rivals: Sequence[Grid | SpeedGrid],
     place: str,
-    left_out: dict[str, None],
+    left_out: dict[tuple[str, int], str],
 ) -> Iterator[tasks.Task]:
-    """The task at each length; a selected length that it can't have goes to `left_out`.
-
-    A selected length belongs to the `rivals`, the grids of the same task, that list it. A length
-    that none of them lists belongs to the main study.
-    """
+    """The task at each length; a selected length that it can't have goes to `left_out`."""
     cls = tasks.task_class(name)
     fields = _fields(profile, grid, name)
     if grid.lengths == "smallest":
@@ -246,18 +265,15 @@ def _instances(
     fields = checked_fields(cls, fields, name, f"{place}.task_fields")
     if "length" in fields:
         raise RequestError(f"{place}.task_fields: length is given by lengths")
-    own = _lengths(grid, name)
-    for length in selection.lengths or own:
-        listed_by = [other for other in rivals if length in _lengths(other, name)]
-        main = not isinstance(grid, Grid) or grid.study == "main"
-        if selection.lengths and (grid not in listed_by if listed_by else not main):
+    for length in selection.lengths or _lengths(grid, name):
+        if selection.lengths and not _has_length(grid, name, length, rivals):
             continue
         try:
             yield cls(length=length, **fields)
         except ValueError as error:
             if not selection.lengths:
                 raise RequestError(f"{place}: {error}") from None
-            left_out[f"{name} at T = {length} is left out: {error}"] = None
+            left_out[name, length] = f"{name} at T = {length} is left out: {error}"
 
 
 def _models(

@@ -260,9 +260,46 @@ def test_a_damaged_line_is_reported_and_the_rest_is_read(
     assert reason in found.reason
     assert full.set_aside(found) is None
     assert full.packed.exists()
+    content = full.packed.read_bytes()
+    full.write(record(spec(seed=9)))
+    for change_files in (full.pack, full.unpack):
+        with pytest.raises(StorageError):
+            change_files()
+        assert full.packed.read_bytes() == content
+        assert len(loose(full)) == 1
+
+
+def test_a_packed_file_that_can_not_be_read_is_not_replaced(full: Store) -> None:
+    full.packed.write_bytes(b"version https://git-lfs.github.com/spec/v1")
+    with pytest.raises(StorageError, match="line 1"):
+        full.pack()
+    assert full.packed.read_bytes().startswith(b"version")
+    assert len(loose(full)) == 5
+
+
+def test_loose_files_stay_if_the_packed_file_reads_back_differently(
+    full: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaging(path: Path, content: bytes) -> None:
+        path.write_bytes(gzip.compress(gzip.decompress(content).replace(b'"seed":1', b'"seed":9')))
+
+    monkeypatch.setattr("bench.core.store.write_whole", damaging)
     with pytest.raises(StorageError):
-        full.unpack()
-    assert full.packed.exists()
+        full.pack()
+    assert len(loose(full)) == 5
+
+
+@pytest.mark.parametrize("unpack", [False, True])
+def test_a_damaged_loose_file_costs_neither_itself_nor_the_packed_record(
+    full: Store, *, unpack: bool
+) -> None:
+    path = full.root / record(spec(seed=1)).path
+    full.pack()
+    path.write_text("{")
+    full.unpack() if unpack else full.pack()
+    assert {each.spec.seed for each in full.read_all()[0]} == {0, 1, 2}
+    kept = list(full.aside.iterdir()) if unpack else [path]
+    assert [each.read_text() for each in kept] == ["{"]
 
 
 def test_a_packed_file_that_ends_too_early_is_read_as_far_as_it_goes(full: Store) -> None:

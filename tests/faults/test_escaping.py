@@ -1,4 +1,4 @@
-"""Pages show what they are given as text: no markup, no script, no address, no formula of it."""
+"""Pages show every text they are given as text: never as markup, script, address or formula."""
 
 import re
 from collections.abc import Mapping
@@ -47,7 +47,7 @@ EVIL = [
     "é ≥ 漢字 🙂",
     "line\nbreak\r\n```\n![x](/etc/hostname)",
 ]
-"""Each is met in every place where a page shows a text that it was given."""
+"""Each is placed everywhere that a page shows a text it was given."""
 ALL = " ".join(EVIL)
 slow_each = pytest.mark.parametrize(
     "evil", [ALL, *(pytest.param(evil, marks=pytest.mark.faults) for evil in EVIL)]
@@ -64,7 +64,7 @@ ATTRIBUTES = {
 
 
 class Page(HTMLParser):
-    """What a browser would make of a page; fails at whatever a report does not hold."""
+    """Parses a page as a browser does; fails at tags and attributes that no report uses."""
 
     def __init__(self, content: str) -> None:
         super().__init__()
@@ -99,12 +99,12 @@ def flat(words: str) -> str:
 
 @pytest.fixture(autouse=True)
 def quick_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """That any text can be drawn is a test of its own."""
+    """Figures have a test of their own."""
     not_drawn(monkeypatch)
 
 
 def planted(evil: str) -> tuple[list[Spec], list[Record]]:
-    """Runs whose every text is this one, some of them failed."""
+    """Runs in which every text is this one; the last run failed."""
     metrics = [
         metric.model_copy(update={"name": evil + name, "unit": evil})
         for metric, name in zip(outcome().metrics, ("", "2"), strict=True)
@@ -121,7 +121,7 @@ def planted(evil: str) -> tuple[list[Spec], list[Record]]:
     return specs, [*records, record(specs[3], None, error=evil, machine=machine)]
 
 
-def labels(specs: list[Spec], evil: str) -> dict[str, Label]:
+def labels_of(specs: list[Spec], evil: str) -> dict[str, Label]:
     return {
         one.id: Label(
             task=evil, task_variant="", model=one.model.name, variant=evil, family="recurrent"
@@ -156,7 +156,7 @@ def sources(evil: str, folder: Path) -> Source:
         profile_name=evil,
         profile_description=evil,
         specs=specs,
-        labels=labels(specs, evil),
+        labels=labels_of(specs, evil),
         thresholds=made.thresholds,
         records=records,
         unsupported=[(evil, evil, evil)],
@@ -204,30 +204,25 @@ def test_a_comparison_shows_any_text_as_it_is(evil: str, tmp_path: Path) -> None
 @pytest.mark.parametrize("evil", EVIL)
 def test_a_verdict_shows_any_text_as_it_is(evil: str, tmp_path: Path) -> None:
     verdict = Verdict(
-        key="a",
-        claim=evil,
-        verdict="holds when",
-        sentence=evil,
-        table=[{"result": evil}],
+        key="a", claim=evil, verdict="holds when", sentence=evil, table=[{evil: 1, "cell": evil}]
     )
     data = Data(sources(evil, tmp_path))
     data.verdicts = [verdict]
     shown = Page(html(claims_page(data, []), evil, tmp_path))
     assert [cell for cell in shown.cells if flat(cell) == flat(evil)]
-    assert flat(shown.text).count(flat(evil)) >= 6
+    assert flat(shown.text).count(flat(evil)) >= 5
 
 
 @pytest.mark.filterwarnings("ignore:Glyph")  # a font need not have every letter
 @pytest.mark.parametrize("evil", EVIL)
 def test_any_text_can_be_drawn(evil: str) -> None:
     specs, records = planted(evil)
-    called = labels(specs, evil)
-    style = drawing.styles(each.model_label for each in called.values())
-    curves = learning(records, called)
-    files = pictures(partial(learning_figure, curves, style), png=True)
-    assert files["png"].startswith(b"\x89PNG")
-    assert b"<script" not in files["svg"]
-    assert b"<img" not in files["svg"]
+    labels = labels_of(specs, evil)
+    style = drawing.styles(label.model_label for label in labels.values())
+    drawn = pictures(partial(learning_figure, learning(records, labels), style), png=True)
+    assert drawn["png"].startswith(b"\x89PNG")
+    assert b"<script" not in drawn["svg"]
+    assert b"<img" not in drawn["svg"]
 
 
 @pytest.mark.parametrize("evil", EVIL)

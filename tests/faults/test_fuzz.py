@@ -1,11 +1,10 @@
-"""Whatever a profile, a record or a name holds: a clear refusal, no crash, no file elsewhere."""
+"""Arbitrary profiles, records and names are read or refused; none crashes or writes elsewhere."""
 
 import contextlib
 import json
 import math
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from tests.support.reports import source
 
 
 def cases(times: int) -> settings:
-    """The same in every run, without a clock and without a memory."""
+    """The same examples in every run, without a deadline and without stored failures."""
     return settings(
         max_examples=times,
         deadline=None,
@@ -42,7 +41,7 @@ def cases(times: int) -> settings:
 
 
 TEXT = st.text(st.characters(codec=None))
-"""Every character there is, halves of pairs among them."""
+"""Every character, including halves of surrogate pairs."""
 NUMBERS = st.one_of(
     st.integers(),
     st.floats(),
@@ -58,7 +57,7 @@ ANYTHING = st.recursive(
 
 
 def refused_or_valid(load: Callable[[], object]) -> bool:
-    """Whether it was refused: in one line, of a length that a terminal takes."""
+    """Whether the profile was refused; the refusal must be one line of moderate length."""
     try:
         found = load()
     except RequestError as error:
@@ -134,7 +133,7 @@ def test_a_profile_of_arbitrary_text_is_refused_or_valid(
 
 
 def toml(value: Any) -> str:
-    """A value as TOML has it; what it has no form for is an error there."""
+    """A value as TOML. Values that TOML lacks give text that is not valid TOML."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{toml(str(k))} = {toml(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list):
@@ -145,12 +144,12 @@ def toml(value: Any) -> str:
 
 
 def now_and_then(usual: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """One time in twenty anything at all."""
+    """The usual values, and in one case of twenty any value."""
     return st.integers(0, 19).flatmap(lambda draw: usual if draw else ANYTHING)
 
 
 def of(kind: type, *required: str) -> st.SearchStrategy[dict[str, Any]]:
-    """Mappings with the keys of a model."""
+    """Mappings with the fields of a pydantic model as keys."""
     keys = {name: now_and_then(VALUES.get(name, ANYTHING)) for name in kind.model_fields}  # pyright: ignore
     optional = {name: keys[name] for name in keys if name not in required}
     return st.fixed_dictionaries({name: keys[name] for name in required}, optional=optional)
@@ -242,7 +241,7 @@ def within(content: Any, at: tuple) -> Any:
 
 
 def like(value: Any) -> st.SearchStrategy[Any]:
-    """Others of its kind."""
+    """Other values of the same type."""
     if isinstance(value, bool | None):
         return st.booleans() | st.none()
     if isinstance(value, int):
@@ -254,7 +253,7 @@ def like(value: Any) -> st.SearchStrategy[Any]:
 
 @st.composite
 def mutated(draw: st.DrawFn, one: Filed, below: tuple = ()) -> bytes:
-    """A real record with a few of its values, now and then of its bytes, replaced."""
+    """A real record with a few values replaced, and sometimes a few bytes."""
     content = json.loads(one.model_dump_json())
     leaves = [
         at
@@ -293,7 +292,7 @@ def test_a_file_of_arbitrary_bytes_is_a_record_or_damaged(
             return
         good += 1
         assert store.root / found.path == path
-        store.write(found)  # what was read can be written, and comes back the same
+        store.write(found)  # a valid record is unchanged by writing and reading
         assert store.read(path, type(one)) == found  # pyright: ignore[reportArgumentType]
 
     holds()
@@ -301,7 +300,7 @@ def test_a_file_of_arbitrary_bytes_is_a_record_or_damaged(
 
 
 @repeated(few=5, many=100)
-def test_a_report_of_whatever_is_read_can_be_written(
+def test_a_report_of_any_valid_record_can_be_written(
     times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property: Note
 ) -> None:
     not_drawn(monkeypatch)
@@ -315,10 +314,10 @@ def test_a_report_of_whatever_is_read_can_be_written(
         nonlocal read
         path.write_bytes(content)
         found = store.read(path)
-        records, damaged = (
-            ([other], [found]) if isinstance(found, Damaged) else ([other, found], [])
-        )
-        read += len(records) - 1
+        valid = [] if isinstance(found, Damaged) else [found]
+        damaged = [found] if isinstance(found, Damaged) else []
+        records = [other, *valid]
+        read += len(valid)
         page.write_report(tmp_path, source([one.spec, other.spec], records, damaged=damaged))
 
     holds()
@@ -331,13 +330,6 @@ NAMES = TEXT | st.sampled_from(
     ["..", ".", "", "a/b", "../../up", "/etc/passwd", "a\0b", "a\nb", "CON", "x" * 300, "tcn", "é"]
 )
 FIELDS = st.dictionaries(NAMES, LEAVES | st.lists(LEAVES, max_size=2), max_size=3)
-
-
-@contextmanager
-def refusal() -> Iterator[None]:
-    """What a value that no spec has may raise, and nothing else."""
-    with contextlib.suppress(ValidationError):
-        yield
 
 
 @repeated(few=100, many=1000)
@@ -360,7 +352,7 @@ def test_every_file_made_from_names_and_fields_lies_in_its_folder(
     def holds(
         model: str, task: str, fields: dict[str, Any], length: Any, seed: int, other: str
     ) -> None:
-        with refusal():
+        with contextlib.suppress(ValidationError):
             parts = {
                 "task": Part(name=task, fields={**fields, "length": length}, version=1),
                 "model": Part(name=model, fields=fields, version=1),
@@ -376,7 +368,7 @@ def test_every_file_made_from_names_and_fields_lies_in_its_folder(
                 update={"spec": SpeedSpec.model_validate(subject)}
             )
             check(results / timed.path, "speed")
-        with refusal():
+        with contextlib.suppress(ValidationError):
             yardstick = yardstick_record().yardstick.model_dump() | {"name": other}
             machine = MACHINE.model_copy(update={"cpu": task, "gpu": other or None})
             of_it = {"yardstick": Yardstick.model_validate(yardstick), "machine": machine}
@@ -389,7 +381,7 @@ def test_every_file_made_from_names_and_fields_lies_in_its_folder(
 
 
 @repeated(few=100, many=1000)
-def test_an_error_of_whatever_text_can_be_kept(times: int, tmp_path: Path) -> None:
+def test_an_error_of_any_text_can_be_kept(times: int, tmp_path: Path) -> None:
     store = Store(tmp_path)
 
     @cases(times)
@@ -406,7 +398,7 @@ def test_an_error_of_whatever_text_can_be_kept(times: int, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "field", [math.nan, math.inf, {"a"}, frozenset("ab"), 2**64, "\ud800", {1: 2}, object(), b"x"]
 )
-def test_a_field_that_json_has_not_is_refused(field: object) -> None:
+def test_a_field_that_json_cannot_hold_is_refused(field: object) -> None:
     with pytest.raises(ValidationError, match="what JSON has not"):
         Part(name="adding", fields={"length": 1, "x": [field]}, version=1)
 

@@ -347,6 +347,16 @@ def test_a_length_that_a_task_can_not_have_is_reported() -> None:
         plan_of("quick", tasks=("pixel_mnist",), lengths=(7,))
 
 
+def test_a_task_without_a_main_study_is_reported_at_lengths_that_no_grid_lists() -> None:
+    plan = plan_of("quick", lengths=(200,))
+    tasks_run = {spec.task.name for spec in plan.specs}
+    assert "adding" in tasks_run
+    assert "variable_adding" not in tasks_run
+    assert any("variable_adding at T = 200 is left out" in each for each in plan.left_out)
+    with pytest.raises(RequestError, match="variable_adding at T = 200"):
+        plan_of("quick", tasks=("variable_adding",), lengths=(200,))
+
+
 def test_a_name_selects_the_plain_model_and_a_label_its_variant() -> None:
     def fields(*names: str) -> set[tuple[str, bool]]:
         specs = plan_of("reference", tasks=("adding",), models=names).specs
