@@ -217,5 +217,4 @@ def _point_to_html(token: Token) -> None:
 
 def write(path: Path, content: str | bytes) -> None:
     """Write the file whole or not at all; raises `StorageError` where that fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, content if isinstance(content, bytes) else content.encode())

@@ -103,9 +103,9 @@ def execute(request: Request, specs: Sequence[Spec], manner: Manner) -> bool:
     """Make the runs that are not recorded yet; returns whether every one is there and succeeded."""
     found = inventory.read(request)
     waiting = list(specs) if manner.again else inventory.waiting_specs(request, found, specs)
+    prepare_results(request, found, len(waiting))  # before anything of a task runs
     jobs = inventory.make_jobs(request, found, waiting, calibrate=not manner.on_cluster)
     print(outlook(request, found, jobs, manner), file=sys.stderr)
-    prepare_results(request, found, len(jobs))
     remove_leftovers(request.results, found.records)
     if not manner.on_cluster:
         jobs = with_data(request, jobs)  # the nodes of a cluster look for their own data

@@ -144,11 +144,11 @@ class Mine(Rnn):
 ASK = """
 import sys
 from pathlib import Path
-from bench import plan, plugins, profile
+from bench.plan import grid, plugins, profile
 if __name__ == "__main__":
     for path in sys.argv[2:]:
-        plugins.load(plugins.Plugin(path=Path(path)))
-    for spec in plan.make_plan(profile.load(sys.argv[1]), plan.Selection()).specs:
+        plugins.load(Path(path))
+    for spec in grid.make_plan(profile.load(sys.argv[1]), grid.Selection()).specs:
         print(spec.id)
 """
 PROFILE = """

@@ -42,7 +42,7 @@ def test_a_bench_that_is_told_to_stop_leaves_no_worker(
     assert "Traceback" not in said
     if told == signal.SIGINT:
         assert bench.returncode == 130
-        assert said.splitlines()[-1] == "interrupted; the same command goes on where it stopped"
+        assert said.splitlines()[-1] == "interrupted; the same command continues where it stopped"
     else:
         assert bench.returncode != 0
     found, damaged = Store(results).read_all()
