@@ -99,12 +99,14 @@ class Estimator:
     def calibrate(self, specs: Sequence[Spec], device: str) -> None:
         """Time a few training steps of each model that has no record of this machine.
 
-        Only tasks that read no files are used, so that nothing is downloaded. Errors are ignored
-        here: the run itself reports them.
+        Only tasks that read no files are used, so that nothing is downloaded. Plug-ins are not
+        run here, since their errors could end this process. Other errors are ignored: the run
+        itself reports them.
         """
         waiting: dict[Hashable, list[Spec]] = {}
         for spec in specs:
-            if _variant(spec) not in self._timed_here and not _reads_files(spec):
+            safe = not spec.plugin_sha256 and not _reads_files(spec)
+            if safe and _variant(spec) not in self._timed_here:
                 waiting.setdefault(_variant(spec), []).append(spec)
         if not waiting:
             return
