@@ -1,4 +1,4 @@
-"""The pool of workers: which process runs what, on which device, and what it is told.
+"""The pool of workers: which process makes which run, on which device, and their messages.
 
 Each worker is a process of its own, in the parent's process group. It takes one run at a time over
 a pipe, as JSON, and writes its record itself, so that no finished run is lost with the parent.

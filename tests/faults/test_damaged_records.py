@@ -99,7 +99,7 @@ RECORD: dict[str, tuple[Spoil, str]] = {
         written(lambda c: c["outcome"]["test"].update(recall=-float("inf"))),
         "finite number",
     ),
-    "a field that is no number": (
+    "a text in place of a number": (
         edited('"length": 10', '"length": 10, "x": NaN'),
         "what JSON has not",
     ),

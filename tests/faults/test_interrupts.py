@@ -1,4 +1,4 @@
-"""A bench that is told to stop leaves nobody at work; two at once do not disturb each other."""
+"""A stopped bench leaves no worker behind; two benches at once do not disturb each other."""
 
 import os
 import signal

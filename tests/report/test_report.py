@@ -63,7 +63,7 @@ def test_where_lower_is_better_low_costs_solve_and_the_page_says_so(tmp_path: Pa
     assert list(found["solved"]) == [2, 1]
     assert set(found["unit"]) == {"nats, lower is better"}
     low = found["mean_low"].iloc[0]
-    assert low == pytest.approx(0.2 - 4.3027 * 0.1 / 3**0.5, abs=1e-4)  # below 0: it is no share
+    assert low == pytest.approx(0.2 - 4.3027 * 0.1 / 3**0.5, abs=1e-4)  # not a share
     write_report(tmp_path, source(specs, records, threshold=0.2))
     page = (tmp_path / "report.md").read_text()
     assert "lower is better" in page
