@@ -24,6 +24,8 @@ SPEED_PROTOCOL = 1
 
 Positive = Annotated[int, Field(ge=1, lt=2**63)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
+Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+"""An integer that fits a 64-bit column of a table."""
 
 
 class Frozen(BaseModel):

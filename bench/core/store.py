@@ -19,7 +19,6 @@ from bench.core.records import (
     Record,
     SampleRecord,
     SpeedRecord,
-    Summary,
     YardstickRecord,
 )
 
@@ -87,10 +86,6 @@ class Store:
     def read_all(self) -> tuple[list[Record], list[Damaged]]:
         """All valid training records, and the files and lines that are not valid records."""
         return self.read_below("runs", Record)
-
-    def read_summaries(self) -> tuple[list[Summary], list[Damaged]]:
-        """As `read_all`, without reading or checking the outcomes."""
-        return self.read_below("runs", Summary)
 
     def read_speed(self) -> tuple[list[SpeedRecord], list[Damaged]]:
         """All valid speed records of all machines, and what is not valid."""

@@ -104,41 +104,6 @@ def test_a_file_that_is_no_record_is_told_and_set_aside(store: Store, kind: str)
     assert store.read_all() == (found, [])
 
 
-def test_a_summary_says_what_the_record_says(store: Store) -> None:
-    records = [record(spec(seed=seed), score) for seed, score in enumerate((1.0, 0.2, None))]
-    for one in records:
-        store.write(one)
-    summaries, damaged = store.read_summaries()
-    assert not damaged
-    for summary, one in zip(summaries, records, strict=True):
-        assert (summary.spec, summary.backend) == (one.spec, one.backend)
-        assert (summary.status, summary.finished) == (one.status, one.finished)
-        assert (summary.error, summary.path) == (one.error, one.path)
-        if one.outcome is None:
-            assert summary.outcome is None
-        else:
-            assert summary.outcome is not None
-            for field in type(summary.outcome).model_fields:
-                assert getattr(summary.outcome, field) == getattr(one.outcome, field)
-
-
-@pytest.mark.parametrize(
-    "kind", ["truncated", "empty", "noise", "another project's", "older", "edited", "moved"]
-)
-def test_what_is_no_record_has_no_summary_either(store: Store, kind: str) -> None:
-    damage(store.write(record(spec())), kind)
-    assert store.read_summaries() == ([], store.read_all()[1])
-    assert store.read_summaries()[1]
-
-
-def test_a_summary_leaves_the_results_to_whoever_reads_the_record(store: Store) -> None:
-    path = store.write(record(spec()))
-    path.write_text(path.read_text().replace('"stopped": "solved"', '"stopped": "dead"'))
-    assert len(store.read_summaries()[0]) == 1
-    (damaged,) = store.read_all()[1]
-    assert "outcome.stopped" in damaged.reason
-
-
 def test_failed_runs_are_tried_again_and_diverged_ones_are_not() -> None:
     statuses = {"ok": True, "diverged": True, "failed": False, "skipped": False}
     for status, finished in statuses.items():
