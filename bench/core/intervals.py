@@ -56,7 +56,7 @@ def mean_intervals(
     `values` are the groups one after the other, and `sizes` are their sizes.
     """
     groups = np.split(values, np.cumsum(sizes)[:-1])
-    found = [mean_interval(group, confidence) for group in groups]
+    found = [mean_interval(group.tolist(), confidence) for group in groups]
     columns = zip(*((each.mean, each.low, each.high) for each in found), strict=True)
     mean, low, high = (np.array(column, dtype=float) for column in columns)
     return mean, low, high

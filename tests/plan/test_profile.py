@@ -482,7 +482,7 @@ def test_smallest_takes_each_task_at_its_smallest() -> None:
             "[[grid]]",
             '[[speed]]\ntask = "adding"\nmodels = [{ name = "gru", '
             "training = { max_steps = 2 } }]\n[[grid]]",
-            "training of gru: nothing is trained here",
+            "training of gru: a speed grid trains nothing",
         ),
         (
             "lengths = [2, 3]",
