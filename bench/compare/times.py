@@ -6,7 +6,8 @@ import pandas as pd
 
 from bench.compare.match import SUBJECT, Compared, Label, Side, arrow, framed, matches, subject
 from bench.core.intervals import ratio_of_medians
-from bench.core.records import SpeedRecord, Times
+from bench.core.records import SpeedRecord
+from bench.core.timings import Times
 
 SAME, OTHER_VERSIONS, OTHER_MACHINE = "same", "same, other versions", "another"
 TIMED = {"train": "training step", "forward": "whole sequence", "step": "streaming step"}

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from bench.core.backend import Backend, forget_peak_memory, peak_memory_bytes, synchronize
-from bench.core.records import Sampling, Speed, Streaming, Times, Work
 from bench.core.spec import SpeedSpec, Training
+from bench.core.timings import Sampling, Speed, Streaming, Times, Work
 from bench.measure.flops import sequence_flops, step_flops
 from bench.measure.timing import LEAST_SAMPLES, Call, latency, throughput
 from bench.measure.update import Updater, of_steps, outputs

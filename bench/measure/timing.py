@@ -12,7 +12,7 @@ import torch
 from torch.utils.benchmark import Timer
 
 from bench.core.backend import synchronize
-from bench.core.records import Times
+from bench.core.timings import Times
 
 Call = Callable[[], object]
 

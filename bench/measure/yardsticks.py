@@ -19,9 +19,10 @@ import models
 import tasks
 from bench.core.backend import Backend, prepare
 from bench.core.machine import fingerprint
-from bench.core.records import Times, YardstickRecord, now
+from bench.core.records import YardstickRecord, now
 from bench.core.spec import Part, Spec, Training, Yardstick
 from bench.core.store import Store
+from bench.core.timings import Times
 from bench.measure.textbook import TextbookTcn
 from bench.measure.timing import alternate, seconds_of, turns
 from bench.measure.train import train

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from bench.core.records import SpeedRecord, Times, Work
+from bench.core.records import SpeedRecord
 from bench.core.spec import Spec
+from bench.core.timings import Times, Work
 from bench.plan.labels import label_of
 from bench.report.frame import IDENTITY, Column, numbers, typed
 from bench.report.runs import key

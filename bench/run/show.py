@@ -4,8 +4,9 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.core.records import Outcome, Record, Speed, SpeedRecord, Times
+from bench.core.records import Outcome, Record, SpeedRecord
 from bench.core.spec import Spec, SpeedSpec
+from bench.core.timings import Speed, Times
 from bench.run.coverage import is_loaded
 from bench.run.progress import duration, name_of
 

@@ -13,8 +13,9 @@ from scipy.stats import bootstrap
 from bench.cli import main
 from bench.compare import Comparison, compare, read, write_comparison
 from bench.core.intervals import ratio_of_medians, share_difference
-from bench.core.records import Record, SpeedRecord, Work
+from bench.core.records import Record, SpeedRecord
 from bench.core.store import Store
+from bench.core.timings import Work
 from tests.support.records import MACHINE, cost_outcome, outcome, record, spec, speed_record, times
 
 ANOTHER = MACHINE.model_copy(update={"cpu": "Abacus 4000"})
