@@ -130,7 +130,7 @@ def plan(options: Options) -> int:
     from bench.run.execute import outlook, plan_table
 
     request = request_of(options)
-    found = inventory.read_summaries(request)
+    found = inventory.read(request)
     _warn_of_damaged(found.damaged)
     waiting = inventory.waiting_specs(request, found, request.plan.specs)
     print(plan_table(request.plan, waiting))

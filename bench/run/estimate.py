@@ -7,7 +7,7 @@ from statistics import median
 
 from bench.core.backend import Backend, prepare, release_memory, synchronize
 from bench.core.machine import fingerprint
-from bench.core.records import Summary
+from bench.core.records import Record
 from bench.core.spec import Spec
 from bench.plan.grid import model_of, network_of, task_of
 from models import count_parameters
@@ -63,7 +63,7 @@ class Estimator:
     run needs until it is solved. Both come from the most similar runs that are known.
     """
 
-    def __init__(self, backend: Backend, records: Iterable[Summary] = ()) -> None:
+    def __init__(self, backend: Backend, records: Iterable[Record] = ()) -> None:
         self.backend = backend
         self._factors = _Means()
         self._shares = _Means()
@@ -78,7 +78,7 @@ class Estimator:
         for record in records:
             self._learn(record, here)
 
-    def _learn(self, record: Summary, here: str) -> None:
+    def _learn(self, record: Record, here: str) -> None:
         outcome, spec = record.outcome, record.spec
         if outcome is None or record.backend != self.backend:
             return

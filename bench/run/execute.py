@@ -155,7 +155,7 @@ def prepare_results(request: Request, found: Inventory, num_runs: int = 0) -> No
 
 def time_networks(request: Request, *, again: bool = False) -> bool:
     """Take the timings that are not recorded yet; returns whether none failed."""
-    found = inventory.read_summaries(request)
+    found = inventory.read(request)
     prepare_results(request, found)
     planned = request.speed_specs
     specs = list(planned) if again else inventory.waiting_timings(request, found)

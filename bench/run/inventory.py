@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from bench.core.backend import Backend
 from bench.core.machine import fingerprint
-from bench.core.records import Record, SampleRecord, SpeedRecord, Summary, YardstickRecord
+from bench.core.records import Record, SampleRecord, SpeedRecord, YardstickRecord
 from bench.core.spec import Spec, SpeedSpec
 from bench.core.store import Damaged
 from bench.measure import samples, weights
@@ -19,8 +19,6 @@ class Inventory:
     """The records of a results folder."""
 
     records: Sequence[Record]
-    """Training records; empty in an inventory of summaries."""
-    summaries: Sequence[Summary]
     speed: Sequence[SpeedRecord]
     yardsticks: Sequence[YardstickRecord]
     samples: Sequence[SampleRecord]
@@ -36,27 +34,11 @@ class Inventory:
 def read(request: Request) -> Inventory:
     """Read every record."""
     records, damaged = request.store.read_all()
-    return _with_times(request, records, records, damaged)
-
-
-def read_summaries(request: Request) -> Inventory:
-    """Read as much of the training records as `waiting_jobs` needs, which is much faster."""
-    summaries, damaged = request.store.read_summaries()
-    return _with_times(request, (), summaries, damaged)
-
-
-def _with_times(
-    request: Request,
-    records: Sequence[Record],
-    summaries: Sequence[Summary],
-    damaged: Sequence[Damaged],
-) -> Inventory:
     speed, damaged_speed = request.store.read_speed()
     yardsticks, damaged_yardsticks = request.store.read_yardsticks()
     drawn, damaged_samples = samples.read_all(request.store)
     return Inventory(
         records=records,
-        summaries=summaries,
         speed=speed,
         yardsticks=yardsticks,
         samples=drawn,
@@ -68,13 +50,13 @@ def waiting_specs(request: Request, inventory: Inventory, specs: Sequence[Spec])
     """The specs that have no finished record, or lack the weights that are to be kept."""
     ended = {
         record.spec.id
-        for record in inventory.summaries
+        for record in inventory.records
         if record.backend == request.backend and record.finished and _has_weights(request, record)
     }
     return [spec for spec in specs if spec.id not in ended]
 
 
-def _has_weights(request: Request, record: Summary) -> bool:
+def _has_weights(request: Request, record: Record) -> bool:
     if record.spec.id not in request.plan.kept or record.outcome is None:
         return True
     return weights.path(request.results, record.spec, record.backend).is_file()
@@ -87,7 +69,7 @@ def make_jobs(
 
     With `calibrate`, models without records of this machine are timed for a moment.
     """
-    estimator = Estimator(request.backend, inventory.summaries if specs else ())
+    estimator = Estimator(request.backend, inventory.records if specs else ())
     if calibrate:
         estimator.calibrate(specs, request.device)
     jobs = [

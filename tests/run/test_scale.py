@@ -132,7 +132,7 @@ def test_what_is_there_is_seen_in_few_calls_a_record(
         request = make_request(
             results=results, device="cpu", profile_name=name, selection=Selection()
         )
-        found = inventory.read_summaries(request)
+        found = inventory.read(request)
         waiting = inventory.waiting_specs(request, found, plan.specs)
         assert {spec.id for spec in waiting} == {
             each.spec.id for each in of_plan(plan) if not each.finished
