@@ -1,6 +1,7 @@
 """The options of the commands: names, types and help texts, and what they resolve to."""
 
 import functools
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,8 +38,8 @@ class Options:
     eager: bool
     workers: int | None = None
     per_gpu: int = 1
-    run_timeout: float | None = None
-    time_limit: float | None = None
+    run_timeout: float = math.inf
+    time_limit: float = math.inf
     ray: str | None = None
     shard: "Shard | None" = None
     no_speed: bool = False
@@ -330,8 +331,8 @@ def manner_of(options: Options) -> "Manner":
     return Manner(
         workers=options.workers,
         per_gpu=options.per_gpu,
-        run_timeout_s=None if options.run_timeout is None else 60 * options.run_timeout,
-        time_limit_s=None if options.time_limit is None else 60 * options.time_limit,
+        run_timeout_s=60 * options.run_timeout,
+        time_limit_s=60 * options.time_limit,
         on_cluster=options.ray is not None,
         debug=options.debug,
         again=options.again is not None,

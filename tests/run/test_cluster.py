@@ -300,7 +300,7 @@ def test_trouble_on_a_node_is_the_runs_alone(
     assert reasons[12].startswith("RuntimeError: no luck (slow.py:")
     assert reasons[13] == "took longer than the run timeout of 0.2 min"
     assert "a mirror: no answer" in reasons[14]
-    assert reasons[15].startswith("the worker process died, 3 times; the last: ")
+    assert reasons[15].startswith("the worker process died 3 times; the last time: ")
     assert len(begun(tmp_path)) == 6 + 2
 
 
