@@ -1,7 +1,7 @@
 """The command line: `python -m bench COMMAND`.
 
 Exit status: 0 success; 1 a run failed (the others are recorded), a file could not be written or a
-comparison found a regression; 2 the request makes no sense; 130 interrupted; 143 terminated.
+comparison found a regression; 2 invalid request; 130 interrupted; 143 terminated.
 """
 
 import errno
@@ -38,16 +38,12 @@ if TYPE_CHECKING:
 EXIT_OK, EXIT_FAILED_RUNS, EXIT_REGRESSION, EXIT_BAD_REQUEST = 0, 1, 1, 2
 EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
 ADVICE = {
-    errno.ENOSPC: "the disk is full; free some space, then repeat the command to continue",
+    errno.ENOSPC: "the disk is full; free some space, then repeat the command",
     errno.EDQUOT: "your disk quota is used up; free some space, then repeat the command",
-    errno.EFBIG: "the file would exceed the size limit of this process (see ulimit -f)",
     errno.EROFS: "the file system is read-only; choose another folder with --results",
     errno.EACCES: "you have no permission to write there; choose another folder with --results",
-    errno.EPERM: "you have no permission to write there; choose another folder with --results",
-    errno.EIO: "the disk reports an error; check it before you repeat the command",
-    errno.ENAMETOOLONG: "the path is too long; choose a shorter folder with --results",
 }
-"""What to do about each reason why a file can't be written."""
+"""What a user can do when a file can't be written, by the number of the error."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -98,7 +94,7 @@ def _terminated(number: int, frame: object) -> None:
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 def bench() -> None:
-    """How far back do convolutional and recurrent networks remember, and at what cost?"""
+    """Measure how far back convolutional and recurrent networks remember, and what they cost."""
 
 
 @bench.command("list")
@@ -122,10 +118,7 @@ def list_() -> int:
 @bench.command()
 @for_plan
 def plan(options: Options) -> int:
-    """Show what would run and how long it takes.
-
-    Runs that are recorded already are counted separately.
-    """
+    """Show what would run and how long it would take."""
     from bench.run import inventory
     from bench.run.execute import outlook, plan_table
 
@@ -133,8 +126,8 @@ def plan(options: Options) -> int:
     found = inventory.read(request)
     _warn_of_damaged(found.damaged)
     waiting = inventory.waiting_specs(request, found, request.plan.specs)
-    print(plan_table(request.plan, waiting))
     jobs = inventory.make_jobs(request, found, waiting, calibrate=True)
+    print(plan_table(request.plan, waiting))
     print(outlook(request, found, jobs, manner_of(options)))
     return EXIT_OK
 
@@ -142,7 +135,7 @@ def plan(options: Options) -> int:
 @bench.command()
 @for_run
 def run(options: Options) -> int:
-    """Train, time the networks, write the report.
+    """Train and time the networks, then write the report.
 
     Runs and timings that are recorded already are not repeated.
     """
@@ -156,14 +149,12 @@ def run(options: Options) -> int:
     if options.debug or options.again is not None:
         return status
     if request.shard is not None:
-        how = f"python -m bench report --profile {request.profile_name} --results {request.results}"
         print(
-            f"shard {request.shard} has ended; once all have, {how} with the selectors of this "
-            "command writes the report",
+            f"shard {request.shard} has ended. When all shards have ended, write the report with "
+            "python -m bench report and the --profile, --results and selection of this command",
             file=sys.stderr,
         )
         return status
-    # The nodes of a cluster may differ, so times are not taken there.
     if not options.no_speed and options.ray is None:
         status = max(status, _status(time_networks(request)))
     _write_report(request)
@@ -173,9 +164,9 @@ def run(options: Options) -> int:
 @bench.command()
 @for_speed
 def speed(options: Options) -> int:
-    """Time the networks, write the report.
+    """Time the networks, then write the report.
 
-    Training, inference and streaming are timed.
+    Training, inference and streaming are timed, one network at a time.
     """
     from bench.run.execute import time_networks
 
@@ -197,7 +188,7 @@ def speed(options: Options) -> int:
 def report(options: Options) -> int:
     """Write the report of a results folder.
 
-    It consists of pages, tables and figures and covers every record in the folder.
+    The report covers every record in the folder. It has pages, tables and figures.
     """
     _write_report(request_of(options))
     return EXIT_OK
@@ -208,13 +199,14 @@ def report(options: Options) -> int:
 @click.option("--json", is_flag=True, help="Print the record as JSON.")
 @results
 def show(spec_id: str, json: bool, results: Path) -> int:
-    """Show one record on one screen.
+    """Show what a run was, how it ended and what it cost.
 
-    It says what was run, how it ended, what it cost, and which command runs it again.
+    The last line is the command that repeats the run.
 
     ID is the beginning of the id of a run or of a timing.
     """
     from bench.core.store import Store
+    from bench.run.show import screen
 
     store = Store(results)
     records, damaged = store.read_all()
@@ -224,12 +216,7 @@ def show(spec_id: str, json: bool, results: Path) -> int:
     if not found:
         raise RequestError(f"no record in {results} has an id that begins with {spec_id!r}")
     for record in found:
-        if json:
-            print(record.model_dump_json(indent=1))
-        else:
-            from bench.run.show import screen
-
-            print(screen(record, results))
+        print(record.model_dump_json(indent=1) if json else screen(record, results))
     return EXIT_OK
 
 
@@ -246,7 +233,7 @@ def pack(folder: Path) -> int:
 @bench.command()
 @click.argument("folder", type=FOLDER, metavar="DIR")
 def unpack(folder: Path) -> int:
-    """Undo pack: one file for each record."""
+    """Write each record of a packed folder to a file of its own."""
     from bench.core.store import Store
 
     Store(folder).unpack()
@@ -271,7 +258,7 @@ def sample(
 ) -> int:
     """Draw samples from a trained network.
 
-    MODEL is the label or the name of its model.
+    MODEL is the name of its model, or name and fields such as "tcn kernel_size=3".
     """
     from tqdm import tqdm
 
@@ -317,7 +304,8 @@ def compare(
 ) -> int:
     """Compare two results folders.
 
-    A holds the results as they were, B as they are now; both may be the same folder.
+    A holds the results before a change, B those after it. To compare two models, both may be the
+    same folder.
     """
     from bench import compare as comparing
 
@@ -348,9 +336,9 @@ def tune(options: Options) -> int:
 
 @bench.command()
 def fetch() -> int:
-    """Download the data that tasks read.
+    """Download the data files of all tasks.
 
-    A machine that will have no network needs this beforehand.
+    Afterwards this machine needs no network.
     """
     import tasks
     from bench.run.request import unavailable
@@ -386,7 +374,7 @@ def _warn_of_damaged(damaged: "Sequence[Damaged]") -> None:
 
 
 def _write_report(request: "Request") -> None:
-    """Write the report of every record of the backend that has most of them."""
+    """Write the report of the records of one backend: the one with the most records."""
     from collections import Counter
 
     from bench.plan import rates
@@ -398,11 +386,10 @@ def _write_report(request: "Request") -> None:
 
     found = inventory.read(request)
     _warn_of_damaged(found.damaged)
-    coverage = covered(request.plan, request.profile, request.selection, found.records)
-    for sentence in coverage.left_out:
+    plan = covered(request.plan, request.profile, request.selection, found.records)
+    for sentence in plan.left_out:
         print(f"warning: {sentence}", file=sys.stderr)
-    specs = coverage.plan.specs
-    ids = {spec.id for spec in specs}
+    ids = {spec.id for spec in plan.specs}
     counts = Counter(record.backend for record in found.records if record.spec.id in ids)
     if found.records and not counts:
         raise RequestError(f"no record in {request.results} can be reported; see the warnings")
@@ -412,17 +399,17 @@ def _write_report(request: "Request") -> None:
         profile_name=request.profile_name,
         profile_description=request.profile.description,
         caveat=request.profile.caveat,
-        specs=specs,
-        labels=labels(specs),
-        thresholds=thresholds(specs),
-        records=found.of(specs, backend),
+        specs=plan.specs,
+        labels=labels(plan.specs),
+        thresholds=thresholds(plan.specs),
+        records=found.of(plan.specs, backend),
         num_records=len(found.records),
-        unsupported=[(m.task, m.model, m.reason) for m in coverage.plan.unsupported],
+        unsupported=[(each.task, each.model, each.reason) for each in plan.unsupported],
         damaged=found.damaged,
         speed=timed,
         yardsticks=inventory.yardsticks_of(found, timed),
         other_backends=[other.name for other in counts if other != backend],
-        studies=coverage.plan.studies,
+        studies=plan.studies,
         sweep=rates.load(),
         samples=[each for each in found.samples if each.spec.id in ids],
     )

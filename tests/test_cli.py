@@ -96,7 +96,7 @@ def test_a_bench_runs_once_and_goes_on(
     first = {path: path.stat().st_mtime_ns for path in results.rglob("runs/**/*.json")}
     assert len(first) == 4
     assert main(["plan", *selected]) == 0
-    assert "8 runs, 4 already there" in capsys.readouterr().out
+    assert "8 runs, 4 recorded" in capsys.readouterr().out
 
     assert main(["run", "--no-speed", *selected, "--workers", "1"]) == 0
     assert len(records(results)) == 8
@@ -164,7 +164,7 @@ def test_a_damaged_record_is_set_aside_and_made_again(
     assert f"warning: {path} is not a valid record" in capsys.readouterr().err
     assert path.read_text() == '{"half": '
     assert main(["run", "--no-speed", *selected]) == 0
-    assert "the run is made again" in capsys.readouterr().err
+    assert "the run is repeated" in capsys.readouterr().err
     assert len(records(results)) == 4
     (aside,) = (results / "set-aside").iterdir()
     assert aside.read_text() == '{"half": '
@@ -337,14 +337,14 @@ def test_timing_by_itself_goes_on_where_it_stopped(
     selected = [*selectors(profile, results), "--model", "rnn", "--length", "3"]
     assert main(["speed", *selected]) == 0
     said = capsys.readouterr()
-    assert "timing: 2 networks, 0 already there" in said.err
+    assert "timing: 2 networks, 0 recorded" in said.err
     assert "rnn on copy_memory, T=3, batch 2: " in said.err
     assert not list(results.rglob("runs/**/*.json"))
     assert (results / "tables" / "training_speed.csv").read_text().count("\n") == 2
     found, damaged = Store(results).read_speed()
     assert (len(found), damaged) == (2, [])
     assert main(["speed", *selected]) == 0
-    assert "timing: 2 networks, 2 already there" in capsys.readouterr().err
+    assert "timing: 2 networks, 2 recorded" in capsys.readouterr().err
     some_id = found[0].spec.id
     assert main(["show", some_id[:8], "--json", "--results", str(results)]) == 0
     assert json.loads(capsys.readouterr().out)["spec"]["batch_size"] == found[0].spec.batch_size

@@ -70,7 +70,8 @@ def covered(plan: Plan, profile: Profile, selection: Selection, records: Iterabl
     specs = plan.specs
     if extra and selection == Selection() and not planned & recorded.keys():
         specs = ()
-        left_out.append(f"no run of the profile is recorded; the report covers {len(extra)} others")
+        covers = counted(len(extra), "other run")
+        left_out.append(f"no run of the profile is recorded; the report covers {covers}")
     studies = {**plan.studies, **_studies(extra, plan, profile, selection)}
     return replace(plan, specs=(*specs, *extra), studies=studies, left_out=tuple(left_out))
 

@@ -78,7 +78,7 @@ def test_the_costliest_of_a_round_goes_to_the_shard_with_the_least() -> None:
         ("0/8", "valid: 1/8 to 8/8"),
         ("9/8", "valid: 1/8 to 8/8"),
         ("1/0", "valid: 1/1 to 1/1"),
-        ("3", "valid: a part of the whole, as 1/8 to 8/8"),
+        ("3", "valid: a part and their number, such as 1/8"),
         ("1/8/2", "valid: a part"),
         ("-1/8", "valid: a part"),
         ("1/1e3", "valid: a part"),
@@ -118,20 +118,20 @@ def test_shards_together_make_the_plan_and_none_makes_a_report(
     made = set(records(results))
     assert len(made) == 4
     said = capsys.readouterr().err
-    assert "shard 2/2: 4 runs, 0 already there" in said
-    assert "shard 2/2 has ended; once all have, python -m bench report" in said
+    assert "shard 2/2: 4 runs, 0 recorded" in said
+    assert "shard 2/2 has ended. When all shards have ended, write the report" in said
 
     next(iter(results.rglob("runs/**/*.json"))).unlink()
     assert main(second) == 0
-    assert "shard 2/2: 4 runs, 3 already there" in capsys.readouterr().err
+    assert "shard 2/2: 4 runs, 3 recorded" in capsys.readouterr().err
     assert set(records(results)) == made
 
     # What the other shard has left does not change who makes what.
     assert main(["plan", *selected, "--shard", "1/2"]) == 0
-    assert "shard 1/2: 4 runs, 0 already there" in capsys.readouterr().out
+    assert "shard 1/2: 4 runs, 0 recorded" in capsys.readouterr().out
     assert main(["run", *selected, "--shard", "1/2", "--workers", "1"]) == 0
     assert main(["plan", *selected]) == 0
-    assert "8 runs, 8 already there" in capsys.readouterr().out
+    assert "8 runs, 8 recorded" in capsys.readouterr().out
     assert {path.name for path in results.iterdir()} == {"runs"}
 
 
@@ -140,4 +140,4 @@ def test_a_shard_without_runs_is_well(
 ) -> None:
     selected = selectors(profile, tmp_path / "results")
     assert main(["run", *selected, "--shard", "9/9"]) == 0
-    assert "0 runs, 0 already there; nothing to do" in capsys.readouterr().err
+    assert "0 runs, 0 recorded; nothing to do" in capsys.readouterr().err
