@@ -8,7 +8,6 @@ import errno
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from bench.core.errors import RequestError, StorageError, message_of, one_line
 from bench.options import (
     FOLDER,
     Options,
+    connection,
     for_compare,
     for_plan,
     for_report,
@@ -67,8 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("terminated; the same command continues where it stopped", file=sys.stderr)
         return EXIT_TERMINATED
     except StorageError as error:
-        cause = error.__cause__
-        advice = ADVICE.get((isinstance(cause, OSError) and cause.errno) or 0)
+        advice = ADVICE.get(getattr(error.__cause__, "errno", 0))
         print(f"error: {error}" + (f"; {advice}" if advice else ""), file=sys.stderr)
         return EXIT_FAILED_RUNS
     except RequestError as error:
@@ -102,11 +101,8 @@ def list_() -> int:
     """List the tasks, models and profiles."""
     from bench.plan import catalogue
 
-    sections = {
-        "tasks": catalogue.first_lines("tasks"),
-        "models": catalogue.first_lines("models"),
-        "profiles": catalogue.profiles(),
-    }
+    tasks, models = catalogue.first_lines("tasks"), catalogue.first_lines("models")
+    sections = {"tasks": tasks, "models": models, "profiles": catalogue.profiles()}
     width = max(len(name) for entries in sections.values() for name in entries)
     for title, entries in sections.items():
         print(title)
@@ -143,7 +139,7 @@ def run(options: Options) -> int:
 
     if options.debug and options.ray is not None:
         raise RequestError("--debug runs in this process; it can't be combined with --ray")
-    with _cluster(options):
+    with connection(options):
         request = request_of(options)
         status = _status(execute(request, request.plan.specs, manner_of(options)))
     if options.debug or options.again is not None:
@@ -313,11 +309,9 @@ def compare(
     _warn_of_damaged([*before.damaged, *after.damaged])
     found = comparing.compare(before, after, models=models, tolerance=tolerance / 100)
     print(comparing.write_comparison(output or b / "comparison", found))
-    if not fail_on_regression:
-        return EXIT_OK
-    if found.scores.empty and found.times.empty:
+    if fail_on_regression and found.scores.empty and found.times.empty:
         raise RequestError("A and B have nothing in common, so no regression can be found")
-    return EXIT_REGRESSION if found.num_regressions else EXIT_OK
+    return EXIT_REGRESSION if fail_on_regression and found.num_regressions else EXIT_OK
 
 
 @bench.command()
@@ -329,7 +323,7 @@ def tune(options: Options) -> int:
     """
     from bench.run.tune import sweep
 
-    with _cluster(options):
+    with connection(options):
         request = request_of(replace(options, profile=options.profile or "tuning"))
         return _status(sweep(request, replace(manner_of(options), timed=False, reported=False)))
 
@@ -356,15 +350,6 @@ def fetch() -> int:
 
 def _status(succeeded: bool) -> int:
     return EXIT_OK if succeeded else EXIT_FAILED_RUNS
-
-
-def _cluster(options: Options) -> AbstractContextManager[None]:
-    """The connection to a cluster, if one is asked for."""
-    if options.ray is None:
-        return nullcontext()
-    from bench.run import cluster
-
-    return cluster.connected(options.ray)
 
 
 def _warn_of_damaged(damaged: "Sequence[Damaged]") -> None:

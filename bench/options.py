@@ -4,6 +4,7 @@ import functools
 import math
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -263,6 +264,15 @@ for_report = _taking(*_SELECTORS)
 for_tune = _taking(*_SELECTORS, *_RUNNING)
 for_sample = _with(*_SAMPLE)
 for_compare = _with(*_COMPARE)
+
+
+def connection(options: Options) -> AbstractContextManager[None]:
+    """The connection to a cluster, if one is asked for."""
+    if options.ray is None:
+        return nullcontext()
+    from bench.run import cluster
+
+    return cluster.connected(options.ray)
 
 
 def manner_of(options: Options) -> "Manner":

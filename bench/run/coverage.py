@@ -19,26 +19,26 @@ from bench.run.progress import counted
 
 
 def is_current(spec: Spec | SpeedSpec) -> bool:
-    """Whether task, model and protocol are the ones that a new run would have."""
-    newest = PROTOCOL if isinstance(spec, Spec) else SPEED_PROTOCOL
-    return spec.protocol == newest and is_loaded(spec) and _same_code(spec)
-
-
-def is_loaded(spec: Subject) -> bool:
-    """Whether there are a task and a model of these names; plug-ins may be missing."""
-    return spec.task.name in tasks.names() and spec.model.name in models.names()
-
-
-def _same_code(spec: Subject) -> bool:
+    """Whether a new run of this task and model would have the same code, fields and protocol."""
+    if not_loaded(spec):
+        return False
     try:
         task, model = task_of(spec), model_of(spec)
     except (TypeError, ValueError):  # its fields are no longer accepted
         return False
     return (
-        (task.fields, task.version) == (spec.task.fields, spec.task.version)
+        spec.protocol == (PROTOCOL if isinstance(spec, Spec) else SPEED_PROTOCOL)
+        and (task.fields, task.version) == (spec.task.fields, spec.task.version)
         and (model.fields, model.version) == (spec.model.fields, spec.model.version)
         and plugins.hashes(type(task), type(model)) == spec.plugin_sha256
     )
+
+
+def not_loaded(spec: Subject) -> str | None:
+    """The name of the spec's task or model if it is missing, because it is a plug-in perhaps."""
+    if spec.task.name not in tasks.names():
+        return spec.task.name
+    return None if spec.model.name in models.names() else spec.model.name
 
 
 def covered(plan: Plan, profile: Profile, selection: Selection, records: Iterable[Record]) -> Plan:
@@ -54,8 +54,7 @@ def covered(plan: Plan, profile: Profile, selection: Selection, records: Iterabl
     sentences: Counter[str] = Counter()
     extra = []
     for spec in others:
-        if not is_loaded(spec):
-            missing = spec.task.name if spec.task.name not in tasks.names() else spec.model.name
+        if missing := not_loaded(spec):
             reason = "which is not loaded; if it is a plug-in, give its file by --plugin"
             sentences[f"{missing}, {reason}"] += 1
         elif is_current(spec):

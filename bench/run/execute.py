@@ -6,8 +6,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tqdm import tqdm
-
 from bench.core.backend import num_cores, room_bytes
 from bench.core.errors import one_line
 from bench.core.spec import Spec
@@ -163,14 +161,8 @@ def time_networks(request: Request, *, again: bool = False) -> bool:
     specs = list(planned) if again else inventory.waiting_timings(request, found)
     recorded = len(planned) - len(specs)
     print(f"timing: {counted(len(planned), 'network')}, {recorded} recorded", file=sys.stderr)
-    hidden = not sys.stderr.isatty()
     succeeded = True
-    with tqdm(total=len(specs), unit="network", disable=hidden, dynamic_ncols=True) as bar:
-        for number, record in enumerate(measure(specs, request.setup), 1):
-            succeeded &= record.status != "failed"
-            line = speed_line(record)
-            if hidden:
-                print(f"[{number}/{len(specs)}] {line}", file=sys.stderr)
-            bar.set_postfix_str(line, refresh=False)
-            bar.update()
+    for number, record in enumerate(measure(specs, request.setup), 1):
+        succeeded &= record.status != "failed"
+        print(f"[{number}/{len(specs)}] {speed_line(record)}", file=sys.stderr)
     return succeeded
