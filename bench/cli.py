@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
         with bench.make_context("python -m bench", words) as context:
-            return bench.invoke(context)
+            return bench.invoke(context) or EXIT_OK
     except click.exceptions.Exit as ended:  # --help
         return ended.exit_code
     except click.ClickException as error:
@@ -97,7 +97,7 @@ def bench() -> None:
 
 
 @bench.command("list")
-def list_() -> int:
+def list_() -> None:
     """List the tasks, models and profiles."""
     from bench.plan import catalogue
 
@@ -108,12 +108,11 @@ def list_() -> int:
         print(title)
         for name, line in entries.items():
             print(f"  {name:{width}}  {line}")
-    return EXIT_OK
 
 
 @bench.command()
 @for_plan
-def plan(options: Options) -> int:
+def plan(options: Options) -> None:
     """Show what would run and how long it would take."""
     from bench.run import inventory
     from bench.run.execute import outlook, plan_table
@@ -125,7 +124,6 @@ def plan(options: Options) -> int:
     jobs = inventory.make_jobs(request, found, waiting, calibrate=True)
     print(plan_table(request.plan, waiting))
     print(outlook(request, found, jobs, manner_of(options)))
-    return EXIT_OK
 
 
 @bench.command()
@@ -139,21 +137,20 @@ def run(options: Options) -> int:
 
     if options.debug and options.ray is not None:
         raise RequestError("--debug runs in this process; it can't be combined with --ray")
+    manner = manner_of(options)
     with connection(options):
         request = request_of(options)
-        status = _status(execute(request, request.plan.specs, manner_of(options)))
-    if options.debug or options.again is not None:
-        return status
+        status = _status(execute(request, request.plan.specs, manner))
     if request.shard is not None:
         print(
             f"shard {request.shard} has ended. When all shards have ended, write the report with "
             "python -m bench report and the --profile, --results and selection of this command",
             file=sys.stderr,
         )
-        return status
-    if not options.no_speed and options.ray is None:
+    if manner.timed:
         status = max(status, _status(time_networks(request)))
-    _write_report(request)
+    if manner.reported:
+        _write_report(request)
     return status
 
 
@@ -181,20 +178,19 @@ def speed(options: Options) -> int:
 
 @bench.command()
 @for_report
-def report(options: Options) -> int:
+def report(options: Options) -> None:
     """Write the report of a results folder.
 
     The report covers every record in the folder. It has pages, tables and figures.
     """
     _write_report(request_of(options))
-    return EXIT_OK
 
 
 @bench.command()
 @click.argument("spec_id", metavar="ID")
 @click.option("--json", is_flag=True, help="Print the record as JSON.")
 @results
-def show(spec_id: str, json: bool, results: Path) -> int:
+def show(spec_id: str, json: bool, results: Path) -> None:
     """Show what a run was, how it ended and what it cost.
 
     The last line is the command that repeats the run.
@@ -213,27 +209,24 @@ def show(spec_id: str, json: bool, results: Path) -> int:
         raise RequestError(f"no record in {results} has an id that begins with {spec_id!r}")
     for record in found:
         print(record.model_dump_json(indent=1) if json else screen(record, results))
-    return EXIT_OK
 
 
 @bench.command()
 @click.argument("folder", type=FOLDER, metavar="DIR")
-def pack(folder: Path) -> int:
+def pack(folder: Path) -> None:
     """Put the records of a folder into one file."""
     from bench.core.store import Store
 
     Store(folder).pack()
-    return EXIT_OK
 
 
 @bench.command()
 @click.argument("folder", type=FOLDER, metavar="DIR")
-def unpack(folder: Path) -> int:
+def unpack(folder: Path) -> None:
     """Write each record of a packed folder to a file of its own."""
     from bench.core.store import Store
 
     Store(folder).unpack()
-    return EXIT_OK
 
 
 @bench.command()
@@ -251,7 +244,7 @@ def sample(
     seed: int,
     naive: bool,
     judge: bool,
-) -> int:
+) -> None:
     """Draw samples from a trained network.
 
     MODEL is the name of its model, or name and fields such as "tcn kernel_size=3".
@@ -285,7 +278,6 @@ def sample(
         print(path)
     if drawn.agreement is not None:
         print(samples.agreement_line(drawn.agreement))
-    return EXIT_OK
 
 
 @bench.command()

@@ -247,9 +247,9 @@ def _with(*options: Decorator) -> Decorator:
 def _taking(*options: Decorator) -> Decorator:
     """A decorator for a command that takes the values of these options as one `Options`."""
 
-    def decorate(function: Callable[[Options], int]) -> Any:
+    def decorate(function: Callable[[Options], int | None]) -> Any:
         @functools.wraps(function)
-        def command(**values: Any) -> int:
+        def command(**values: Any) -> int | None:
             return function(Options(**values))
 
         return _with(*options)(command)

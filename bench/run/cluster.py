@@ -130,8 +130,8 @@ def _try(address: str) -> None:
         reason = f"nothing within {CONNECT_S:g} s"
         raise RequestError(f"--ray: no cluster answers at {address}: {reason}") from None
     if tried.returncode:
-        said = tried.stderr.strip().splitlines() or [f"exit status {tried.returncode}"]
-        raise RequestError(f"--ray: can't connect to {address}: {said[-1]}")
+        lines = tried.stderr.strip().splitlines() or [f"exit status {tried.returncode}"]
+        raise RequestError(f"--ray: can't connect to {address}: {lines[-1]}")
 
 
 def gpus() -> tuple[str, ...]:

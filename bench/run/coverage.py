@@ -80,8 +80,9 @@ def _studies(
 ) -> dict[str, frozenset[Study]]:
     """Spec id → the studies of a run that was not asked for.
 
-    It belongs where the profile has the run, else where it has this task and model. A pair that the
-    profile does not have belongs to `variants`, unless all of its fields have their defaults.
+    These are its studies in the whole profile, else those of other runs of its task and model
+    there. If the profile has no such runs, a run with fields that differ from defaults belongs to
+    `variants`, and any other run to `main`.
     """
     whole = plan
     if extra and selection != Selection():

@@ -57,7 +57,7 @@ def many(tmp_path: Path) -> Callable[[int], tuple[str, Plan]]:
 
 
 def num_calls(do: Callable[[], object]) -> int:
-    """Calls of Python and C functions."""
+    """Number of calls of Python and C functions."""
     count = 0
 
     def on_event(frame: object, event: str, argument: object) -> None:
