@@ -1,6 +1,5 @@
 """The request of a command: plan, devices and results folder."""
 
-import contextlib
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from bench.plan.plugins import Plugin
 from bench.plan.profile import Profile
 from bench.run.coverage import is_current
 from bench.run.job import Job, Setup, failure, make_record
+from bench.run.progress import counted
 from bench.run.shard import Shard, part
 
 REPORT_BYTES, RUN_BYTES = 20_000_000, 30_000
@@ -130,13 +130,12 @@ def again(request: Request, spec_id: str) -> Request:
             f"--again: {spec.name} ({spec.id}) was made with another version of {spec.task.name} "
             f"or {spec.model.name}, or with a plug-in that --plugin does not name"
         )
+    nothing = Plan(specs=(), unsupported=(), studies={})
     if isinstance(spec, SpeedSpec):
-        nothing = Plan(specs=(), unsupported=(), studies={})
         return replace(request, plan=nothing, speed_specs=(spec,))
     has_weights = weights.path(request.results, spec, request.backend).is_file()
     kept = frozenset({spec.id} if has_weights else ())
-    plan = Plan(specs=(spec,), unsupported=(), studies={}, kept=kept)
-    return replace(request, plan=plan, speed_specs=())
+    return replace(request, plan=replace(nothing, specs=(spec,), kept=kept), speed_specs=())
 
 
 def make_results(request: Request, num_runs: int = 0) -> None:
@@ -153,15 +152,12 @@ def make_results(request: Request, num_runs: int = 0) -> None:
         raise RequestError(f"--results: can't make {folder}: {reason}") from None
     sweep(folder)
     trial = folder / ".trial"
-    try:
-        write_whole(trial, b"")
-    finally:
-        with contextlib.suppress(OSError):
-            trial.unlink()
+    write_whole(trial, b"")
+    trial.unlink(missing_ok=True)
     free, needed = shutil.disk_usage(folder).free, REPORT_BYTES + RUN_BYTES * num_runs
     if free < needed:
         raise StorageError(
-            f"can't write {num_runs} runs and a report to {folder}: "
+            f"can't write {counted(num_runs, 'run')} and a report to {folder}: "
             f"{free / 1e6:,.0f} MB are free, {needed / 1e6:,.0f} MB are needed"
         )
 
