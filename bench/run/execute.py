@@ -19,6 +19,9 @@ from bench.run.progress import ProgressBar, counted, duration, speed_line
 from bench.run.request import Request, make_results, with_data
 from bench.run.workers import Limits
 
+LONG_S = 300.0
+"""Estimated wall time from which on the outlook names the ways to run less."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Manner:
@@ -90,12 +93,14 @@ def outlook(request: Request, found: Inventory, jobs: Sequence[Job], manner: Man
     line += f"; the rest takes about {duration(seconds)} of wall time on {request.device}"
     if timings:
         line += f", including {counted(len(timings), 'timing')}"
-    if not jobs:
-        return line
-    return (
-        f"{line}, with {counted(at_once, 'run')} at a time. To run less, use --profile smoke or "
-        "quick, --task, --model, --length or --time-limit MINUTES"
-    )
+    if jobs:
+        line += f", with {counted(at_once, 'run')} at a time"
+    if jobs and seconds > LONG_S:
+        line += (
+            ". To run less, use --profile smoke or quick, --task, --model, --length or "
+            "--time-limit MINUTES"
+        )
+    return line
 
 
 def execute(request: Request, specs: Sequence[Spec], manner: Manner) -> bool:
