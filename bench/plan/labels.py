@@ -85,7 +85,7 @@ def labels(specs: Sequence[Spec]) -> dict[str, Label]:
     by_network = {spec.network: spec for spec in specs}
     of_network = {network: label_of(spec) for network, spec in by_network.items()}
     found = {spec.id: of_network[spec.network] for spec in specs}
-    settings = _differing_settings(specs, found)
+    settings = differing_settings(specs, found)
     return {
         spec_id: dataclasses.replace(each, variant=_joined(each.variant, settings[spec_id]))
         for spec_id, each in found.items()
@@ -96,14 +96,14 @@ def with_settings(
     specs: Sequence[Spec], found: Mapping[str, tuple[str, str]]
 ) -> dict[str, tuple[str, str]]:
     """Spec id → labels of task and model, with the training settings in which runs differ."""
-    settings = _differing_settings(specs, found)
+    settings = differing_settings(specs, found)
     return {
         spec.id: (found[spec.id][0], _joined(found[spec.id][1], settings[spec.id]))
         for spec in specs
     }
 
 
-def _differing_settings(specs: Sequence[Spec], names: Mapping[str, object]) -> dict[str, str]:
+def differing_settings(specs: Sequence[Spec], names: Mapping[str, object]) -> dict[str, str]:
     """Spec id → text of the settings in which runs of the same name, length and seed differ."""
     alike: dict[tuple[object, int, int], list[Spec]] = {}
     for spec in specs:

@@ -1,4 +1,4 @@
-"""What a results folder holds already, and what is therefore still to be done."""
+"""What a results folder holds, and which runs and timings it lacks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,7 +32,6 @@ class Inventory:
 
 
 def read(request: Request) -> Inventory:
-    """Read every record."""
     records, damaged = request.store.read_all()
     speed, damaged_speed = request.store.read_speed()
     yardsticks, damaged_yardsticks = request.store.read_yardsticks()
@@ -47,7 +46,7 @@ def read(request: Request) -> Inventory:
 
 
 def waiting_specs(request: Request, inventory: Inventory, specs: Sequence[Spec]) -> list[Spec]:
-    """The specs that have no finished record, or lack the weights that are to be kept."""
+    """The specs without a finished record, or without weights that should have been kept."""
     ended = {
         record.spec.id
         for record in inventory.records
@@ -57,9 +56,8 @@ def waiting_specs(request: Request, inventory: Inventory, specs: Sequence[Spec])
 
 
 def _has_weights(request: Request, record: Record) -> bool:
-    if record.spec.id not in request.plan.kept or record.outcome is None:
-        return True
-    return weights.path(request.results, record.spec, record.backend).is_file()
+    file = weights.path(request.results, record.spec, record.backend)
+    return record.spec.id not in request.plan.kept or file.is_file()
 
 
 def make_jobs(
@@ -67,7 +65,7 @@ def make_jobs(
 ) -> list[Job]:
     """A job for each spec, the longest first.
 
-    With `calibrate`, models without records of this machine are timed for a moment.
+    With `calibrate`, models without records of this machine are timed briefly for the estimates.
     """
     estimator = Estimator(request.backend, inventory.records if specs else ())
     if calibrate:
@@ -96,7 +94,7 @@ def waiting_timings(request: Request, inventory: Inventory) -> list[SpeedSpec]:
 
 
 def yardsticks_of(found: Inventory, timed: Sequence[SpeedRecord]) -> list[YardstickRecord]:
-    """The comparisons of the machine that took these times, in the order they were made."""
+    """The yardsticks of the machine that took these times, in the order of their creation."""
     slug = timed[0].machine.slug if timed else fingerprint().slug
     here = [record for record in found.yardsticks if record.machine.slug == slug]
     return sorted(here, key=lambda record: record.created)
