@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import models
 from models import Network
-from models.tcn import causal_conv, receptive_field
+from models.tcn import causal_conv
 from tests.support.signatures import REALS, Signature, sequences
 
 
@@ -97,21 +97,6 @@ def test_the_tcn_is_the_textbook_tcn(
         torch.autograd.grad(net(x, last_only=True)[0].sum(), parameters, materialize_grads=True),
         torch.autograd.grad(expected[:, -1].sum(), parameters, materialize_grads=True),
     )
-
-
-@pytest.mark.parametrize(("kernel_size", "num_blocks"), [(2, 1), (2, 3), (3, 2), (5, 2), (1, 3)])
-def test_the_receptive_field_is_exact(kernel_size: int, num_blocks: int) -> None:
-    fields: dict[str, Any] = {"kernel_size": kernel_size, "num_blocks": num_blocks}
-    net = network(width=16, **fields)
-    field = int(net.receptive_field)
-    assert field == receptive_field(kernel_size, num_blocks)
-    x = sequences(REALS, 1, field + 3).requires_grad_()
-    net(x)[0][:, -1].sum().backward()
-    assert x.grad is not None
-    touched = (x.grad[0] != 0).any(1)
-    # A ReLU may block single paths, but not the only one to the oldest input.
-    assert touched[3]
-    assert not touched[:3].any()
 
 
 def test_depth_covers_twice_the_reach_unless_given() -> None:
