@@ -21,7 +21,6 @@ from bench.measure.evaluation import Evaluation
 from bench.measure.train import Progress, train
 from bench.plan.grid import network_of
 from bench.run.job import Event, Setup, run_one
-from tests.support.commands import without_times
 from tests.support.records import record
 from tests.support.training import tiny
 
@@ -227,14 +226,6 @@ def test_a_run_whose_checkpoint_cannot_be_read_starts_again(
     assert "the run starts again" in capsys.readouterr().err
 
 
-def test_a_checkpoint_holds_little_more_than_weights_and_moments(tmp_path: Path) -> None:
-    spec = tiny()
-    stop_at(10, spec, tmp_path)
-    # Weights, the best weights and Adam's two moments of each.
-    parameters = sum(p.numel() for p in network_of(spec).parameters())
-    assert place_of(spec, tmp_path).path.stat().st_size < 4 * 4 * parameters + 40_000
-
-
 def left_files(results: Path) -> list[str]:
     return [path.name for path in (results / checkpoint.FOLDER).rglob("*") if path.is_file()]
 
@@ -258,19 +249,6 @@ def test_a_worker_whose_parent_is_gone_leaves_its_checkpoint(tmp_path: Path) -> 
     with pytest.raises(BrokenPipeError):
         run(tiny(), tmp_path, gone)
     assert left_files(tmp_path) == [f"{tiny().id}.pt"]
-
-
-def test_two_processes_at_the_same_run_do_not_disturb_each_other(tmp_path: Path) -> None:
-    spec, inner = tiny(), []
-
-    def on_event(event: Event) -> None:
-        if event.step == 10:
-            inner.append(run(spec, tmp_path, lambda event: None))
-
-    outer = run(spec, tmp_path, on_event)
-    assert [outer.status, inner[0].status] == ["ok", "ok"]
-    assert without_times(outer) == without_times(inner[0])
-    assert left_files(tmp_path) == []
 
 
 def test_a_full_disk_does_not_end_a_run(

@@ -75,8 +75,17 @@ def test_operations_of_a_wavenet() -> None:
     assert step_flops(spec) == pytest.approx(2 * step, rel=0.01)
 
 
-def test_the_last_output_alone_takes_a_fraction_of_the_work() -> None:
-    spec = spec_of("tcn", "adding", length=600, kernel_size=7, num_blocks=8)
+@pytest.mark.parametrize(
+    ("model", "fields"),
+    [
+        ("tcn", {"kernel_size": 7, "num_blocks": 8}),
+        ("wavenet", {"dilation_cycle": 9, "num_cycles": 1}),
+    ],
+)
+def test_the_last_output_alone_takes_a_fraction_of_the_work(
+    model: str, fields: dict[str, Any]
+) -> None:
+    spec = spec_of(model, "adding", length=600, **fields)
     assert sequence_flops(spec, last_only=True) < sequence_flops(spec, last_only=False) / 4
 
 

@@ -108,22 +108,6 @@ def test_depth_covers_twice_the_reach_unless_given() -> None:
     assert models.network("tcn", REALS, width=2, num_blocks=2).receptive_field == 43
 
 
-def test_weights_are_normalised() -> None:
-    core: Any = network().core
-    conv = core.blocks[0].conv1.conv
-    weight = conv.parametrizations.weight
-    scale, direction = weight.original0, weight.original1
-    expected = scale * direction / direction.flatten(1).norm(dim=1)[:, None, None]
-    torch.testing.assert_close(conv.weight, expected)
-
-
-def test_dropout_acts_only_in_training() -> None:
-    net, x = network(dropout=0.5), sequences(REALS, 2, 20)
-    assert torch.equal(net(x)[0], net(x)[0])
-    net.train()
-    assert not torch.equal(net(x)[0], net(x)[0])
-
-
 def test_dropout_follows_both_convolutions_of_a_block() -> None:
     core: Any = network(num_blocks=1, dropout=1 - 1e-9).core.train()
     (block,) = core.blocks
