@@ -15,6 +15,7 @@ def test_times_are_seconds_of_a_call() -> None:
     for taken in (
         timing.throughput(call, "cpu", min_seconds=0.02),
         timing.latency(call, "cpu", min_seconds=0.02),
+        timing.turns({"call": call}, "cpu", rounds=5)["call"],
     ):
         assert len(taken.samples) >= timing.LEAST_SAMPLES
         assert 2e-3 < taken.median < 10e-3

@@ -28,9 +28,16 @@ def close(y: torch.Tensor, expected: torch.Tensor, dtype: torch.dtype) -> None:
     assert (y - expected).abs().max() <= within * expected.abs().max()
 
 
+KINDS = [
+    (CompiledStepper, torch.float32),
+    (CompiledStepper, torch.float64),
+    (TorchStepper, torch.float64),
+    (CapturedStepper, torch.float64),
+]
+
+
 @st.composite
-def configurations(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
-    name = draw(st.sampled_from(BUILT_IN))
+def sizes(draw: st.DrawFn, name: str) -> dict[str, Any]:
     how: dict[str, Any] = {"width": draw(st.integers(1, 9))}
     if name == "tcn":
         how |= {"kernel_size": draw(st.integers(1, 5)), "num_blocks": draw(st.integers(1, 4))}
@@ -49,40 +56,40 @@ def configurations(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
             how["nonlinearity"] = draw(st.sampled_from(["tanh", "relu"]))
         how["num_layers"] = draw(st.integers(1, 3))
         how["extra_width"] = draw(st.integers(0, how["num_layers"] - 1))
-    return name, how
+    return how
 
 
 @given(
-    configuration=configurations(),
-    kind=st.sampled_from([CompiledStepper, TorchStepper, CapturedStepper]),
+    data=st.data(),
+    kind=st.sampled_from(KINDS),
     signature=st.sampled_from([TOKENS, REALS]),
-    dtype=st.sampled_from([torch.float32, torch.float64]),
     batch_size=st.integers(1, 4),
     prefill=st.integers(0, 40),
     steps=st.integers(1, 45),
 )
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=15)
+@pytest.mark.parametrize("name", BUILT_IN)
 def test_stepping_is_forward(
-    configuration: tuple[str, dict[str, Any]],
-    kind: type[Stepper],
+    name: str,
+    data: st.DataObject,
+    kind: tuple[type[Stepper], torch.dtype],
     signature: Signature,
-    dtype: torch.dtype,
     batch_size: int,
     prefill: int,
     steps: int,
 ) -> None:
     """`forward` reads the beginning, the stepper goes on, and `forward` reads the end."""
-    name, how = configuration
-    net = network(name, signature, dtype, 1, **how)
+    cls, dtype = kind
+    net = network(name, signature, dtype, 1, **data.draw(sizes(name)))
     end = prefill + steps
     x = sequences(signature, batch_size, end + 20)
     x = x if signature.input == "token" else x.to(dtype)
     expected = net(x)[0].detach()
-    if kind is CapturedStepper and name in CAPTURED:
+    if cls is CapturedStepper and name in CAPTURED:
         stepper = CapturedStepper(net, batch_size)
     else:
-        stepper = net.stepper(batch_size, compiled=kind is CompiledStepper)
-        assert isinstance(stepper, CompiledStepper) == (kind is CompiledStepper)
+        stepper = net.stepper(batch_size, compiled=cls is CompiledStepper)
+        assert isinstance(stepper, CompiledStepper) == (cls is CompiledStepper)
     if prefill:
         stepper.load(net(x[:, :prefill])[1])
     ys = [stepper(x_t) for x_t in x[:, prefill:end].unbind(1)]
@@ -91,6 +98,15 @@ def test_stepping_is_forward(
     stepper.reset()
     ys = [stepper(x_t) for x_t in x[:, :5].unbind(1)]
     close(torch.stack(ys, 1), expected[:, :5], dtype)
+
+
+@pytest.mark.parametrize("name", CAPTURED)
+def test_fixed_buffers_continue_from_a_state_that_is_not_full(name: str) -> None:
+    net, x = network(name, REALS, torch.float64, 1, width=4), sequences(REALS, 2, 12)
+    stepper = CapturedStepper(net, 2)
+    stepper.load(net(x[:, :3])[1])
+    ys = [stepper(x_t) for x_t in x[:, 3:].unbind(1)]
+    close(torch.stack(ys, 1), net(x)[0][:, 3:].detach(), torch.float64)
 
 
 def test_a_start_other_than_zeros_and_a_growing_state_are_not_captured() -> None:
