@@ -48,12 +48,18 @@ def _class_of_file(name: str) -> type[Model]:
     if name not in names():
         raise ValueError(f"unknown model {name!r}; the models are {', '.join(names())}")
     module = importlib.import_module(f"{__name__}.{name}")
-    (found,) = (
+    found = [
         member
         for _, member in inspect.getmembers(module, inspect.isclass)
         if issubclass(member, Model) and member.__module__ == module.__name__
-    )
-    return found
+    ]
+    if len(found) != 1:
+        defined = " and ".join(member.__name__ for member in found) or "none"
+        raise ValueError(
+            f"models/{name}.py defines these models: {defined}; "
+            "valid: one class derived from models.Model"
+        )
+    return found[0]
 
 
 def load(name: str, **fields: Any) -> Model:

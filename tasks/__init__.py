@@ -58,13 +58,12 @@ def _class_of_file(name: str) -> type[Task]:
         for _, member in inspect.getmembers(module, inspect.isclass)
         if issubclass(member, Task) and member.__module__ == module.__name__
     ]
-    if not found:
+    if len(found) != 1:
+        defined = " and ".join(member.__name__ for member in found) or "none"
         raise ValueError(
-            f"tasks/{name}.py defines no task; valid: one class derived from tasks.Task"
+            f"tasks/{name}.py defines these tasks: {defined}; "
+            "valid: one class derived from tasks.Task"
         )
-    if len(found) > 1:
-        every = " and ".join(member.__name__ for member in found)
-        raise ValueError(f"tasks/{name}.py defines the tasks {every}; valid: one task per file")
     return found[0]
 
 

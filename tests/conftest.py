@@ -34,7 +34,6 @@ SLOW = (
     "tests/run/*",
     "tests/tasks/test_mnist.py*",
     "tests/test_cli.py*",
-    "*a_leak_is_found*",
     "*after_training*",
     "*holds_the_true_horizon*",
     "*profiles_hold_what_they_promise*",
