@@ -83,19 +83,13 @@ def probed() -> list[Record]:
 
 def swept(receptive_field: int, scores: dict[int, list[float | None]]) -> list[Record]:
     """Runs of one receptive field from T → one score per seed; None is a failed run."""
-    return [
-        record(
-            spec(length=length, seed=seed, max_steps=receptive_field),
-            score,
-            **(
-                {}
-                if score is None
-                else {"outcome": outcome(score, receptive_field=receptive_field)}
-            ),
-        )
-        for length, of_seeds in scores.items()
-        for seed, score in enumerate(of_seeds)
-    ]
+    records = []
+    for length, of_seeds in scores.items():
+        for seed, score in enumerate(of_seeds):
+            run = spec(length=length, seed=seed, max_steps=receptive_field)
+            made = None if score is None else outcome(score, receptive_field=receptive_field)
+            records.append(record(run, None) if made is None else record(run, outcome=made))
+    return records
 
 
 def cliff_of(records: list[Record]) -> pd.DataFrame:
@@ -250,25 +244,13 @@ def cliffs() -> pd.DataFrame:
 
 def scores(variants: list[str], model: str = RECURRENT, family: str = "recurrent") -> pd.DataFrame:
     """Rows for the variants of a model; the empty variant is the plain model."""
-    rows = [
-        {
-            "task_label": "copy_memory",
-            "T": length,
-            "model": model,
-            "variant": variant,
-            "model_label": f"{model} {variant}".strip(),
-            "family": family,
-            "score": "recall",
-            "unit": "share of symbols",
-            "mean": 0.5,
-            "min": 0.4,
-            "max": 0.6,
-            "chance": 0.125,
-        }
+    same = {"task_label": "copy_memory", "model": model, "family": family, "score": "recall"}
+    same |= {"unit": "share of symbols", "mean": 0.5, "min": 0.4, "max": 0.6, "chance": 0.125}
+    return pd.DataFrame(
+        {**same, "T": length, "variant": variant, "model_label": f"{model} {variant}".strip()}
         for variant in variants
         for length in (10, 100)
-    ]
-    return pd.DataFrame(rows)
+    )
 
 
 def variants_of_two_models() -> pd.DataFrame:
