@@ -194,8 +194,7 @@ def test_tests_beyond_the_trained_length_stand_beside_the_trained_one() -> None:
     assert list(frame["mean"]) == pytest.approx([0.8, 0.45, 0.125])  # not finite: chance
     assert list(frame["min"]) == pytest.approx([0.8, 0.4, 0.125])
     assert list(frame["max"]) == pytest.approx([0.8, 0.5, 0.125])
-    assert set(frame["seeds"]) == {2}
-    assert set(frame["chance"]) == {0.125}
+    assert (set(frame["seeds"]), set(frame["chance"])) == ({2}, {0.125})
 
 
 def test_every_rate_that_was_tried_has_a_row_and_one_is_chosen() -> None:
@@ -332,10 +331,8 @@ def test_lines_are_geometric_means_and_vanished_values_lie_on_the_floor() -> Non
     # Seeds of 10 and 40 at distance 0; nothing is left at distance 4.
     expected = [20.0, 10.0, 5.0, SMALLEST_GRADIENT]
     assert points(line)[1] == pytest.approx(expected)
-    assert (start.get_title(), trained.get_title()) == (
-        "copy_memory, T = 10\nat the start",
-        "copy_memory, T = 10\ntrained",
-    )
+    assert start.get_title() == "copy_memory, T = 10\nat the start"
+    assert trained.get_title() == "copy_memory, T = 10\ntrained"
 
 
 def test_networks_without_any_influence_can_be_drawn() -> None:
@@ -352,9 +349,8 @@ def test_influence_is_a_share_and_the_formula_a_vertical_line() -> None:
     _, shares = points(lines[CONVOLUTIONAL])
     assert shares == pytest.approx([1, 0.5, 0.25, SMALLEST_INFLUENCE])
     vertical = [line for line in panel.get_lines() if points(line)[0] == [3, 3]]
-    assert [to_hex(line.get_color()) for line in vertical] == [
-        to_hex(STYLE[CONVOLUTIONAL]["color"])  # pyright: ignore
-    ]
+    color = to_hex(STYLE[CONVOLUTIONAL]["color"])  # pyright: ignore
+    assert [to_hex(line.get_color()) for line in vertical] == [color]
 
 
 def test_the_cliff_is_marked_where_the_reach_exceeds_the_field() -> None:
@@ -379,10 +375,8 @@ def test_many_variants_are_split_and_each_panel_has_their_plain_model() -> None:
     models = list(frame["model_label"].unique())
     style = drawing.styles(models[:1], models[1:])
     figure = variants_figure(frame, SOLVED_AT, style)
-    assert [panel.get_title() for panel in figure.axes] == [
-        "copy_memory\nrecurrent 1/2",
-        "copy_memory\nrecurrent 2/2",
-    ]
+    titles = [panel.get_title() for panel in figure.axes]
+    assert titles == ["copy_memory\nrecurrent 1/2", "copy_memory\nrecurrent 2/2"]
     shown = []
     for panel in figure.axes:
         lines = {line.get_label(): line for line in panel.get_lines() if line.get_label() in style}
