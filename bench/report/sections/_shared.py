@@ -25,6 +25,12 @@ def over_seeds(
     return table.of(rows_of(runs.over_seeds(values, [*ROW, *keys])))
 
 
+def dotted_again(style: Style, suffix: str) -> Style:
+    """The style with a second, dotted line for each model, whose label ends in the suffix."""
+    again = {f"{model}{suffix}": {**look, **drawing.DOTTED_AGAIN} for model, look in style.items()}
+    return {**style, **again}
+
+
 def panels(
     frame: pd.DataFrame,
     style: Style,
