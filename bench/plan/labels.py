@@ -97,17 +97,6 @@ def labels(specs: Sequence[Spec]) -> dict[str, Label]:
     }
 
 
-def with_settings(
-    specs: Sequence[Spec], found: Mapping[str, tuple[str, str]]
-) -> dict[str, tuple[str, str]]:
-    """Labels of task and model by spec id, completed by the settings that tell runs apart."""
-    settings = differing_settings(specs, found)
-    return {
-        spec.id: (found[spec.id][0], _joined(found[spec.id][1], settings[spec.id]))
-        for spec in specs
-    }
-
-
 def differing_settings(specs: Iterable[Spec], names: Mapping[str, object]) -> dict[str, str]:
     """Spec id → the settings in which runs of the same name, length and seed differ, as text."""
     specs = list(specs)
