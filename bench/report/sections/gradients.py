@@ -6,7 +6,7 @@ from functools import partial
 import pandas as pd
 from matplotlib.figure import Figure
 
-from bench.report import drawing
+from bench.report import drawing, facets
 from bench.report.data import Data
 from bench.report.distance import by_distance, draw_by_distance
 from bench.report.facets import Style, at_the_longest
@@ -32,20 +32,23 @@ def build(data: Data) -> Iterator[Item]:
 def gradients_figure(gradients: pd.DataFrame, style: Style) -> Figure:
     """Norm of the loss's gradient against the distance of the input, at the start and trained.
 
-    One T per task, the longest that most models have. Dotted: distance T. The panels of a row
-    share one y axis.
+    One T per task, the longest that most models have. Dotted: distance T. Both moments share
+    one y axis.
     """
     gradients = at_the_longest(gradients)
     title = gradients["task_label"] + ", T = " + gradients["T"].astype(str)
+    gradients = gradients.assign(title=title)
+    num_columns = 2 * min(len(facets.parts(gradients)), 2)
     figure, filled = panels(
-        gradients.assign(title=title), style, title="title", detail="moment", num_columns=2
+        gradients, style, title="title", detail="moment", num_columns=num_columns
     )
+    figure.set_figwidth(5.4 + 1.4 * num_columns)
     axes = [panel for panel, _ in filled]
     for i, (panel, rows) in enumerate(filled):
         if i % 2:
             panel.sharey(axes[i - 1])
             panel.tick_params(labelleft=False)
-        else:
+        if i % num_columns == 0:
             panel.set_ylabel("norm of the loss's gradient\nwith respect to one input", fontsize=9)
         draw_by_distance(panel, rows, style, SMALLEST_GRADIENT)
         panel.axvline(rows["T"].iloc[0], color=drawing.GREY, ls=":", lw=1.2, label="distance T")
