@@ -30,9 +30,9 @@ TABLE = Table(
             for budget in LATENCY_BUDGETS_US
         ),
     ),
-    caption="Of the models that solve the task with at least half of their seeds and whose step "
-    "fits the budget, the one with the most solving seeds; between equals the fastest. A step "
-    "reads one further element of one stream by the model's stepper.",
+    caption="Candidates are the models that solve the task with at least half of their seeds and "
+    "whose step fits the budget. The one with the most solving seeds is picked; of equal ones, "
+    "the fastest. A step reads one further element of one stream with the model's stepper.",
 )
 
 

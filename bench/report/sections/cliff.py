@@ -47,9 +47,9 @@ def build(data: Data) -> Iterator[Item]:
         yield Picture(
             name="cliff",
             draw=partial(cliff_figure, found, data.solved_at, data.style),
-            caption="Score against T for networks whose receptive field R stops short; bands: "
-            "range over seeds. Vertical lines: where the task's reach exceeds R. Dashed: chance. "
-            "Dotted: the score that counts as solved.",
+            caption="Score against T for networks with a short receptive field R; bands: range "
+            "over seeds. Vertical lines: the T at which the task's reach exceeds R. Dashed: "
+            "chance. Dotted: the score that counts as solved.",
             png=True,
         )
     yield Filled(table=TABLE, frame=found)

@@ -18,7 +18,7 @@ from bench.report.section import Filled, Item, Picture, Section, Text
 from bench.report.sections._shared import dotted_again
 
 AGAIN = ", window read again"
-"""Follows a model's label: its step without a stepper."""
+"""Ends the label of a model's second line, whose steps use no stepper."""
 BOTH_LOGARITHMIC = "Both axes are logarithmic."
 PLACE = (
     *IDENTITY,
@@ -32,7 +32,7 @@ WHOLE = (
     Column("ms", "number", "ms", "Median time of a call."),
     Column("5%_ms", "number", "ms", "5th percentile."),
     Column("95%_ms", "number", "ms", "95th percentile."),
-    Column("peak_memory_MB", "number", "MB", "The most memory a call takes beyond what was held."),
+    Column("peak_memory_MB", "number", "MB", "Peak memory of a call beyond what was held before."),
     Column("operations", "number", "", "Floating-point operations of a call."),
     Column("%_of_peak", "number", "%", "Share of the speed of one large matrix product."),
 )
@@ -56,10 +56,10 @@ STREAMING = Table(
         Column("%_of_peak", "number", "%", "Share of the speed of one large matrix product."),
         Column("stepper", "text", "", "The stepper that was timed."),
     ),
-    caption="One row per network and batch size; a network that was timed several times has the "
-    "samples of all timings. Stepper: compiled, or PyTorch's modules step by step. Plain step: "
-    "forward on a chunk of one. Window again: forward over the whole receptive field; last: for "
-    "the last step alone. Prefill: a whole sequence in one pass and one step more. Operations are "
+    caption="One row per network and batch size. If a network was timed several times, the "
+    "samples of all timings are pooled. Stepper: compiled, or PyTorch's modules step by step. "
+    "Plain step: forward on one step. Window again: forward over the whole receptive field; last: "
+    "for the last step alone. Prefill: a whole sequence in one pass, then one step. Operations are "
     "products and sums of matrices and convolutions as PyTorch counts them. % of peak is relative "
     "to one large matrix product in the same process.",
 )
@@ -108,8 +108,8 @@ FIGURES = (
         "memory_vs_length",
         {"train_MB": "training", "forward_MB": "whole sequences"},
         "peak memory (MB)",
-        "The most memory one call takes beyond what was held before. On a CPU it is measured by "
-        "the growth of the process, which does not resolve small amounts.",
+        "Peak memory of one call beyond what was held before. On a CPU it is the growth of the "
+        "process, which does not show small amounts.",
     ),
 )
 
@@ -159,9 +159,9 @@ def figures(data: Data) -> Iterator[Picture]:
                 "one step (µs)",
                 dotted_again(data.style, AGAIN),
             ),
-            caption="One further step of every stream by the model's stepper against length, "
-            "median with the 5th to 95th percentile. Dotted, where the receptive field ends: "
-            f"reading all of it again. {BOTH_LOGARITHMIC}",
+            caption="Time of one further step of every stream with the model's stepper, against "
+            "length: median, with the 5th to 95th percentile. Dotted, for models with a finite "
+            f"receptive field: the whole field is read again. {BOTH_LOGARITHMIC}",
             png=True,
         )
     reached = reached_at_cost(data.main, data.horizons, data.step_us)
@@ -183,7 +183,7 @@ def whole_sequences(timed: pd.DataFrame, table: Table, what: str) -> pd.DataFram
 
 
 def streaming(timed: pd.DataFrame) -> pd.DataFrame:
-    """Times of a step, in microseconds."""
+    """Times of one streaming step, in microseconds."""
     made = timed[timed["step_ms"].notna()]
     in_us = {name: 1e3 * made[column] for column, name in STEP_TIMES.items()}
     made = made.rename(columns=lambda name: name.removeprefix("step_")).rename(columns=MEASURES)
@@ -191,7 +191,7 @@ def streaming(timed: pd.DataFrame) -> pd.DataFrame:
 
 
 def yardstick_table(records: Sequence[YardstickRecord]) -> pd.DataFrame:
-    """Each comparison with its aim."""
+    """One row per comparison, with its aim."""
     return YARDSTICKS.of(_yardstick(record) for record in records)
 
 

@@ -68,8 +68,8 @@ JUDGED = Table(
         Column("high", "number", "share", "Upper end of the Wilson 95% interval."),
         Column("on_real_ones", "number", "share", "The same for real test sequences."),
     ),
-    caption="How often a classifier trained on real sequences finds in a sample the condition it "
-    "was drawn with, with the Wilson 95% interval, and how often it does so in real test "
+    caption="Share of samples in which a classifier, trained on real sequences, recognises the "
+    "condition of the sample, with the Wilson 95% interval, and the same share for real test "
     "sequences.",
 )
 
@@ -96,9 +96,9 @@ def build(data: Data) -> Iterator[Item]:
         yield Picture(
             name="sampling_vs_length",
             draw=partial(sampling_figure, speed, data.style),
-            caption="Samples per second against their length, one sequence at a time: cached, by "
-            "the model's stepper, and naive, where the past, as much of it as the receptive field "
-            "covers, is read again for every step.",
+            caption="Samples per second against their length, one sequence at a time. Cached: "
+            "with the model's stepper. Naive: for every step, the past within the receptive field "
+            "is read again.",
         )
     yield Filled(table=SAMPLING, frame=speed)
     yield from (Text(markdown=_shown(sample)) for sample in source.samples if sample.picture)
@@ -116,7 +116,7 @@ def _shown(sample: SampleRecord) -> str:
 
 
 def likelihood(runs: pd.DataFrame, records: Sequence[Record], labels: Labels) -> pd.DataFrame:
-    """The scores of tasks whose records know predictors without a network, with those beside them.
+    """Scores beside those of predictors without a network, for the tasks that have such predictors.
 
     Runs are counted as in the table of scores.
     """
@@ -140,7 +140,7 @@ def likelihood(runs: pd.DataFrame, records: Sequence[Record], labels: Labels) ->
 
 
 def sampling(records: Sequence[SpeedRecord]) -> pd.DataFrame:
-    """How long a sample takes, cached and naive, and how many samples a second gives."""
+    """Time of a sample and samples per second, cached and naive."""
     rows = [
         {
             **key(label_of(record.spec), record.spec.length),
@@ -159,7 +159,7 @@ def sampling(records: Sequence[SpeedRecord]) -> pd.DataFrame:
 
 
 def judged(samples: Sequence[SampleRecord]) -> pd.DataFrame:
-    """How often a classifier finds in a sample what was asked for."""
+    """How often a classifier finds in a sample the condition that was asked for."""
     return JUDGED.of(
         {
             **key(label_of(sample.spec), sample.spec.length),

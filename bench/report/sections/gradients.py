@@ -24,8 +24,8 @@ def build(data: Data) -> Iterator[Item]:
         yield Picture(
             name="gradients",
             draw=partial(gradients_figure, gradients, data.style),
-            caption="Norm of the loss's gradient with respect to the input of so many steps ago, "
-            "before and after training; geometric mean and range over seeds.",
+            caption="Norm of the loss's gradient with respect to each past input, before and "
+            "after training; lines: geometric mean over seeds; bands: range.",
         )
 
 

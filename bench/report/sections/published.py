@@ -39,7 +39,7 @@ HEADING = (
 )
 ORIGIN = (
     Column("source", "text", "", "Authors, year and arXiv id."),
-    Column("note", "text", "", "What is known of the published value."),
+    Column("note", "text", "", "Details of the published value."),
 )
 COMPARED = Table(
     name="published",
@@ -140,12 +140,12 @@ def _heading(entry: Published) -> dict[str, Any]:
 
 
 def _planned(name: str) -> set[str]:
-    """The configurations of a profile."""
+    """The configurations of a profile, without seeds."""
     return {_without_seed(spec) for spec in make_plan(profile.load(name), Selection()).specs}
 
 
 def _without_seed(spec: Spec) -> str:
-    """An id that runs of one configuration share."""
+    """An id that all runs of one configuration share."""
     return spec.model_copy(update={"seed": 0}).id
 
 
