@@ -48,20 +48,6 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
     return _student(values, confidence, 1 / math.sqrt(max(len(values), 1)))
 
 
-def mean_intervals(
-    values: np.ndarray, sizes: np.ndarray, confidence: float = 0.95
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean, low and high of `mean_interval` for each group; NaN instead of None.
-
-    `values` are the groups one after the other, and `sizes` are their sizes.
-    """
-    groups = np.split(values, np.cumsum(sizes)[:-1])
-    found = [mean_interval(group.tolist(), confidence) for group in groups]
-    columns = zip(*((each.mean, each.low, each.high) for each in found), strict=True)
-    mean, low, high = (np.array(column, dtype=float) for column in columns)
-    return mean, low, high
-
-
 def prediction_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
     """Interval that holds one further value: mean ± t·s·√(1 + 1/n)."""
     return _student(values, confidence, math.sqrt(1 + 1 / max(len(values), 1)))

@@ -92,19 +92,8 @@ def labels(specs: Sequence[Spec]) -> dict[str, Label]:
     }
 
 
-def with_settings(
-    specs: Sequence[Spec], found: Mapping[str, tuple[str, str]]
-) -> dict[str, tuple[str, str]]:
-    """Spec id → labels of task and model, with the training settings in which runs differ."""
-    settings = differing_settings(specs, found)
-    return {
-        spec.id: (found[spec.id][0], _joined(found[spec.id][1], settings[spec.id]))
-        for spec in specs
-    }
-
-
 def differing_settings(specs: Sequence[Spec], names: Mapping[str, object]) -> dict[str, str]:
-    """Spec id → text of the settings in which runs of the same name, length and seed differ."""
+    """Spec id → the settings in which runs of the same name, length and seed differ, as text."""
     alike: dict[tuple[object, int, int], list[Spec]] = {}
     for spec in specs:
         alike.setdefault((names[spec.id], spec.length, spec.seed), []).append(spec)

@@ -58,12 +58,16 @@ class Section:
 
 
 def sections() -> list[Section]:
-    """Every section that a module of `bench.report.sections` defines, in the order of the page."""
+    """Every section that a module of `bench.report.sections` defines, in the order of the page.
+
+    A module whose name begins with an underscore holds helpers and defines no section.
+    """
     from bench.report import sections as package
 
     modules = [
         importlib.import_module(f"{package.__name__}.{module.name}")
         for module in pkgutil.iter_modules(package.__path__)
+        if not module.name.startswith("_")
     ]
     return sorted((module.SECTION for module in modules), key=lambda section: section.order)
 

@@ -11,7 +11,6 @@ from scipy.stats import binomtest, ttest_1samp, ttest_rel
 from bench.core.intervals import (
     Interval,
     mean_interval,
-    mean_intervals,
     paired_difference,
     prediction_interval,
     wilson,
@@ -63,16 +62,6 @@ def test_students_intervals_are_scipys() -> None:
     expected = ttest_rel(a, b).confidence_interval(0.95)
     found = paired_difference(list(a), list(b))
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
-
-
-def test_intervals_of_many_groups_are_those_of_each() -> None:
-    sizes = np.array([5, 1, 2, 5, 20, 1])
-    values = np.random.default_rng(3).normal(size=sizes.sum())
-    found = mean_intervals(values, sizes)
-    for group, *of_group in zip(np.split(values, np.cumsum(sizes)[:-1]), *found, strict=True):
-        one = mean_interval(list(group))
-        expected = [one.mean, *(math.nan if end is None else end for end in (one.low, one.high))]
-        np.testing.assert_array_equal(of_group, expected)
 
 
 def test_one_value_gives_no_interval_and_none_is_refused() -> None:
