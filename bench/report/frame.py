@@ -143,6 +143,16 @@ def by_length(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def span(values: Iterable[float]) -> str:
+    """`5` or `5 to 20`; from 100 on in whole numbers."""
+    values = list(values) or [0]
+    low, high = (
+        f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2g}"
+        for value in (min(values), max(values))
+    )
+    return low if low == high else f"{low} to {high}"
+
+
 def listed(column: pd.Series) -> str:
     """The different values, rising: `5, 20, 50`."""
     return ", ".join(

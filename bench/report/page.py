@@ -17,7 +17,7 @@ from bench.core.backend import num_cores
 from bench.core.errors import one_line
 from bench.core.files import write_whole
 from bench.core.intervals import wilson
-from bench.report import claims
+from bench.report.claims import limits
 from bench.report.data import Data, Source
 from bench.report.markup import file_name, markdown_table, shortened, template, text
 from bench.report.pictures import draw
@@ -120,7 +120,7 @@ def claims_page(data: Data, figures: Sequence[Picture]) -> str:
             each.key: [as_markdown(figure) for figure in figures if figure.name in each.figures]
             for each in data.verdicts
         },
-        not_tested=claims.not_tested(data.runs),
+        not_tested=limits(data.runs),
         backend=data.timed_backend,
     )
 
