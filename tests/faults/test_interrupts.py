@@ -16,6 +16,7 @@ from tests.support.harness import (
     finished,
     processes,
     repeated,
+    reported,
     run_here,
     wait_until,
 )
@@ -62,12 +63,12 @@ def test_two_benches_on_one_folder_both_end_well(
     capfd: Capture,
     record_property: Note,
 ) -> None:
-    stubs = Stubs(folder=tmp_path / "stubs", num_seeds=4)
-    run_here(capfd, *stubs.arguments(tmp_path / "alone"))
+    stubs = Stubs(folder=tmp_path / "stubs", num_seeds=4 if times > 1 else 2)
+    run_here(capfd, *stubs.arguments(tmp_path / "alone", *reported(times)))
     alone = by_id(tmp_path / "alone")
     for i in range(times):
         results = tmp_path / f"together-{i}"
-        benches = [begin(*stubs.arguments(results)) for _ in range(2)]
+        benches = [begin(*stubs.arguments(results, *reported(times))) for _ in range(2)]
         for bench in benches:
             _, said = bench.communicate(timeout=300)
             assert "Traceback" not in said

@@ -227,7 +227,7 @@ def test_a_record_of_samples_cannot_point_to_another_picture(results: Path) -> N
     path.write_text(text.replace(f'"{made.picture}"', '"../../secret.png"'))
     assert len(samples.read_all(Store(results))[0]) == number - 1
     (damaged,) = samples.read_all(Store(results))[1]
-    assert "a picture of another record" in damaged.reason
+    assert "the picture belongs to another record" in damaged.reason
     path.write_text("[" * 100_000)
     assert len(samples.read_all(Store(results))[0]) == number - 1
     path.write_text(text)

@@ -152,11 +152,12 @@ def _without_seed(spec: Spec) -> str:
 def _compared(entry: Published, records: Sequence[Record], planned: set[str]) -> dict[str, Any]:
     task = entry.instance()
     metric = next(each for each in task.objective.all_metrics if each.name == entry.metric)
+    wanted = (entry.task, entry.ours, task.fields)
     values = []
     for record in records:
         spec = record.spec
         what = (spec.task.name, spec.model.name, spec.task.fields)
-        is_ours = what == (entry.task, entry.ours, task.fields) and record.status != "skipped"
+        is_ours = what == wanted and record.status != "skipped"
         if is_ours and _without_seed(spec) in planned:
             value = None if record.outcome is None else record.outcome.test[metric.name]
             values.append(metric.chance if value is None else value)
