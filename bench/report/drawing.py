@@ -7,12 +7,10 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from bench.core.records import is_share
@@ -21,6 +19,18 @@ from bench.report.facets import Style
 
 PANEL = (3.4, 2.8)
 """Width and height of a panel, in inches."""
+COLOURS = ["#0173b2", "#de8f05", "#029e73", "#cc78bc", "#ca9161"]
+COLOURS += ["#fbafe4", "#949494", "#ece133", "#56b4e9", "#d55e00"]
+"""The palette "colorblind" of seaborn. Its fourth colour comes last, since it is hard to tell from
+the second in grey."""
+GRID: dict[str, Any] = {
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    **dict.fromkeys(("axes.edgecolor", "grid.color"), ".8"),
+    **dict.fromkeys(("axes.labelcolor", "xtick.color", "ytick.color"), ".15"),
+    **dict.fromkeys(("xtick.bottom", "ytick.left"), False),
+}
+"""Settings of matplotlib for panels: a light grid, no ticks."""
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*", "<", ">"]
 DASHES = ["-", "--", ":", "-.", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1))]
 DOTTED_AGAIN = {"linestyle": (0, (1, 2)), "alpha": 0.6}
@@ -39,6 +49,7 @@ GREY = "0.35"
 
 mpl.rcParams["svg.hashsalt"] = "bench"  # the same identifiers in every run
 mpl.rcParams["svg.fonttype"] = "none"
+mpl.rcParams["text.parse_math"] = False  # a dollar sign in a name is shown as it is
 
 
 def styles(plain: Iterable[str], variants: Iterable[str] = ()) -> Style:
@@ -46,14 +57,11 @@ def styles(plain: Iterable[str], variants: Iterable[str] = ()) -> Style:
 
     Models can be told apart without colour too.
     """
-    # The fourth colour is hard to tell from the second in grey: it comes last.
-    palette = sns.color_palette("colorblind", 10)
-    palette = [*palette[:3], *palette[4:], palette[3]]
     return {
         model: {
-            "color": palette[i % len(palette)],
+            "color": COLOURS[i % len(COLOURS)],
             # Where colours come round again, the markers differ.
-            "marker": MARKERS[(i + 3 * (i // len(palette))) % len(MARKERS)],
+            "marker": MARKERS[(i + 3 * (i // len(COLOURS))) % len(MARKERS)],
             "linestyle": DASHES[i % len(DASHES)],
         }
         for i, model in enumerate([*sorted(set(plain)), *sorted(set(variants))])
@@ -70,7 +78,7 @@ def titled_panels(
     num_titles, titles = len(titles), titles[: facets.MOST_PANELS]
     num_columns = 2 if len(titles) == 4 else min(num_columns, len(titles))
     num_rows = -(-len(titles) // num_columns)
-    with sns.axes_style("whitegrid"):
+    with mpl.rc_context(GRID):
         figure = Figure(
             figsize=(PANEL[0] * num_columns, PANEL[1] * num_rows + 0.5), layout="constrained"
         )
@@ -131,15 +139,6 @@ def shared_legend(figure: Figure, panels: Sequence[Axes], style: Style) -> None:
             fontsize=9,
             frameon=False,
         )
-
-
-def show_dollars(figure: Figure) -> None:
-    """Show dollar signs in names as they are; only the labels of ticks may be formulas."""
-    axes = [axis for panel in figure.axes for axis in (panel.xaxis, panel.yaxis)]
-    ticks = {label for axis in axes for label in axis.get_ticklabels(which="both")}
-    for label in figure.findobj(Text):
-        if label not in ticks:
-            label.set_parse_math(False)
 
 
 def show_all_of_a_share(panel: Axes, values: Sequence[float], unit: str = "share of") -> None:

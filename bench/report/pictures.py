@@ -14,7 +14,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from bench.core.processes import end_with_parent
-from bench.report.drawing import show_dollars
 
 DPI = 160
 FIGURES_A_PROCESS = 6
@@ -65,7 +64,6 @@ def _begin() -> None:
 def pictures(drawing: Drawing, *, png: bool = False) -> Files:
     """The files of a figure. The layout is solved once, so that both show the same."""
     figure = drawing()
-    show_dollars(figure)
     FigureCanvasAgg(figure)
     figure.set_dpi(DPI)
     layout = figure.get_layout_engine()

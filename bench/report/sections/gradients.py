@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from functools import partial
 
+import matplotlib as mpl
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -70,7 +70,7 @@ def _grid(
     num_titles, titles = len(titles), titles[: facets.MOST_PANELS]
     num_rows = len(titles) // num_columns
     width = drawing.PANEL[0] if num_columns < 3 else 2.7
-    with sns.axes_style("whitegrid"):
+    with mpl.rc_context(drawing.GRID):
         figure = Figure(figsize=(width * num_columns, 2.5 * num_rows + 0.6), layout="constrained")
         axes = figure.subplots(num_rows, num_columns, squeeze=False, sharey="row").flat
     panels: list[Axes | None] = []
