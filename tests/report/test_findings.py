@@ -29,7 +29,7 @@ from bench.report.sections.gradients import SMALLEST_GRADIENT, gradients_figure
 from bench.report.sections.rates import rate_sensitivity, rate_sensitivity_figure
 from bench.report.sections.variants import variants_figure
 from tests.support.records import outcome, record, spec
-from tests.support.reports import labels_of, runs_of
+from tests.support.reports import labels_of, runs_of, score_rows
 
 RECURRENT, CONVOLUTIONAL = "gru", "tcn"
 STYLE = drawing.styles([RECURRENT, CONVOLUTIONAL])
@@ -229,21 +229,6 @@ def test_without_records_frames_are_empty() -> None:
     assert cliff_of([record(spec(), None)]).empty
 
 
-def shown_lengths(*rows: tuple[str, str, int]) -> set[int]:
-    frame = pd.DataFrame(rows, columns=["model_label", "variant", "T"]).assign(task_label="t")
-    return set(facets.at_the_longest(frame)["T"])
-
-
-def test_one_length_a_task_the_longest_that_most_models_have() -> None:
-    have = {"a": (10, 20, 50), "b": (10, 20), "c": (10, 20), "d": (10,)}
-    plain = [(model, "", length) for model, lengths in have.items() for length in lengths]
-    assert shown_lengths(*plain) == {20}
-    assert shown_lengths(("a", "", 10), ("b", "", 20)) == {20}
-    variants = [(f"a n={n}", f"n={n}", length) for n in range(9) for length in (20, 50)]
-    assert shown_lengths(*plain, *variants) == {20}
-    assert shown_lengths(*variants) == {50}
-
-
 # Figures
 
 
@@ -254,29 +239,6 @@ def cliffs() -> pd.DataFrame:
         found = cliff_of(swept(field, {10: [1.0, 0.96], 20: [0.9, 0.2], 200: [0.125, 0.125]}))
         frames.append(found.assign(model_label=name))
     return pd.concat(frames)
-
-
-def scores(variants: list[str], model: str = RECURRENT, family: str = "recurrent") -> pd.DataFrame:
-    """Rows of variants of a model, the empty one being the plain model."""
-    rows = [
-        {
-            "task_label": "copy_memory",
-            "T": length,
-            "model": model,
-            "variant": variant,
-            "model_label": f"{model} {variant}".strip(),
-            "family": family,
-            "score": "recall",
-            "unit": "share of symbols",
-            "mean": 0.5,
-            "min": 0.4,
-            "max": 0.6,
-            "chance": 0.125,
-        }
-        for variant in variants
-        for length in (10, 100)
-    ]
-    return pd.DataFrame(rows)
 
 
 def draw_gradients() -> Figure:
@@ -304,8 +266,7 @@ def draw_rates() -> Figure:
 
 
 def draw_variants() -> Figure:
-    both = pd.concat([scores([""]), scores([""], CONVOLUTIONAL, "convolutional")])
-    return variants_figure(both.assign(family="recurrent"), SOLVED_AT, STYLE)
+    return variants_figure(score_rows([RECURRENT, CONVOLUTIONAL]), SOLVED_AT, STYLE)
 
 
 FIGURES: dict[Callable[[], Figure], tuple[int, str, str]] = {
@@ -330,12 +291,16 @@ def legend(figure: Figure) -> list[str]:
 
 
 @pytest.mark.parametrize("draw", FIGURES)
-def test_axes_have_labels(draw: Callable[[], Figure]) -> None:
+def test_axes_have_labels_and_the_legend_lies_within_the_figure(draw: Callable[[], Figure]) -> None:
     num_panels, x, y = FIGURES[draw]
     figure = draw()
     assert len(figure.axes) == num_panels
     assert {panel.get_xlabel() for panel in figure.axes} == {x}
     assert y in figure.axes[0].get_ylabel()
+    figure.savefig(BytesIO(), format="png", dpi=50)
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.width
 
 
 @pytest.mark.parametrize(
@@ -358,15 +323,6 @@ def test_chance_and_solved_are_drawn_wherever_scores_are(draw: Callable[[], Figu
     assert set(points(lines["chance"])[1]) == {0.125}
     assert lines["chance"].is_dashed()
     assert set(points(lines["solved"])[1]) == {0.95}
-
-
-@pytest.mark.parametrize("draw", FIGURES)
-def test_the_legend_lies_within_the_figure(draw: Callable[[], Figure]) -> None:
-    figure = draw()
-    figure.savefig(BytesIO(), format="png", dpi=50)
-    box = figure.legends[0].get_window_extent()
-    assert box.x0 >= 0
-    assert box.x1 <= figure.bbox.width
 
 
 def test_a_line_is_the_geometric_mean_and_what_vanished_lies_on_the_floor() -> None:
@@ -418,7 +374,7 @@ def test_the_chosen_rate_is_filled_and_the_others_are_hollow() -> None:
 
 
 def test_many_variants_are_split_and_each_panel_has_their_plain_model() -> None:
-    frame = scores(["", *(f"num_layers={n:02}" for n in range(2, 12))])
+    frame = score_rows([RECURRENT, *(f"{RECURRENT} num_layers={n:02}" for n in range(2, 12))])
     models = list(frame["model_label"].unique())
     style = drawing.styles(models[:1], models[1:])
     figure = variants_figure(frame, SOLVED_AT, style)
@@ -434,15 +390,3 @@ def test_many_variants_are_split_and_each_panel_has_their_plain_model() -> None:
         assert widths.pop(RECURRENT) > max(widths.values())
         shown += list(widths)
     assert sorted(shown) == models[1:]
-
-
-def test_families_have_panels_of_their_own_where_models_are_many() -> None:
-    variants = [f"size={n}" for n in range(6)]
-    frame = pd.concat([scores(variants), scores(variants, CONVOLUTIONAL, "convolutional")])
-    style = drawing.styles([], frame["model_label"])
-    figure = beyond_figure(frame.assign(length=10, factor=1.0), SOLVED_AT, style)
-    assert [panel.get_title().splitlines()[1] for panel in figure.axes] == [
-        f"trained at T = {length}, {family}"
-        for family in ("convolutional", "recurrent")
-        for length in (10, 100)
-    ]
