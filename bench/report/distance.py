@@ -1,4 +1,4 @@
-"""Gradients against the distance of an input: rows of records, and the panels that show them."""
+"""Gradients by distance of the input: the frame made from records, and its panels."""
 
 from collections.abc import Sequence
 
@@ -40,9 +40,9 @@ def by_distance(records: Sequence[Record], labels: Labels, gradient: str) -> pd.
 def repeated(
     rows: Sequence[dict[str, object]], **values: Sequence[Sequence[float | None]]
 ) -> pd.DataFrame:
-    """Each row as often as it has values, with one column of them per keyword.
+    """Each row repeated for each of its values, with one column of values per keyword.
 
-    Millions of rows may come of many runs: too many to be built one by one.
+    Many runs may give millions of rows, so they are not built one by one.
     """
     if not rows:
         return pd.DataFrame()

@@ -49,7 +49,6 @@ GREY = "0.35"
 
 mpl.rcParams["svg.hashsalt"] = "bench"  # the same identifiers in every run
 mpl.rcParams["svg.fonttype"] = "none"
-mpl.rcParams["text.parse_math"] = False  # a dollar sign in a name is shown as it is
 
 
 def styles(plain: Iterable[str], variants: Iterable[str] = ()) -> Style:
@@ -71,9 +70,9 @@ def styles(plain: Iterable[str], variants: Iterable[str] = ()) -> Style:
 def titled_panels(
     titles: Sequence[str], num_columns: int = 3, counts: facets.Counts = NO_COUNTS
 ) -> tuple[Figure, list[Axes]]:
-    """A figure with one panel per title, and at most as many panels as a figure holds.
+    """A figure with one panel per title, up to the most panels of a figure.
 
-    `counts` says of what else only a part is shown.
+    `counts` names what else is shown only in part.
     """
     num_titles, titles = len(titles), titles[: facets.MOST_PANELS]
     num_columns = 2 if len(titles) == 4 else min(num_columns, len(titles))
@@ -148,7 +147,7 @@ def show_all_of_a_share(panel: Axes, values: Sequence[float], unit: str = "share
 
 
 def dodged(lengths: pd.Series, i: int, num_models: int) -> pd.Series:
-    """Where the points of the i-th of `num_models` models stand; the lengths rise."""
+    """The x positions of the i-th of `num_models` models; the lengths are sorted."""
     room = (lengths.pct_change().dropna() / 2).min() if len(lengths) > 1 else MOST_DODGE
     apart = min(DODGE, min(room, MOST_DODGE) / num_models)
     return lengths * (1 + apart * (i - (num_models - 1) / 2))
@@ -237,7 +236,7 @@ def levels(panel: Axes, chance: float | None, solved: float | None) -> None:
 
 
 def explain(panel: Axes, label: str, **look: Any) -> None:
-    """An entry of the legend for a mark that belongs to no single model."""
+    """Add a legend entry for a mark that all models share."""
     panel.add_line(Line2D([], [], color=GREY, ls="none", label=label, **look))
 
 

@@ -33,7 +33,7 @@ def test_where_training_overtakes_and_what_a_step_takes() -> None:
         "copy_memory, batch 64: tcn trains faster than gru from T = 100 on "
         "(5 × as fast at T = 1000)",
         "streaming, batch 64: a step of tcn takes 0.5 × a step of gru "
-        "(0.5 to 0.5 over 3 tasks and lengths)",
+        "(tasks and lengths: 3; ratio 0.5)",
     ]
 
 

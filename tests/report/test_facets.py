@@ -94,7 +94,7 @@ def test_other_processes_draw_the_same_pictures() -> None:
     style = drawing.styles(["gru"])
     drawings = {
         name: partial(drawing.score_against_length, score_rows(["gru"], [name]), {}, style)
-        for name in map(str, range(2 * pictures.FIGURES_A_PROCESS))
+        for name in map(str, range(2 * pictures.FIGURES_PER_PROCESS))
     }
     here = list(pictures.draw(drawings, num_cores=1))
     elsewhere = list(pictures.draw(drawings, num_cores=2))

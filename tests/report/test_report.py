@@ -189,7 +189,7 @@ def test_the_same_records_give_the_same_files(written: tuple[Path, str], tmp_pat
 def test_the_summary_fits_a_glance(written: tuple[Path, str]) -> None:
     summary = written[1]
     assert "copy_memory: tcn ≥ 100 (–; 2/3 seeds); gru < 10 (–; 1/3 seeds)" in summary
-    assert "12 runs of profile planted: 1 failed, 11 ok" in summary
+    assert "Runs of profile planted: 12; 1 failed, 11 ok" in summary
     assert str(written[0] / "report.html") in summary
     assert len(summary.splitlines()) < 15
 

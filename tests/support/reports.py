@@ -60,11 +60,7 @@ def source(
     )
 
 
-def score_rows(
-    models: Iterable[str],
-    tasks: Iterable[str] = ("copy_memory",),
-    lengths: Iterable[int] = (10, 100),
-) -> pd.DataFrame:
+def score_rows(models: Iterable[str], tasks: Iterable[str] = ("copy_memory",)) -> pd.DataFrame:
     """Rows of the table of scores, for these labels of tasks and models; all are recurrent."""
     return pd.DataFrame(
         {
