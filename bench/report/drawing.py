@@ -23,7 +23,7 @@ COLOURS = ["#0173b2", "#de8f05", "#029e73", "#cc78bc", "#ca9161"]
 COLOURS += ["#fbafe4", "#949494", "#ece133", "#56b4e9", "#d55e00"]
 """The palette "colorblind" of seaborn. Its fourth colour comes last, since it is hard to tell from
 the second in grey."""
-GRID: dict[str, Any] = {
+GRID: dict[Any, Any] = {
     "axes.grid": True,
     "axes.axisbelow": True,
     **dict.fromkeys(("axes.edgecolor", "grid.color"), ".8"),

@@ -30,8 +30,8 @@ def draw(
 ) -> Iterator[tuple[str, Files]]:
     """The name and the files of each figure, in order; those in `as_png` have a PNG too.
 
-    Other processes begin at once, before the first figure is asked for. The pictures are the same,
-    byte for byte, whichever process drew them.
+    Other processes start drawing at once. The files are the same, byte for byte, whichever process
+    drew them.
     """
     num_processes = min(num_cores, len(drawings) // FIGURES_PER_PROCESS)
     if num_processes < 2:
@@ -57,7 +57,7 @@ def _in_order(
 
 
 def _begin() -> None:
-    """A drawing process ends with the process it draws for, and silently at Ctrl-C."""
+    """End with the parent process, and without a traceback at Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     end_with_parent()
 
