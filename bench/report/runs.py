@@ -217,7 +217,7 @@ def solving(rows: pd.DataFrame) -> tuple[int, float, float] | None:
 
 
 def scores(runs: pd.DataFrame) -> pd.DataFrame:
-    """Per task, T and model: the mean score, its interval and range, and how many seeds solve it."""
+    """Per task, T and model: mean score, interval, range, and how many seeds solve the task."""
     rows = []
     for cell, seeds in groups(counted(runs), ROW):
         unit, score = seeds["unit"].iloc[0], seeds["score"]
