@@ -33,7 +33,7 @@ class Filled:
 
 @dataclass(frozen=True, kw_only=True)
 class Text:
-    """Words of a section, as Markdown."""
+    """Text of a section, as Markdown."""
 
     markdown: str
 
@@ -53,7 +53,7 @@ class Section:
     order: int
     """The place on the page; sections are sorted by it."""
     tables: tuple[Table, ...] = ()
-    """Every table that `build` may give: the data dictionary describes them."""
+    """Every table that `build` may return; the data dictionary describes them."""
     build: Callable[[Data], Iterable[Item]]
 
 

@@ -141,7 +141,7 @@ def field_sufficient(cells: Sequence[Cell]) -> Verdict:
         key="d2",
         claim="A receptive field that covers the dependency is sufficient.",
         verdict=decided(solving, failing),
-        sentence=weighed("models in cells", solving, failing),
+        sentence=weighed("combinations of model and cell", solving, failing),
         table=_field_table(covering),
         figures=("cliff", "score_vs_length"),
     )

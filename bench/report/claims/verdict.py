@@ -37,7 +37,7 @@ def decided(supporting: Sequence[str], opposing: Sequence[str]) -> Answer:
 def weighed(kind: str, supporting: Sequence[str], opposing: Sequence[str]) -> str:
     """The sentence that says what is for a claim and what against it: names, or numbers of many."""
     for_it, against = (
-        ", ".join(places) if 0 < len(places) <= MOST_NAMED else str(len(places))
+        (", ".join(places) or "none") if len(places) <= MOST_NAMED else str(len(places))
         for places in (supporting, opposing)
     )
     return f"{kind} for the claim: {for_it}; against it: {against}"
