@@ -53,9 +53,6 @@ ANYTHING = st.recursive(
 )
 
 
-# --- profiles ------------------------------------------------------------------------------------
-
-
 def refused_or_valid(load: Callable[[], object]) -> bool:
     """Whether the profile was refused; the refusal must be one line of moderate length."""
     try:

@@ -23,7 +23,9 @@ from tests.support.harness import (
 
 
 @pytest.mark.parametrize("whom", ["everyone", pytest.param("the bench", marks=pytest.mark.faults)])
-@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "told", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.faults)]
+)
 def test_a_bench_that_is_told_to_stop_leaves_no_worker(
     told: signal.Signals, whom: str, begin: Begin, tmp_path: Path
 ) -> None:

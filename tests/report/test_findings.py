@@ -214,21 +214,6 @@ def test_without_records_frames_are_empty() -> None:
     assert cliff_of([record(spec(), None)]).empty
 
 
-def shown_lengths(*rows: tuple[str, str, int]) -> set[int]:
-    frame = pd.DataFrame(rows, columns=["model_label", "variant", "T"]).assign(task_label="t")
-    return set(facets.at_the_longest(frame)["T"])
-
-
-def test_each_task_shows_the_longest_length_that_most_models_have() -> None:
-    have = {"a": (10, 20, 50), "b": (10, 20), "c": (10, 20), "d": (10,)}
-    plain = [(model, "", length) for model, lengths in have.items() for length in lengths]
-    assert shown_lengths(*plain) == {20}
-    assert shown_lengths(("a", "", 10), ("b", "", 20)) == {20}
-    variants = [(f"a n={n}", f"n={n}", length) for n in range(9) for length in (20, 50)]
-    assert shown_lengths(*plain, *variants) == {20}
-    assert shown_lengths(*variants) == {50}
-
-
 # Figures
 
 
