@@ -18,10 +18,9 @@ from tests.support.harness import forget_plugins, not_drawn
 
 
 @pytest.fixture(autouse=True)
-def _without_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reports without figures, except in the smoke test: drawing takes most of the time."""
-    if "smoke" not in request.node.name:
-        not_drawn(monkeypatch)
+def _without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes most of the time of a report, and has tests of its own."""
+    not_drawn(monkeypatch)
 
 
 @pytest.fixture
