@@ -32,8 +32,14 @@ _plugins: dict[str, type[Model]] = {}
 
 def names() -> list[str]:
     """The sorted names of all models: this folder's files and the plug-ins. Imports no model."""
-    files = {module.name for module in pkgutil.iter_modules(__path__)}
-    return sorted({name for name in files if not name.startswith("_")} | set(_plugins))
+    return sorted(_in_this_folder() | set(_plugins))
+
+
+@cache
+def _in_this_folder() -> set[str]:
+    """Names of the files in this folder that define one."""
+    names = (module.name for module in pkgutil.iter_modules(__path__))
+    return {name for name in names if not name.startswith("_")}
 
 
 def model_class(name: str) -> type[Model]:

@@ -37,8 +37,14 @@ _plugins: dict[str, type[Task]] = {}
 
 def names() -> list[str]:
     """The names of all tasks, sorted: files in this folder and plug-ins. No task is imported."""
-    files = {module.name for module in pkgutil.iter_modules(__path__)}
-    return sorted({name for name in files if not name.startswith("_")} | set(_plugins))
+    return sorted(_in_this_folder() | set(_plugins))
+
+
+@cache
+def _in_this_folder() -> set[str]:
+    """Names of the files in this folder that define one."""
+    names = (module.name for module in pkgutil.iter_modules(__path__))
+    return {name for name in names if not name.startswith("_")}
 
 
 def task_class(name: str) -> type[Task]:

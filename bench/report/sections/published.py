@@ -8,6 +8,7 @@ size, optimizer, rate, clipping, updates.
 import math
 import tomllib
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -139,8 +140,9 @@ def _heading(entry: Published) -> dict[str, Any]:
     }
 
 
+@cache
 def _planned(name: str) -> set[str]:
-    """The configurations of a profile, without seeds."""
+    """The configurations of a profile of this project, without seeds."""
     return {_without_seed(spec) for spec in make_plan(profile.load(name), Selection()).specs}
 
 
