@@ -18,12 +18,21 @@ TWO = "class First({0}): ...\nclass Second({0}): ...\n"
     ids=["tasks", "models"],
 )
 def test_a_file_has_exactly_one_class(
-    package: ModuleType, base: str, find, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    package: ModuleType,
+    base: str,
+    find,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
     name = package.__name__
-    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
-    for file, content, found in (("empty", "", "none"), ("twice", TWO, "First and Second")):
+    cases = (("empty", "", "none"), ("twice", TWO, "First and Second"))
+    for file, content, _ in cases:
         (tmp_path / f"{file}.py").write_text(f"from {name} import {base}\n{content.format(base)}")
+    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
+    package._in_this_folder.cache_clear()
+    request.addfinalizer(package._in_this_folder.cache_clear)
+    for file, _, found in cases:
         message = f"{name}/{file}.py defines these {name}: {found}; valid: one class derived from "
         try:
             with pytest.raises(ValueError, match=message + f"{name}.{base}"):

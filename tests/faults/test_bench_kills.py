@@ -98,13 +98,14 @@ def test_a_bench_killed_at_any_moment_goes_on_and_loses_nothing(
     )
 
 
-@repeated(few=1, many=50)
+@pytest.mark.faults
 def test_killed_workers_fail_their_runs_and_touch_no_other(
-    times: int, begin: Begin, tmp_path: Path, capfd: Capture, record_property: Note
+    begin: Begin, tmp_path: Path, capfd: Capture, record_property: Note
 ) -> None:
+    times = 50
     stubs = Stubs(folder=tmp_path / "stubs", num_seeds=1 + 2 * times, pause_s=0.05)
     results, moments = tmp_path / "results", random.Random(0)
-    bench = begin(*stubs.arguments(results, *reported(times)))
+    bench = begin(*stubs.arguments(results))
     kept, killed = {}, set()
     while len(killed) < times:
         wait_until(lambda: set(stubs.workers(bench.pid)) - killed)
@@ -130,7 +131,7 @@ def test_killed_workers_fail_their_runs_and_touch_no_other(
     now = finished(results)
     assert {path: now.get(path) for path in kept} == kept
 
-    run_here(capfd, *stubs.arguments(results, *reported(times)))
+    run_here(capfd, *stubs.arguments(results))
     assert len(by_id(results)) == stubs.num_runs
     assert {path: path.read_bytes() for path in now} == now
     record_property(

@@ -15,8 +15,6 @@ from tests.support.harness import (
     by_id,
     finished,
     processes,
-    repeated,
-    reported,
     run_here,
     wait_until,
 )
@@ -56,21 +54,21 @@ def test_a_bench_that_is_told_to_stop_leaves_no_worker(
     assert {path: after.get(path) for path in before} == before
 
 
+@pytest.mark.faults
 @pytest.mark.usefixtures("plugins")
-@repeated(few=1, many=4)
 def test_two_benches_on_one_folder_both_end_well(
-    times: int,
     begin: Begin,
     tmp_path: Path,
     capfd: Capture,
     record_property: Note,
 ) -> None:
-    stubs = Stubs(folder=tmp_path / "stubs", num_seeds=4 if times > 1 else 2)
-    run_here(capfd, *stubs.arguments(tmp_path / "alone", *reported(times)))
+    times = 4
+    stubs = Stubs(folder=tmp_path / "stubs", num_seeds=4)
+    run_here(capfd, *stubs.arguments(tmp_path / "alone"))
     alone = by_id(tmp_path / "alone")
     for i in range(times):
         results = tmp_path / f"together-{i}"
-        benches = [begin(*stubs.arguments(results, *reported(times))) for _ in range(2)]
+        benches = [begin(*stubs.arguments(results)) for _ in range(2)]
         for bench in benches:
             _, said = bench.communicate(timeout=300)
             assert "Traceback" not in said
