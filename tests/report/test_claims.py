@@ -185,7 +185,7 @@ def test_a_names_the_tasks_on_either_side() -> None:
         cell("tcn", 200, 0, task="nobody's"),
     )
     assert verdict.verdict == "holds when"
-    assert verdict.sentence == "tasks for the claim: hard; against it: easy"
+    assert verdict.sentence == "it holds for hard; it fails for easy"
     results = {row["task"]: row["result"].partition(":")[0] for row in verdict.table}
     assert results == {"easy": "against", "hard": "for", "nobody's": "undecided"}
 
@@ -236,7 +236,7 @@ def test_b_asks_for_every_task_and_names_at_most_three_cells() -> None:
     easy = [cell("tcn", 30, 0, task="easy"), cell("gru", 30, 5, task="easy")]
     verdict = judged("b", *hard, *easy)
     assert verdict.verdict == "holds when"
-    assert verdict.sentence == "cells for the claim: 4; against it: easy at T = 30"
+    assert verdict.sentence == "it holds for 4 cells; it fails for easy at T = 30"
     assert [row["hard"] for row in verdict.table] == ["yes"] * 4 + ["no"]
 
 
@@ -277,7 +277,7 @@ def test_c_compares_measured_fields_with_computed_ones(cells: list[Rows], verdic
 
 def test_c_says_from_which_depth_more_than_100_steps_are_seen() -> None:
     verdict = judged("c", *FITS)
-    assert verdict.sentence.startswith("measured runs whose field is the computed one: 15 of 15")
+    assert verdict.sentence.startswith("the measured field is the computed one in 15 of 15 runs")
     depths = [row["layers that see more than 100 steps"] for row in verdict.table]
     assert depths == [7, 6, 5, 6, 5, 5, None, 10, 8]
 

@@ -63,7 +63,7 @@ def exponential_field(runs: pd.DataFrame) -> Verdict:
         claim="Dilation grows the receptive field exponentially, and 5 to 10 layers see more than "
         "100 steps.",
         verdict=answer,
-        sentence=f"measured runs whose field is the computed one: {num_equal} of {len(whole)}; the "
+        sentence=f"the measured field is the computed one in {num_equal} of {len(whole)} runs; the "
         f"table shows how many layers see more than {LONG} steps",
         table=table,
         figures=("field_vs_depth", "fields"),

@@ -43,7 +43,7 @@ def long_dependencies(cells: Sequence[Cell]) -> Verdict:
         key="a",
         claim="Recurrent networks can't learn dependencies longer than 100 steps.",
         verdict=decided(confirmed, refuted),
-        sentence=weighed("tasks", confirmed, refuted),
+        sentence=weighed("task", confirmed, refuted),
         table=rows,
         figures=("solved_vs_length", "variants"),
     )
@@ -75,7 +75,7 @@ def hard_to_train(cells: Sequence[Cell]) -> Verdict:
         key="b",
         claim="Recurrent networks are hard to train.",
         verdict=answer,
-        sentence=weighed("cells", places[True], places[False]),
+        sentence=weighed("cell", places[True], places[False]),
         table=rows,
         figures=("rate_sensitivity", "gradients"),
     )
@@ -125,7 +125,7 @@ def field_necessary(cells: Sequence[Cell]) -> Verdict:
         key="d1",
         claim="A receptive field that covers the dependency is necessary.",
         verdict=decided(confirmed, refuted),
-        sentence=weighed("tasks", confirmed, refuted),
+        sentence=weighed("task", confirmed, refuted),
         table=_field_table(short),
         figures=("cliff",),
     )
@@ -141,7 +141,7 @@ def field_sufficient(cells: Sequence[Cell]) -> Verdict:
         key="d2",
         claim="A receptive field that covers the dependency is sufficient.",
         verdict=decided(solving, failing),
-        sentence=weighed("combinations of model and cell", solving, failing),
+        sentence=weighed("combination", solving, failing),
         table=_field_table(covering),
         figures=("cliff", "score_vs_length"),
     )

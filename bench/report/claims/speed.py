@@ -55,7 +55,7 @@ def training_efficiency(timed: pd.DataFrame, device: str) -> Verdict:
         key="e",
         claim="Convolutional training is far more efficient.",
         verdict=decided(far_more, others) if len(pairs) >= FEWEST_RATIOS else NOT_ENOUGH,
-        sentence=f"on {device}, {weighed('cells', far_more, others)}",
+        sentence=f"on {device}, {weighed('cell', far_more, others)}",
         table=_table(pairs, **{"steps a second": ratios}),
         figures=("throughput_vs_length",),
     )

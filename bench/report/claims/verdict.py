@@ -34,10 +34,14 @@ def decided(supporting: Sequence[str], opposing: Sequence[str]) -> Answer:
     return "holds" if supporting else "fails" if opposing else NOT_ENOUGH
 
 
-def weighed(kind: str, supporting: Sequence[str], opposing: Sequence[str]) -> str:
-    """The sentence that says what is for a claim and what against it: names, or numbers of many."""
-    for_it, against = (
-        (", ".join(places) or "none") if len(places) <= MOST_NAMED else str(len(places))
-        for places in (supporting, opposing)
-    )
-    return f"{kind} for the claim: {for_it}; against it: {against}"
+def weighed(noun: str, supporting: Sequence[str], opposing: Sequence[str]) -> str:
+    """The sentence that says where a claim holds and where it fails: names, or numbers of many."""
+
+    def where(places: Sequence[str]) -> str:
+        if not places:
+            return f"for no {noun}"
+        if len(places) > MOST_NAMED:
+            return f"for {len(places)} {noun}s"
+        return f"for {', '.join(places)}"
+
+    return f"it holds {where(supporting)}; it fails {where(opposing)}"
