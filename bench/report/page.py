@@ -3,6 +3,7 @@
 import base64
 import itertools
 import re
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -160,12 +161,16 @@ def _summary(folder: Path, data: Data) -> str:
         lines += [f"{one_line(task)}: {one_line(far)}" for task, far in horizon_headlines(data)]
         lines += [""]
     lines += [*data.headlines, ""] if data.headlines else []
+    answers = {verdict.verdict for verdict in data.verdicts}
     judged = "; ".join(f"({verdict.key}) {verdict.verdict}" for verdict in data.verdicts)
-    lines += [f"Claims: {judged}", ""]
+    lines += [f"Claims: {judged if len(answers) > 1 else answers.pop()}", ""]
     reasons = runs[runs["status"].isin(("failed", "skipped"))]
     for (status, error), group in reasons.groupby(["status", "error"], sort=False):
         where = ", ".join(dict.fromkeys(group["task_label"]))
         lines.append(f"{status} ({len(group)}), {where}: {one_line(str(error))}")
+        if status == "failed":
+            show = shlex.join(["show", group["id"].iloc[0], "--results", str(folder)])
+            lines.append(f"  for its traceback: python -m bench {one_line(show)}")
     lines.append(f"Runs of profile {profile}: {len(runs)}; {statuses}")
     place = one_line(str(folder))
     lines.append(f"The report is {place}/report.html, the claims {place}/claims.html")
