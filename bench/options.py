@@ -108,8 +108,12 @@ def _minutes(name: str, text: str) -> Decorator:
     return click.option(name, type=NUMBER, default=math.inf, metavar="MINUTES", help=text)
 
 
-def _repeated(name: str, text: str, kind: click.ParamType = click.STRING) -> Decorator:
-    return click.option(name, multiple=True, type=kind, help=f"{text}; may be repeated.")
+def _repeated(
+    name: str, text: str, kind: click.ParamType = click.STRING, metavar: str | None = None
+) -> Decorator:
+    return click.option(
+        name, multiple=True, type=kind, metavar=metavar, help=f"{text}; may be repeated."
+    )
 
 
 results = click.option(
@@ -126,14 +130,14 @@ _SELECTORS = (
     click.option(
         "--profile",
         metavar="NAME|FILE.toml",
-        help="What to run; by default paper on a GPU and quick without one.",
+        help="What to run; by default tuning for tune, else paper on a GPU and quick without one.",
     ),
     _repeated("--task", "Use only this task"),
     _repeated("--model", 'Use only this model, such as gru or "gru chrono=true"'),
     _repeated("--length", "Use only this sequence length T", whole_number(1)),
     _repeated("--seed", "Use only this seed", whole_number(0)),
     _repeated("--set", "Replace a value of the profile, as in max_steps=500", SETTING),
-    _repeated("--plugin", "Load a file that defines a task or a model of yours", PLUGIN),
+    _repeated("--plugin", "Load a file that defines a task or a model of yours", PLUGIN, "FILE.py"),
     click.option(
         "--device",
         default="auto",
