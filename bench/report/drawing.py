@@ -53,7 +53,7 @@ def styles(plain: Iterable[str], variants: Iterable[str] = ()) -> Style:
     return {
         model: {
             "color": COLOURS[i % len(COLOURS)],
-            # Where colours come round again, the markers differ.
+            # Models that share a colour differ in their markers.
             "marker": MARKERS[(i + 3 * (i // len(COLOURS))) % len(MARKERS)],
             "linestyle": DASHES[i % len(DASHES)],
         }

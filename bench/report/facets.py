@@ -117,7 +117,7 @@ def first_models(frame: pd.DataFrame, style: Style) -> tuple[pd.DataFrame, Count
 
 
 def spread(items: Sequence[Item], most: int) -> list[Item]:
-    """At most so many items, evenly spread from the first to the last."""
+    """At most `most` of the items, evenly spread from the first to the last."""
     if len(items) <= most:
         return list(items)
     return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
