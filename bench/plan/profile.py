@@ -70,16 +70,20 @@ Models = Annotated[
 ]
 
 
-class Grid(Frozen):
-    """A task, its lengths, and the settings that differ from the profile's."""
+class Networks(Frozen):
+    """A task, its lengths and models, and the settings that differ from the profile's."""
 
     task: str
-    """Name of a task, or `*` for every task that no other grid names."""
     task_fields: dict[str, Any] = {}
     lengths: Annotated[list[int], Field(min_length=1)] | Literal["default", "smallest"] = "default"
     """Dependency lengths. `default`: those of the task; `smallest`: its smallest instance."""
     models: Models | None = None
     param_budget: Positive | None = None
+
+
+class Grid(Networks):
+    """Networks that are trained. `task` may be `*`: every task that no other grid names."""
+
     seeds: Seeds | None = None
     training: TrainingChoice = TrainingChoice()
     study: Study = "main"
@@ -88,18 +92,13 @@ class Grid(Frozen):
     """Whether the trained weights are kept, so that `sample` can use them."""
 
 
-class SpeedGrid(Frozen):
+class SpeedGrid(Networks):
     """Networks whose training and inference are timed."""
 
-    task: str
-    task_fields: dict[str, Any] = {}
-    lengths: Annotated[list[int], Field(min_length=1)] | Literal["default", "smallest"] = "default"
     batch_sizes: Annotated[list[Positive], Field(min_length=1)] = [1, 64]
     """Numbers of sequences that are processed at once."""
     measures: Annotated[tuple[Measure, ...], Field(min_length=1)] = ("train", "forward", "step")
     """See `SpeedSpec.measures`."""
-    models: Models | None = None
-    param_budget: Positive | None = None
 
     @field_validator("models")
     @classmethod
