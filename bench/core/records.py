@@ -232,7 +232,7 @@ class Record(Filed):
 
     @property
     def path(self) -> Path:
-        # The machine is not part of the path: a score counts whichever machine computed it.
+        # The machine is not part of the path: scores of all machines count alike.
         return Path("runs", self.backend.name, f"{self.spec.place}-{self.spec.id}.json")
 
 
