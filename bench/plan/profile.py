@@ -26,7 +26,7 @@ from bench.plan.catalogue import PROFILES
 DEFAULT_MAX_STEPS = 2_000
 """Number of updates if neither the profile nor its grids set it."""
 TUNED = "tuned"
-"""Stands for the learning rate in `rates.toml`."""
+"""Value of `learning_rate` that means the rate in `rates.toml`."""
 
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1)]
@@ -147,7 +147,7 @@ def load(name: str, settings: Sequence[str] = ()) -> Profile:
         raise RequestError(f"--profile: can't read {path}: {reason}") from None
     try:
         content = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, 1,000 brackets
+    except (ValueError, RecursionError) as error:  # e.g. 5,000 digits, 1,000 brackets
         raise RequestError(f"{path}: malformed TOML: {one_line(str(error))}") from None
     profile = _validated(content, str(path))
     for setting in settings:
