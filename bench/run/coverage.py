@@ -35,7 +35,7 @@ def is_current(spec: Spec | SpeedSpec) -> bool:
 
 
 def not_loaded(spec: Subject) -> str | None:
-    """The name of the spec's task or model if it is missing, because it is a plug-in perhaps."""
+    """The name of the spec's task or model if it is not loaded, for example a plug-in's."""
     if spec.task.name not in tasks.names():
         return spec.task.name
     return None if spec.model.name in models.names() else spec.model.name
@@ -86,7 +86,7 @@ def _studies(
     """
     whole = plan
     if extra and selection != Selection():
-        # Without the selection a plan may be impossible, and code of plug-ins may raise anything.
+        # The whole profile may have no valid plan, and plug-ins may raise any exception.
         with contextlib.suppress(Exception, SystemExit):
             whole = make_plan(profile, Selection())
     of_pair: dict[Label, frozenset[Study]] = {}
@@ -111,9 +111,10 @@ def _is_plain(part: tasks.Task | models.Model) -> bool:
 
 
 def speed_of_one_machine(records: Sequence[SpeedRecord], backend_name: str) -> list[SpeedRecord]:
-    """The current speed records of the machine and backend that have the most of them.
+    """The current speed records of the machine and backend with the most records.
 
-    Times of two machines do not belong in one table. If two have as many, this machine is taken.
+    Times of two machines do not belong in one table. If two have the same number, this
+    machine is taken.
     """
     by_machine: dict[tuple[bool, str, str], list[SpeedRecord]] = {}
     here = fingerprint().slug

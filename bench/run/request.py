@@ -103,7 +103,7 @@ def _planned(
     try:
         plan = make_plan(chosen, selection, source=source)
         timed = make_speed_plan(chosen, selection, plan.specs, source=source)
-        thresholds(plan.specs)  # so that an error in them is reported now, not after training
+        thresholds(plan.specs)  # so that an error in a plug-in is reported now, not after training
     except RequestError:
         raise
     except (Exception, SystemExit) as error:
