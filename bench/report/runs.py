@@ -116,7 +116,7 @@ def key(label: Label, length: int) -> dict[str, Any]:
 
 
 def _fields(spec: Spec) -> dict[str, Any]:
-    """The fields of task and model; what is neither a number nor a text becomes text."""
+    """The fields of task and model; a value that is neither a number nor a text becomes text."""
     return {
         f"{kind}_{name}": value if isinstance(value, bool | int | float | str) else str(value)
         for kind, part in (("task", spec.task), ("model", spec.model))

@@ -7,7 +7,7 @@ from typing import Any, Literal
 LONG = 100
 """Number of steps in claims (a) and (c)."""
 MOST_NAMED = 3
-"""Of more places a sentence only says how many there are; the table names all."""
+"""If there are more places, a sentence only gives their number; the table names all."""
 
 Answer = Literal["holds", "fails", "holds when", "not enough evidence yet"]
 NOT_ENOUGH: Answer = "not enough evidence yet"
@@ -28,14 +28,14 @@ class Verdict:
 
 
 def decided(supporting: Sequence[str], opposing: Sequence[str]) -> Answer:
-    """The verdict where any evidence counts, for the claim or against it."""
+    """The verdict if any evidence decides, for the claim or against it."""
     if supporting and opposing:
         return "holds when"
     return "holds" if supporting else "fails" if opposing else NOT_ENOUGH
 
 
 def weighed(noun: str, supporting: Sequence[str], opposing: Sequence[str]) -> str:
-    """The sentence that says where a claim holds and where it fails: names, or numbers of many."""
+    """Sentence on where a claim holds and where it fails: names of places, or only their number."""
 
     def where(places: Sequence[str]) -> str:
         if not places:

@@ -49,7 +49,7 @@ STREAMING = Table(
         Column("95%_us", "number", "µs", "95th percentile."),
         Column("plain_step_us", "number", "µs", "`forward` on a chunk of one step."),
         Column("window_again_us", "number", "µs", "`forward` over the whole receptive field."),
-        Column("window_last_us", "number", "µs", "The same, for the last step alone."),
+        Column("window_last_us", "number", "µs", "The same, but only the last step is computed."),
         Column("prefill_ms", "number", "ms", "A whole sequence in one pass, and one step more."),
         Column("state_bytes", "integer", "bytes", "State of one stream."),
         Column("operations", "number", "", "Floating-point operations of a step."),
