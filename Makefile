@@ -41,7 +41,7 @@ speed: setup  ## time training, inference and streaming, also of other implement
 report: setup  ## write tables, figures and pages from the records in RESULTS
 	$(PY) -m bench report $(SELECTED)
 
-smoke: setup  ## run every task and model at its smallest, in about two minutes
+smoke: setup  ## run every task and model at its smallest, in about four minutes
 	$(PY) -m bench run --profile smoke --results "$(RESULTS)/smoke" $(ARGS)
 
 tune: setup  ## run the sweep of learning rates that the profiles use

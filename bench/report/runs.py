@@ -65,7 +65,7 @@ RUNS = (
     Column("chance", "number", "see `unit`", "Score of the best predictor without memory."),
     Column("solved_at", "number", "see `unit`", "The score that counts as solved."),
     Column("parameters", "integer", "parameters", "Parameters of the network."),
-    Column("receptive_field", "integer", "steps", "By formula; missing: without end."),
+    Column("receptive_field", "integer", "steps", "By formula. Missing if it has no end."),
     Column("measured_field", "integer", "steps", "Receptive field by perturbing the inputs."),
     Column("effective_field", "integer", "steps", "Last inputs with 95% of the squared gradient."),
     Column("seen_steps", "integer", "steps", "Length of the sequences that were perturbed."),

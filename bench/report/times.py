@@ -21,7 +21,7 @@ PLACE = (
     Column("batch", "count", "sequences", "Sequences at once."),
     Column("network", "text", "", "Id of the network on its task."),
     Column("parameters", "count", "parameters", "Parameters of the network."),
-    Column("receptive_field", "integer", "steps", "By formula; missing: without end."),
+    Column("receptive_field", "integer", "steps", "By formula. Missing if it has no end."),
     Column("steps", "count", "steps", "Length of a sequence."),
     Column("timings", "count", "", "Timings whose samples are pooled in this row."),
 )

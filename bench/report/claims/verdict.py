@@ -35,13 +35,13 @@ def decided(supporting: Sequence[str], opposing: Sequence[str]) -> Answer:
 
 
 def weighed(noun: str, supporting: Sequence[str], opposing: Sequence[str]) -> str:
-    """Sentence on where a claim holds and where it fails: names of places, or only their number."""
+    """The sentence that says what supports a claim and what contradicts it: names, or numbers."""
 
-    def where(places: Sequence[str]) -> str:
-        if not places:
-            return f"for no {noun}"
-        if len(places) > MOST_NAMED:
-            return f"for {len(places)} {noun}s"
-        return f"for {', '.join(places)}"
+    def named(evidence: Sequence[str]) -> str:
+        if not evidence:
+            return f"no {noun}"
+        if len(evidence) > MOST_NAMED:
+            return f"{len(evidence)} {noun}s"
+        return ", ".join(evidence)
 
-    return f"it holds {where(supporting)}; it fails {where(opposing)}"
+    return f"it is supported by {named(supporting)} and contradicted by {named(opposing)}"

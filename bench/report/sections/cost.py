@@ -42,7 +42,7 @@ STREAMING = Table(
     name="streaming",
     columns=(
         *PLACE,
-        Column("receptive_field", "integer", "steps", "By formula; missing: without end."),
+        Column("receptive_field", "integer", "steps", "By formula. Missing if it has no end."),
         Column("timings", "count", "", "Timings whose samples are pooled in this row."),
         Column("step_us", "number", "µs", "Median time of a step by the stepper."),
         Column("5%_us", "number", "µs", "5th percentile."),
