@@ -140,6 +140,8 @@ def run(options: Options) -> int:
     manner = manner_of(options)
     with connection(options):
         request = request_of(options)
+        if options.again is not None and not request.plan.specs:
+            raise RequestError(f"--again: {options.again} is a timing; repeat it with speed")
         status = _status(execute(request, request.plan.specs, manner))
     if request.shard is not None:
         print(
@@ -164,6 +166,8 @@ def speed(options: Options) -> int:
     from bench.run.execute import time_networks
 
     request = request_of(options)
+    if options.again is not None and not request.speed_specs:
+        raise RequestError(f"--again: {options.again} is a run; repeat it with the command run")
     status = _status(time_networks(request, again=options.again is not None))
     if options.again is not None:
         return status
