@@ -1,7 +1,6 @@
 """Which records of a results folder a report covers."""
 
 import contextlib
-import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -13,7 +12,7 @@ from bench.core.records import Record, SpeedRecord
 from bench.core.spec import PROTOCOL, SPEED_PROTOCOL, Spec, SpeedSpec, Subject
 from bench.plan import plugins
 from bench.plan.grid import Plan, Selection, make_plan, model_of, task_of
-from bench.plan.labels import Label, label_of
+from bench.plan.labels import Label, changed_fields, label_of
 from bench.plan.profile import Profile, Study
 from bench.run.progress import counted
 
@@ -97,17 +96,14 @@ def _studies(
     return {
         spec.id: whole.studies.get(spec.id)
         or of_pair.get(label_of(spec))
-        or (main if _is_plain(task_of(spec)) and _is_plain(model_of(spec)) else variants)
+        or (variants if _changed(spec) else main)
         for spec in extra
     }
 
 
-def _is_plain(part: tasks.Task | models.Model) -> bool:
-    """Whether every field but `length` has its default."""
-    return all(
-        field.name == "length" or not field.repr or getattr(part, field.name) == field.default
-        for field in dataclasses.fields(part)
-    )
+def _changed(spec: Spec) -> bool:
+    """Whether a field of the task or model, other than `length`, differs from its default."""
+    return any(changed_fields(part) for part in (task_of(spec), model_of(spec)))
 
 
 def speed_of_one_machine(records: Sequence[SpeedRecord], backend_name: str) -> list[SpeedRecord]:

@@ -97,10 +97,14 @@ def limits(runs: pd.DataFrame) -> list[str]:
         return [f"No model has {FEWEST_SEEDS} seeds on a task with a score that counts as solved."]
     few = int((num_seeds < FEWEST_SEEDS).sum())
     absent = int((~runs["status"].isin(COUNTED)).sum())
-    return [
+    untested = [
         f"Networks of other sizes than {span(made['parameters'].dropna())} parameters.",
         f"Training beyond the budgets of {span(made['max_steps'])} updates.",
         "Another optimizer, clipping or initialisation than those of the settings.",
-        f"Models in a cell with fewer than {FEWEST_SEEDS} seeds: {few} of {len(num_seeds)}.",
-        f"Planned runs that were skipped or have not been made: {absent}.",
     ]
+    if few:
+        shown = f"{few} of {len(num_seeds)}"
+        untested.append(f"Models in a cell with fewer than {FEWEST_SEEDS} seeds: {shown}.")
+    if absent:
+        untested.append(f"Planned runs that were skipped or have not been made: {absent}.")
+    return untested
