@@ -24,6 +24,7 @@ The state is the last (k − 1)·d inputs of each convolution.
 Shape letters: B sequences, T steps, I input channels, O output channels, K taps.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -31,8 +32,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.utils.parametrizations import weight_norm
 
+from models._conv_training import LEAST_SEQUENCES, Blocks, LateState, Layout, has_numba
 from models._contract import Core, Kernel, Model, Signature
 
 
@@ -162,10 +165,20 @@ class TcnCore(Core):
         self.gated, self.residual = config.gated, config.residual
         self.num_features = width
         self.receptive_field = receptive_field(config.kernel_size, len(inner_widths))
+        self.dropout = config.dropout
+        self._layouts: dict[tuple[int, bool], Layout] = {}
 
     def forward(
-        self, x_BTI: Tensor, state: Any = None, *, last_only: bool = False
+        self,
+        x_BTI: Tensor,
+        state: Any = None,
+        *,
+        last_only: bool = False,
+        compiled: bool = True,
     ) -> tuple[Tensor, Any]:
+        """Compiled kernels compute it on the CPU, where there are enough sequences for them."""
+        if compiled and state is None and self._can_compile(x_BTI):
+            return self._compiled(x_BTI, last_only)
         if last_only and state is None:
             return self._last(x_BTI), None
         states = [None] * len(self.blocks) if state is None else state
@@ -174,6 +187,34 @@ class TcnCore(Core):
             h_BTO, block_state = block(h_BTO, block_state)
             new_states.append(block_state)
         return (h_BTO[:, -1:], None) if last_only else (h_BTO, tuple(new_states))
+
+    def _can_compile(self, x_BTI: Tensor) -> bool:
+        return (
+            not self.gated
+            and not (self.training and self.dropout > 0)
+            and x_BTI.device.type == "cpu"
+            and x_BTI.dtype in (torch.float32, torch.float64)
+            and x_BTI.dtype == self.blocks[0].conv1.conv.bias.dtype
+            and len(x_BTI) >= LEAST_SEQUENCES
+            and has_numba()
+        )
+
+    def _compiled(self, x_BTI: Tensor, last_only: bool) -> tuple[Tensor, Any]:
+        key = x_BTI.shape[1], last_only
+        if key not in self._layouts:
+            self._layouts[key] = Layout(self.blocks, *key)
+        names = [name for name, _ in self.named_parameters()]
+
+        def by_pytorch(x_BTI: Tensor, weights: Sequence[Tensor]) -> Tensor:
+            options = {"last_only": last_only, "compiled": False}
+            given = dict(zip(names, weights, strict=True))
+            return functional_call(self, given, (x_BTI,), options)[0]
+
+        weights = list(self.parameters())
+        y_BTO = Blocks.apply(self._layouts[key], by_pytorch, x_BTI.contiguous(), *weights)
+        if last_only:
+            return y_BTO, None
+        return y_BTO, LateState(lambda: self(x_BTI, compiled=False)[1])
 
     def kernel(self, head: nn.Linear, batch_size: int) -> Kernel:
         from models._kernels import TcnKernel  # Numba is imported only when it is used

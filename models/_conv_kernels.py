@@ -1,0 +1,592 @@
+"""Residual blocks of causal convolutions on the CPU, forward and backward, compiled by Numba.
+
+Sixteen sequences at a time go through the whole network, so that their activations stay in the
+cache. They are innermost in memory, one per lane of a vector register: an activation is (T, C, 16).
+All sizes, dilations and strides then compile to the same two loops, which keep their sums in
+registers. Numba has no type for vector registers, so these two are written in LLVM's language:
+
+- `_add_products` computes one step of a convolution for up to six output channels;
+- `_add_outer_products` sums the gradient of a weight over steps and sequences.
+
+All compiled functions are in one file: Numba's cache does not see changes of a function in another
+file.
+
+Shape letters: T steps, P outputs of a convolution, I inputs, O outputs, K taps, N parameters.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+LANES = 16
+"""Sequences that are computed together."""
+_HALF = LANES // 2
+"""Numbers in one LLVM vector: with two per channel, sums and operands fill 16 registers."""
+_MOST_ROWS = 6
+"""Output channels whose sums fit into the registers."""
+_MOST_COLUMNS = 2
+_MOST_POSITIONS = 32
+"""Steps whose weight gradients are summed at a time, so that both operands stay in the cache."""
+# Sums may be reordered and fused with products; NaN and Inf keep their meaning.
+_FLAGS = ("reassoc", "contract", "nsz", "arcp")
+OPTIONS: dict[str, Any] = {
+    "fastmath": set(_FLAGS),
+    "error_model": "numpy",
+    "nogil": True,
+    "cache": True,
+}
+_I64 = ir.IntType(64)
+
+
+class Conv(NamedTuple):
+    """One convolution of a network: the sizes that the kernels need, as a row of integers.
+
+    Output p stands at step `first + p · stride` of the input, and tap j reads `j · dilation` steps
+    earlier. Offsets count numbers from the beginning of an array.
+    """
+
+    num_inputs: int
+    num_outputs: int
+    num_taps: int
+    dilation: int
+    first: int
+    stride: int
+    num_steps: int
+    """Steps of the input."""
+    num_positions: int
+    """Steps of the output."""
+    normed: int
+    """Whether the weight is normalised: g v / ‖v‖ for each output channel."""
+    weight_at: int
+    """Offset of v, or of a plain weight, (O, I, K), among the parameters."""
+    norm_at: int
+    """Offset of g (O,)."""
+    bias_at: int
+    packed_at: int
+    """Offset among the packed weights, which hold I · O · K numbers per convolution."""
+    bias_lanes_at: int
+    """Offset among biases and their gradients, which are repeated for each lane."""
+
+
+class Block(NamedTuple):
+    """One residual block: which convolutions, and where its activations are."""
+
+    conv1: int
+    conv2: int
+    skip: int
+    """The 1×1 convolution of the input; −1: the input itself; −2: there is no residual sum."""
+    input_at: int
+    inner_at: int
+    """Offset of the outputs of the first convolution."""
+    second_at: int
+    """Offset of the outputs of the second convolution."""
+    output_at: int
+
+
+
+class _Loop:
+    """A loop in LLVM's language: `count` turns, with values that each turn hands to the next."""
+
+    def __init__(self, builder: Any, count: Any, carried: list[Any]) -> None:
+        self._builder, self._count, self._carried = builder, count, carried
+        self._before = builder.block
+        self._body, self._end = builder.append_basic_block(), builder.append_basic_block()
+        builder.cbranch(builder.icmp_signed(">", count, _I64(0)), self._body, self._end)
+        builder.position_at_end(self._body)
+        self._turn = builder.phi(_I64)
+        self._turn.add_incoming(_I64(0), self._before)
+        self.values = [self._phi(value, self._before) for value in carried]
+
+    def _phi(self, value: Any, block: Any) -> Any:
+        phi = self._builder.phi(value.type)
+        phi.add_incoming(value, block)
+        return phi
+
+    def finish(self, handed: list[Any]) -> list[Any]:
+        """End the turn with the values for the next; returns them after the last turn."""
+        builder, last = self._builder, self._builder.block
+        turn = builder.add(self._turn, _I64(1))
+        self._turn.add_incoming(turn, last)
+        for phi, value in zip(self.values, handed, strict=True):
+            phi.add_incoming(value, last)
+        builder.cbranch(builder.icmp_signed("<", turn, self._count), self._body, self._end)
+        builder.position_at_end(self._end)
+        results = []
+        for value, new in zip(self._carried, handed, strict=True):
+            results.append(self._phi(value, self._before))
+            results[-1].add_incoming(new, last)
+        return results
+
+
+def _address(context: Any, builder: Any, array_type: Any, array: Any, at: Any) -> Any:
+    return builder.gep(context.make_array(array_type)(context, builder, array).data, [at])
+
+
+def _vector(builder: Any, pointer: Any, offset: int) -> Any:
+    half = ir.VectorType(pointer.type.pointee, _HALF)
+    return builder.bitcast(builder.gep(pointer, [_I64(offset)]), half.as_pointer())
+
+
+def _load(builder: Any, pointer: Any, offset: int) -> Any:
+    return builder.load(_vector(builder, pointer, offset), align=4)
+
+
+def _repeated(builder: Any, pointer: Any, offset: int) -> Any:
+    """A vector that holds one number in every place."""
+    value = builder.load(builder.gep(pointer, [_I64(offset)]))
+    empty = ir.Constant(ir.VectorType(value.type, _HALF), ir.Undefined)
+    first = builder.insert_element(empty, value, ir.IntType(32)(0))
+    return builder.shuffle_vector(
+        first, empty, ir.Constant(ir.VectorType(ir.IntType(32), _HALF), [0] * _HALF)
+    )
+
+
+def _product_added(builder: Any, a: Any, b: Any, total: Any) -> Any:
+    return builder.fadd(builder.fmul(a, b, flags=_FLAGS), total, flags=_FLAGS)
+
+
+@intrinsic(prefer_literal=True)
+def _add_products(
+    typing, num_rows, w, w_at, w_step, x, x_at, x_step, num_taps, num_inputs, y, y_at
+):
+    """y[o] += Σ_j Σ_i w[j, i, o] x[j, i] for `num_rows` outputs o, a constant.
+
+    y, x: one row of 16 lanes for each o or i. A further tap is `w_step` and `x_step` numbers away.
+    """
+    rows = num_rows.literal_value
+    i64 = types.int64
+    signature = types.void(num_rows, w, i64, i64, x, i64, i64, i64, i64, y, i64)
+
+    def generate(context, builder, signature, arguments):
+        _, w, w_at, w_step, x, x_at, x_step, num_taps, num_inputs, y, y_at = arguments
+        w = _address(context, builder, signature.args[1], w, w_at)
+        x = _address(context, builder, signature.args[4], x, x_at)
+        y = _address(context, builder, signature.args[9], y, y_at)
+        places = [row * LANES + half for row in range(rows) for half in (0, _HALF)]
+        taps = _Loop(builder, num_taps, [w, x, *(_load(builder, y, place) for place in places)])
+        w_tap, x_tap, *_ = taps.values
+        inputs = _Loop(builder, num_inputs, taps.values)
+        w, x, *sums = inputs.values
+        halves = [_load(builder, x, half) for half in (0, _HALF)]
+        weights = [_repeated(builder, w, row) for row in range(rows)]
+        added = [
+            _product_added(builder, weights[n // 2], halves[n % 2], total)
+            for n, total in enumerate(sums)
+        ]
+        steps = [builder.gep(w, [_I64(rows)]), builder.gep(x, [_I64(LANES)])]
+        _, _, *sums = inputs.finish([*steps, *added])
+        steps = [builder.gep(w_tap, [w_step]), builder.gep(x_tap, [x_step])]
+        _, _, *sums = taps.finish([*steps, *sums])
+        for place, total in zip(places, sums, strict=True):
+            builder.store(total, _vector(builder, y, place), align=4)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic(prefer_literal=True)
+def _add_outer_products(
+    typing, num_rows, num_columns, a, a_at, a_step, b, b_at, b_step, num_steps, c, c_at, c_step
+):
+    """c[o, i] += Σ_t Σ_lanes a[t, o] b[t, i] for constant numbers of rows o and of columns i."""
+    rows, columns = num_rows.literal_value, num_columns.literal_value
+    i64 = types.int64
+    signature = types.void(num_rows, num_columns, a, i64, i64, b, i64, i64, i64, c, i64, i64)
+
+    def generate(context, builder, signature, arguments):
+        _, _, a, a_at, a_step, b, b_at, b_step, num_steps, c, c_at, c_step = arguments
+        a = _address(context, builder, signature.args[2], a, a_at)
+        b = _address(context, builder, signature.args[5], b, b_at)
+        c = _address(context, builder, signature.args[9], c, c_at)
+        number = c.type.pointee
+        half_vector = ir.VectorType(number, _HALF)
+        zeros = [ir.Constant(half_vector, [number(0.0)] * _HALF)] * (rows * columns)
+        loop = _Loop(builder, num_steps, [a, b, *zeros])
+        a_step_t, b_step_t, *sums = loop.values
+        for half in (0, _HALF):
+            right = [_load(builder, b_step_t, i * LANES + half) for i in range(columns)]
+            left = [_load(builder, a_step_t, o * LANES + half) for o in range(rows)]
+            sums = [
+                _product_added(builder, left[n // columns], right[n % columns], total)
+                for n, total in enumerate(sums)
+            ]
+        steps = [builder.gep(a_step_t, [a_step]), builder.gep(b_step_t, [b_step])]
+        _, _, *sums = loop.finish([*steps, *sums])
+        suffix = "f32" if isinstance(number, ir.FloatType) else "f64"
+        add_lanes = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(number, [number, half_vector]),
+            f"llvm.vector.reduce.fadd.v{_HALF}{suffix}",
+        )
+        for n, total in enumerate(sums):
+            row = builder.gep(c, [builder.mul(c_step, _I64(n // columns))])
+            place = builder.gep(row, [_I64(n % columns)])
+            lanes = builder.call(add_lanes, [number(0.0), total], fastmath=_FLAGS)
+            builder.store(builder.fadd(builder.load(place), lanes), place)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@njit(**OPTIONS)
+def _num_rows(num_outputs, row, group, num_groups):
+    """How many outputs are computed together, from `row` on: groups of nearly equal size."""
+    return (num_outputs - row + num_groups - group - 1) // (num_groups - group)
+
+
+@njit(**OPTIONS)
+def _add_rows(rows, w, w_at, w_step, x, x_at, x_step, num_taps, num_inputs, y, y_at):
+    """`_add_products` for a number of rows that is known only when it runs."""
+    if rows == 6:
+        _add_products(6, w, w_at, w_step, x, x_at, x_step, num_taps, num_inputs, y, y_at)
+    elif rows == 5:
+        _add_products(5, w, w_at, w_step, x, x_at, x_step, num_taps, num_inputs, y, y_at)
+    elif rows == 4:
+        _add_products(4, w, w_at, w_step, x, x_at, x_step, num_taps, num_inputs, y, y_at)
+    elif rows == 3:
+        _add_products(3, w, w_at, w_step, x, x_at, x_step, num_taps, num_inputs, y, y_at)
+    elif rows == 2:
+        _add_products(2, w, w_at, w_step, x, x_at, x_step, num_taps, num_inputs, y, y_at)
+    else:
+        _add_products(1, w, w_at, w_step, x, x_at, x_step, num_taps, num_inputs, y, y_at)
+
+
+@njit(**OPTIONS)
+def _add_outer_rows(rows, columns, a, a_at, a_step, b, b_at, b_step, num_steps, c, c_at, c_step):
+    """`_add_outer_products` for numbers of rows and columns that are known only when it runs."""
+    if columns == 2:
+        if rows == 6:
+            _add_outer_products(6, 2, a, a_at, a_step, b, b_at, b_step, num_steps, c, c_at, c_step)
+        elif rows == 5:
+            _add_outer_products(5, 2, a, a_at, a_step, b, b_at, b_step, num_steps, c, c_at, c_step)
+        elif rows == 4:
+            _add_outer_products(4, 2, a, a_at, a_step, b, b_at, b_step, num_steps, c, c_at, c_step)
+        elif rows == 3:
+            _add_outer_products(3, 2, a, a_at, a_step, b, b_at, b_step, num_steps, c, c_at, c_step)
+        elif rows == 2:
+            _add_outer_products(2, 2, a, a_at, a_step, b, b_at, b_step, num_steps, c, c_at, c_step)
+        else:
+            _add_outer_products(1, 2, a, a_at, a_step, b, b_at, b_step, num_steps, c, c_at, c_step)
+    else:
+        for row in range(rows):
+            at, to = a_at + row * LANES, c_at + row * c_step
+            _add_outer_products(1, 1, a, at, a_step, b, b_at, b_step, num_steps, c, to, c_step)
+
+
+@njit(**OPTIONS)
+def pack(convs, parameters, forward, backward, bias_lanes):
+    """Write the weights in the order in which the kernels read them.
+
+    `forward` and `backward` hold, for each group of channels of the result, taps × channels of the
+    operand × the group; tap 0 is the latest input.
+    """
+    for n in range(len(convs)):
+        conv = convs[n]
+        num_in, num_out, num_taps = conv[0], conv[1], conv[2]
+        size = num_in * num_taps
+        groups_out, groups_in = (num_out + 5) // _MOST_ROWS, (num_in + 5) // _MOST_ROWS
+        row = 0
+        for group in range(groups_out):
+            rows = _num_rows(num_out, row, group, groups_out)
+            for o in range(row, row + rows):
+                v = parameters[conv[9] + o * size : conv[9] + (o + 1) * size]
+                scale = _scale(conv, parameters, o)
+                bias_lanes[conv[13] + o * LANES : conv[13] + (o + 1) * LANES] = parameters[
+                    conv[11] + o
+                ]
+                column = 0
+                for group_in in range(groups_in):
+                    columns = _num_rows(num_in, column, group_in, groups_in)
+                    for i in range(column, column + columns):
+                        for j in range(num_taps):
+                            weight = scale * v[i * num_taps + num_taps - 1 - j]
+                            to = conv[12] + row * size + (j * num_in + i) * rows + o - row
+                            forward[to] = weight
+                            to = conv[12] + column * num_out * num_taps
+                            backward[to + (j * num_out + o) * columns + i - column] = weight
+                    column += columns
+            row += rows
+
+
+@njit(**OPTIONS)
+def _scale(conv, parameters, o):
+    """g / ‖v‖ of an output channel; 1 for a plain weight."""
+    if conv[8] == 0:
+        return parameters.dtype.type(1)
+    size = conv[0] * conv[2]
+    total = parameters.dtype.type(0)
+    for place in range(conv[9] + o * size, conv[9] + (o + 1) * size):
+        total += parameters[place] * parameters[place]
+    return parameters[conv[10] + o] / np.sqrt(total)
+
+
+@njit(**OPTIONS)
+def _convolve(conv, forward, bias_lanes, acts, x_at, y_at):
+    """y = bias + convolution of x."""
+    num_in, num_out, num_taps, dilation = conv[0], conv[1], conv[2], conv[3]
+    size, width = num_in * num_taps, num_out * LANES
+    groups = (num_out + 5) // _MOST_ROWS
+    for p in range(conv[7]):
+        t = conv[4] + p * conv[5]
+        taps = min(num_taps, t // dilation + 1)
+        y = y_at + p * width
+        acts[y : y + width] = bias_lanes[conv[13] : conv[13] + width]
+        row = 0
+        for group in range(groups):
+            rows = _num_rows(num_out, row, group, groups)
+            _add_rows(
+                rows,
+                forward,
+                conv[12] + row * size,
+                num_in * rows,
+                acts,
+                x_at + t * num_in * LANES,
+                -dilation * num_in * LANES,
+                taps,
+                num_in,
+                acts,
+                y + row * LANES,
+            )
+            row += rows
+
+
+@njit(**OPTIONS)
+def _convolve_back(conv, backward, grads, dy_at, dx_at):
+    """dx += gradient of the input, from the gradient dy of the output."""
+    num_in, num_out, num_taps, dilation = conv[0], conv[1], conv[2], conv[3]
+    first, stride, num_positions = conv[4], conv[5], conv[7]
+    step = 1 if dilation > 1 else stride  # taps between two outputs that read the same input
+    hop = dilation * step // stride
+    groups = (num_in + 5) // _MOST_ROWS
+    for t in range(conv[6]):
+        tap = (first - t) % step
+        p = (t + tap * dilation - first) // stride
+        taps = min((num_taps - tap + step - 1) // step, (num_positions - 1 - p) // hop + 1)
+        column = 0
+        for group in range(groups):
+            columns = _num_rows(num_in, column, group, groups)
+            _add_rows(
+                columns,
+                backward,
+                conv[12] + column * num_out * num_taps + tap * num_out * columns,
+                step * num_out * columns,
+                grads,
+                dy_at + p * num_out * LANES,
+                hop * num_out * LANES,
+                taps,
+                num_out,
+                grads,
+                dx_at + (t * num_in + column) * LANES,
+            )
+            column += columns
+
+
+@njit(**OPTIONS)
+def _add_weight_gradient(conv, acts, x_at, grads, dy_at, packed, bias_lanes):
+    """packed[j, o, i] += Σ dy[o] x[i]. Some steps at a time, which stay in the cache."""
+    num_in, num_out, num_taps, dilation = conv[0], conv[1], conv[2], conv[3]
+    first, stride, num_positions = conv[4], conv[5], conv[7]
+    groups = (num_out + 5) // _MOST_ROWS
+    width = num_out * LANES
+    total = bias_lanes[conv[13] : conv[13] + width]
+    for begin in range(0, num_positions, _MOST_POSITIONS):
+        end = min(begin + _MOST_POSITIONS, num_positions)
+        for p in range(begin, end):
+            dy = grads[dy_at + p * width : dy_at + (p + 1) * width]
+            for place in range(width):
+                total[place] += dy[place]
+        for tap in range(num_taps):
+            # The first output that this tap does not take beyond the first step.
+            earliest = max(begin, -((first - tap * dilation) // stride))
+            if earliest >= end:
+                break
+            t = first + earliest * stride - tap * dilation
+            row = 0
+            for group in range(groups):
+                rows = _num_rows(num_out, row, group, groups)
+                for column in range(0, num_in, _MOST_COLUMNS):
+                    _add_outer_rows(
+                        rows,
+                        min(_MOST_COLUMNS, num_in - column),
+                        grads,
+                        dy_at + earliest * width + row * LANES,
+                        width,
+                        acts,
+                        x_at + (t * num_in + column) * LANES,
+                        stride * num_in * LANES,
+                        end - earliest,
+                        packed,
+                        conv[12] + (tap * num_out + row) * num_in + column,
+                        num_in,
+                    )
+                row += rows
+
+
+@njit(**OPTIONS)
+def unpack_gradient(convs, parameters, packed, bias_lanes, gradient):
+    """Gradients of v, g and the biases from those of the packed weights."""
+    for n in range(len(convs)):
+        conv = convs[n]
+        num_in, num_out, num_taps = conv[0], conv[1], conv[2]
+        size = num_in * num_taps
+        for o in range(num_out):
+            lanes = bias_lanes[conv[13] + o * LANES : conv[13] + (o + 1) * LANES]
+            gradient[conv[11] + o] = lanes.sum()
+            v = parameters[conv[9] + o * size : conv[9] + (o + 1) * size]
+            dv = gradient[conv[9] + o * size : conv[9] + (o + 1) * size]
+            for i in range(num_in):
+                for j in range(num_taps):
+                    place = conv[12] + ((num_taps - 1 - j) * num_out + o) * num_in + i
+                    dv[i * num_taps + j] = packed[place]
+            if conv[8] == 1:
+                # w = g v / ‖v‖: dg = dw · v / ‖v‖ and dv = g / ‖v‖ (dw − v (dw · v) / ‖v‖²)
+                norm, along = (v * v).sum(), (dv * v).sum()
+                scale = _scale(conv, parameters, o)
+                gradient[conv[10] + o] = along / np.sqrt(norm)
+                for place in range(size):
+                    dv[place] = scale * (dv[place] - v[place] * along / norm)
+
+
+@njit(**OPTIONS)
+def _rectify(x):
+    for place in range(x.shape[0]):
+        if x[place] < 0:
+            x[place] = 0
+
+
+@njit(**OPTIONS)
+def _pass_where_positive(y, dy):
+    """The gradient behind a ReLU, from its output and the gradient of that."""
+    for place in range(y.shape[0]):
+        if y[place] <= 0:
+            dy[place] = 0
+
+
+@njit(**OPTIONS)
+def _to_lanes(x_BTI, first, acts, at):
+    """Sequences `first` and after, as (T, I, 16); lanes without a sequence are zero."""
+    num_sequences, num_steps, num_inputs = x_BTI.shape
+    for lane in range(LANES):
+        if first + lane < num_sequences:
+            for t in range(num_steps):
+                for i in range(num_inputs):
+                    acts[at + (t * num_inputs + i) * LANES + lane] = x_BTI[first + lane, t, i]
+        else:
+            for place in range(at + lane, at + num_steps * num_inputs * LANES, LANES):
+                acts[place] = 0
+
+
+@njit(**OPTIONS)
+def _from_lanes(acts, at, first, y_BPO):
+    num_sequences, num_positions, num_outputs = y_BPO.shape
+    for lane in range(min(LANES, num_sequences - first)):
+        for p in range(num_positions):
+            for o in range(num_outputs):
+                y_BPO[first + lane, p, o] = acts[at + (p * num_outputs + o) * LANES + lane]
+
+
+@njit(**OPTIONS)
+def forward_blocks(convs, blocks, forward, bias_lanes, x_BTI, acts_GN, y_BPO):
+    """Outputs of the last block; `acts` keeps what the way back reads, or is used for one group
+    of sequences after the other, if it has room for one only."""
+    for group in range((len(x_BTI) + LANES - 1) // LANES):
+        acts = acts_GN[group % len(acts_GN)]
+        _to_lanes(x_BTI, group * LANES, acts, blocks[0, 3])
+        for n in range(len(blocks)):
+            _forward_block(convs, blocks[n], forward, bias_lanes, acts)
+        _from_lanes(acts, blocks[-1, 6], group * LANES, y_BPO)
+
+
+@njit(**OPTIONS)
+def _forward_block(convs, block, forward, bias_lanes, acts):
+    conv1, conv2 = convs[block[0]], convs[block[1]]
+    input_at, inner_at, second_at, output_at = block[3], block[4], block[5], block[6]
+    width = conv2[1] * LANES
+    _convolve(conv1, forward, bias_lanes, acts, input_at, inner_at)
+    _rectify(acts[inner_at : inner_at + conv1[7] * conv1[1] * LANES])
+    _convolve(conv2, forward, bias_lanes, acts, inner_at, second_at)
+    size = conv2[7] * width
+    second = acts[second_at : second_at + size]
+    _rectify(second)
+    if block[2] == -2:
+        return
+    output = acts[output_at : output_at + size]
+    if block[2] >= 0:
+        _convolve(convs[block[2]], forward, bias_lanes, acts, input_at, output_at)
+    else:
+        for p in range(conv2[7]):
+            t = conv2[4] + p * conv2[5]
+            x = acts[input_at + t * width : input_at + (t + 1) * width]
+            output[p * width : (p + 1) * width] = x
+    for place in range(size):
+        output[place] += second[place]
+    _rectify(output)
+
+
+@njit(**OPTIONS)
+def backward_blocks(
+    convs, blocks, backward, acts_GN, dy_BPO, packed, bias_lanes, scratch_3N, dx_BTI
+):
+    """Adds to the gradients `packed` and `bias_lanes`; dx is written where it is not empty."""
+    room = scratch_3N.shape[1]
+    grads = scratch_3N.reshape(-1)
+    for group in range(len(acts_GN)):
+        dy_at, dx_at = 0, room
+        _to_lanes(dy_BPO, group * LANES, grads, dy_at)
+        for n in range(len(blocks) - 1, -1, -1):
+            wanted = n > 0 or len(dx_BTI) > 0
+            _backward_block(
+                convs,
+                blocks[n],
+                backward,
+                acts_GN[group],
+                grads,
+                dy_at,
+                dx_at,
+                2 * room,
+                packed,
+                bias_lanes,
+                wanted,
+            )
+            dy_at, dx_at = dx_at, dy_at
+        if len(dx_BTI) > 0:
+            _from_lanes(grads, dy_at, group * LANES, dx_BTI)
+
+
+@njit(**OPTIONS)
+def _backward_block(
+    convs, block, backward, acts, grads, dy_at, dx_at, inner_grad_at, packed, bias_lanes, wanted
+):
+    """Replaces dy. Writes dx only if it is wanted."""
+    conv1, conv2 = convs[block[0]], convs[block[1]]
+    input_at, inner_at, second_at, output_at = block[3], block[4], block[5], block[6]
+    width = conv2[1] * LANES
+    size = conv2[7] * width
+    dy = grads[dy_at : dy_at + size]
+    grads[dx_at : dx_at + conv1[6] * conv1[0] * LANES] = 0
+    if block[2] != -2:
+        _pass_where_positive(acts[output_at : output_at + size], dy)
+        if block[2] >= 0:
+            skip = convs[block[2]]
+            _add_weight_gradient(skip, acts, input_at, grads, dy_at, packed, bias_lanes)
+            if wanted:
+                _convolve_back(skip, backward, grads, dy_at, dx_at)
+        else:
+            for p in range(conv2[7]):
+                x_at = dx_at + (conv2[4] + p * conv2[5]) * width
+                grads[x_at : x_at + width] = dy[p * width : (p + 1) * width]
+    _pass_where_positive(acts[second_at : second_at + size], dy)
+    _add_weight_gradient(conv2, acts, inner_at, grads, dy_at, packed, bias_lanes)
+    inner_size = conv1[7] * conv1[1] * LANES
+    grads[inner_grad_at : inner_grad_at + inner_size] = 0
+    _convolve_back(conv2, backward, grads, dy_at, inner_grad_at)
+    _pass_where_positive(
+        acts[inner_at : inner_at + inner_size], grads[inner_grad_at : inner_grad_at + inner_size]
+    )
+    _add_weight_gradient(conv1, acts, input_at, grads, inner_grad_at, packed, bias_lanes)
+    if wanted:
+        _convolve_back(conv1, backward, grads, inner_grad_at, dx_at)
