@@ -128,21 +128,23 @@ def _address(context: Any, builder: Any, array_type: Any, array: Any, at: Any) -
 
 def _vector(builder: Any, pointer: Any, offset: int) -> Any:
     half = ir.VectorType(pointer.type.pointee, _HALF)
-    return builder.bitcast(builder.gep(pointer, [_I64(offset)]), half.as_pointer())
+    return builder.bitcast(_place(builder, pointer, offset), half.as_pointer())
 
 
 def _load(builder: Any, pointer: Any, offset: int) -> Any:
     return builder.load(_vector(builder, pointer, offset), align=4)
 
 
-def _repeated(builder: Any, pointer: Any, offset: int) -> Any:
+def _place(builder: Any, pointer: Any, offset: int) -> Any:
+    return builder.gep(pointer, [_I64(offset)])
+
+
+def _repeated(builder: Any, value: Any) -> Any:
     """A vector that holds one number in every place."""
-    value = builder.load(builder.gep(pointer, [_I64(offset)]))
     empty = ir.Constant(ir.VectorType(value.type, _HALF), ir.Undefined)
     first = builder.insert_element(empty, value, ir.IntType(32)(0))
-    return builder.shuffle_vector(
-        first, empty, ir.Constant(ir.VectorType(ir.IntType(32), _HALF), [0] * _HALF)
-    )
+    everywhere = ir.Constant(ir.VectorType(ir.IntType(32), _HALF), [0] * _HALF)
+    return builder.shuffle_vector(first, empty, everywhere)
 
 
 def _product_added(builder: Any, a: Any, b: Any, total: Any) -> Any:
@@ -150,38 +152,61 @@ def _product_added(builder: Any, a: Any, b: Any, total: Any) -> Any:
 
 
 @intrinsic(prefer_literal=True)
-def _add_products(
-    typing, num_rows, w, w_at, w_step, x, x_at, x_step, num_taps, num_inputs, y, y_at
+def _sum_products(
+    typing,
+    num_rows,
+    w,
+    w_at,
+    w_step,
+    x,
+    x_at,
+    x_step,
+    num_taps,
+    num_inputs,
+    start,
+    start_at,
+    least,
+    y,
+    y_at,
 ):
-    """y[o] += Σ_j Σ_i w[j, i, o] x[j, i] for `num_rows` outputs o, a constant.
+    """y[o] = max(start[o] + Σ_j Σ_i w[j, i, o] x[j, i], least) for `num_rows` outputs, a constant.
 
-    y, x: one row of 16 lanes for each o or i. A further tap is `w_step` and `x_step` numbers away.
+    y, start, x: one row of 16 lanes for each o or i. A further tap is `w_step` and `x_step` numbers
+    away.
     """
     rows = num_rows.literal_value
     i64 = types.int64
-    signature = types.void(num_rows, w, i64, i64, x, i64, i64, i64, i64, y, i64)
+    signature = types.void(
+        num_rows, w, i64, i64, x, i64, i64, i64, i64, start, i64, w.dtype, y, i64
+    )
 
     def generate(context, builder, signature, arguments):
-        _, w, w_at, w_step, x, x_at, x_step, num_taps, num_inputs, y, y_at = arguments
+        _, w, w_at, w_step, x, x_at, x_step, num_taps, num_inputs, *rest = arguments
+        start, start_at, least, y, y_at = rest
         w = _address(context, builder, signature.args[1], w, w_at)
         x = _address(context, builder, signature.args[4], x, x_at)
-        y = _address(context, builder, signature.args[9], y, y_at)
+        start = _address(context, builder, signature.args[9], start, start_at)
+        y = _address(context, builder, signature.args[12], y, y_at)
         places = [row * LANES + half for row in range(rows) for half in (0, _HALF)]
-        taps = _Loop(builder, num_taps, [w, x, *(_load(builder, y, place) for place in places)])
+        sums = [_load(builder, start, place) for place in places]
+        taps = _Loop(builder, num_taps, [w, x, *sums])
         w_tap, x_tap, *_ = taps.values
         inputs = _Loop(builder, num_inputs, taps.values)
         w, x, *sums = inputs.values
         halves = [_load(builder, x, half) for half in (0, _HALF)]
-        weights = [_repeated(builder, w, row) for row in range(rows)]
+        weights = [_repeated(builder, builder.load(_place(builder, w, row))) for row in range(rows)]
         added = [
             _product_added(builder, weights[n // 2], halves[n % 2], total)
             for n, total in enumerate(sums)
         ]
-        steps = [builder.gep(w, [_I64(rows)]), builder.gep(x, [_I64(LANES)])]
+        steps = [_place(builder, w, rows), _place(builder, x, LANES)]
         _, _, *sums = inputs.finish([*steps, *added])
         steps = [builder.gep(w_tap, [w_step]), builder.gep(x_tap, [x_step])]
         _, _, *sums = taps.finish([*steps, *sums])
+        floor = _repeated(builder, least)
         for place, total in zip(places, sums, strict=True):
+            below = builder.fcmp_ordered("<", total, floor)
+            total = builder.select(below, floor, total)  # what is not a number stays so
             builder.store(total, _vector(builder, y, place), align=4)
         return context.get_dummy_value()
 
@@ -239,20 +264,34 @@ def _num_rows(num_outputs, row, group, num_groups):
 
 
 @njit(**OPTIONS)
-def _add_rows(rows, w, w_at, w_step, x, x_at, x_step, num_taps, num_inputs, y, y_at):
-    """`_add_products` for a number of rows that is known only when it runs."""
+def _sum_rows(
+    rows, w, w_at, w_step, x, x_at, x_step, taps, inputs, start, start_at, least, y, y_at
+):
+    """`_sum_products` for a number of rows that is known only when it runs."""
     if rows == 6:
-        _add_products(6, w, w_at, w_step, x, x_at, x_step, num_taps, num_inputs, y, y_at)
+        _sum_products(
+            6, w, w_at, w_step, x, x_at, x_step, taps, inputs, start, start_at, least, y, y_at
+        )
     elif rows == 5:
-        _add_products(5, w, w_at, w_step, x, x_at, x_step, num_taps, num_inputs, y, y_at)
+        _sum_products(
+            5, w, w_at, w_step, x, x_at, x_step, taps, inputs, start, start_at, least, y, y_at
+        )
     elif rows == 4:
-        _add_products(4, w, w_at, w_step, x, x_at, x_step, num_taps, num_inputs, y, y_at)
+        _sum_products(
+            4, w, w_at, w_step, x, x_at, x_step, taps, inputs, start, start_at, least, y, y_at
+        )
     elif rows == 3:
-        _add_products(3, w, w_at, w_step, x, x_at, x_step, num_taps, num_inputs, y, y_at)
+        _sum_products(
+            3, w, w_at, w_step, x, x_at, x_step, taps, inputs, start, start_at, least, y, y_at
+        )
     elif rows == 2:
-        _add_products(2, w, w_at, w_step, x, x_at, x_step, num_taps, num_inputs, y, y_at)
+        _sum_products(
+            2, w, w_at, w_step, x, x_at, x_step, taps, inputs, start, start_at, least, y, y_at
+        )
     else:
-        _add_products(1, w, w_at, w_step, x, x_at, x_step, num_taps, num_inputs, y, y_at)
+        _sum_products(
+            1, w, w_at, w_step, x, x_at, x_step, taps, inputs, start, start_at, least, y, y_at
+        )
 
 
 @njit(**OPTIONS)
@@ -325,8 +364,8 @@ def _scale(conv, parameters, o):
 
 
 @njit(**OPTIONS)
-def _convolve(conv, forward, bias_lanes, acts, x_at, y_at):
-    """y = bias + convolution of x."""
+def _convolve(conv, forward, bias_lanes, acts, x_at, y_at, least):
+    """y = max(bias + convolution of x, least)."""
     num_in, num_out, num_taps, dilation = conv[0], conv[1], conv[2], conv[3]
     size, width = num_in * num_taps, num_out * LANES
     groups = (num_out + 5) // _MOST_ROWS
@@ -334,11 +373,10 @@ def _convolve(conv, forward, bias_lanes, acts, x_at, y_at):
         t = conv[4] + p * conv[5]
         taps = min(num_taps, t // dilation + 1)
         y = y_at + p * width
-        acts[y : y + width] = bias_lanes[conv[13] : conv[13] + width]
         row = 0
         for group in range(groups):
             rows = _num_rows(num_out, row, group, groups)
-            _add_rows(
+            _sum_rows(
                 rows,
                 forward,
                 conv[12] + row * size,
@@ -348,6 +386,9 @@ def _convolve(conv, forward, bias_lanes, acts, x_at, y_at):
                 -dilation * num_in * LANES,
                 taps,
                 num_in,
+                bias_lanes,
+                conv[13] + row * LANES,
+                least,
                 acts,
                 y + row * LANES,
             )
@@ -361,6 +402,7 @@ def _convolve_back(conv, backward, grads, dy_at, dx_at):
     first, stride, num_positions = conv[4], conv[5], conv[7]
     step = 1 if dilation > 1 else stride  # taps between two outputs that read the same input
     hop = dilation * step // stride
+    least = grads.dtype.type(-np.inf)
     groups = (num_in + 5) // _MOST_ROWS
     for t in range(conv[6]):
         tap = (first - t) % step
@@ -369,7 +411,8 @@ def _convolve_back(conv, backward, grads, dy_at, dx_at):
         column = 0
         for group in range(groups):
             columns = _num_rows(num_in, column, group, groups)
-            _add_rows(
+            to = dx_at + (t * num_in + column) * LANES
+            _sum_rows(
                 columns,
                 backward,
                 conv[12] + column * num_out * num_taps + tap * num_out * columns,
@@ -380,7 +423,10 @@ def _convolve_back(conv, backward, grads, dy_at, dx_at):
                 taps,
                 num_out,
                 grads,
-                dx_at + (t * num_in + column) * LANES,
+                to,
+                least,
+                grads,
+                to,
             )
             column += columns
 
@@ -452,39 +498,31 @@ def unpack_gradient(convs, parameters, packed, bias_lanes, gradient):
 
 
 @njit(**OPTIONS)
-def _rectify(x):
-    for place in range(x.shape[0]):
-        if x[place] < 0:
-            x[place] = 0
-
-
-@njit(**OPTIONS)
 def _pass_where_positive(y, dy):
     """The gradient behind a ReLU, from its output and the gradient of that."""
+    zero = y.dtype.type(0)
     for place in range(y.shape[0]):
-        if y[place] <= 0:
-            dy[place] = 0
+        dy[place] = dy[place] if y[place] > zero else zero
 
 
 @njit(**OPTIONS)
 def _to_lanes(x_BTI, first, acts, at):
     """Sequences `first` and after, as (T, I, 16); lanes without a sequence are zero."""
     num_sequences, num_steps, num_inputs = x_BTI.shape
-    for lane in range(LANES):
-        if first + lane < num_sequences:
-            for t in range(num_steps):
-                for i in range(num_inputs):
-                    acts[at + (t * num_inputs + i) * LANES + lane] = x_BTI[first + lane, t, i]
-        else:
-            for place in range(at + lane, at + num_steps * num_inputs * LANES, LANES):
-                acts[place] = 0
+    lanes = min(LANES, num_sequences - first)
+    for t in range(num_steps):
+        for i in range(num_inputs):
+            row = acts[at + (t * num_inputs + i) * LANES : at + (t * num_inputs + i + 1) * LANES]
+            for lane in range(lanes):
+                row[lane] = x_BTI[first + lane, t, i]
+            row[lanes:] = 0
 
 
 @njit(**OPTIONS)
 def _from_lanes(acts, at, first, y_BPO):
     num_sequences, num_positions, num_outputs = y_BPO.shape
-    for lane in range(min(LANES, num_sequences - first)):
-        for p in range(num_positions):
+    for p in range(num_positions):
+        for lane in range(min(LANES, num_sequences - first)):
             for o in range(num_outputs):
                 y_BPO[first + lane, p, o] = acts[at + (p * num_outputs + o) * LANES + lane]
 
@@ -506,25 +544,40 @@ def _forward_block(convs, block, forward, bias_lanes, acts):
     conv1, conv2 = convs[block[0]], convs[block[1]]
     input_at, inner_at, second_at, output_at = block[3], block[4], block[5], block[6]
     width = conv2[1] * LANES
-    _convolve(conv1, forward, bias_lanes, acts, input_at, inner_at)
-    _rectify(acts[inner_at : inner_at + conv1[7] * conv1[1] * LANES])
-    _convolve(conv2, forward, bias_lanes, acts, inner_at, second_at)
-    size = conv2[7] * width
-    second = acts[second_at : second_at + size]
-    _rectify(second)
+    zero, least = acts.dtype.type(0), acts.dtype.type(-np.inf)
+    _convolve(conv1, forward, bias_lanes, acts, input_at, inner_at, zero)
+    _convolve(conv2, forward, bias_lanes, acts, inner_at, second_at, zero)
     if block[2] == -2:
         return
-    output = acts[output_at : output_at + size]
     if block[2] >= 0:
-        _convolve(convs[block[2]], forward, bias_lanes, acts, input_at, output_at)
-    else:
-        for p in range(conv2[7]):
+        _convolve(convs[block[2]], forward, bias_lanes, acts, input_at, output_at, least)
+    for p in range(conv2[7]):
+        output = acts[output_at + p * width : output_at + (p + 1) * width]
+        x = output
+        if block[2] == -1:
             t = conv2[4] + p * conv2[5]
             x = acts[input_at + t * width : input_at + (t + 1) * width]
-            output[p * width : (p + 1) * width] = x
-    for place in range(size):
-        output[place] += second[place]
-    _rectify(output)
+        second = acts[second_at + p * width : second_at + (p + 1) * width]
+        _add_rectified(x, second, output)
+
+
+@intrinsic
+def _larger(typing, value, least):
+    """The larger of two numbers; what is not a number stays so. LLVM finds vectors in it."""
+
+    def generate(context, builder, signature, arguments):
+        value, least = arguments
+        return builder.select(builder.fcmp_ordered("<", value, least), least, value)
+
+    return value(value, value), generate
+
+
+@njit(**OPTIONS)
+def _add_rectified(x, y, out):
+    """out = max(x + y, 0)."""
+    zero = out.dtype.type(0)
+    for place in range(out.shape[0]):
+        out[place] = _larger(x[place] + y[place], zero)
 
 
 @njit(**OPTIONS)

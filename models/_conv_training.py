@@ -20,8 +20,20 @@ LEAST_SEQUENCES = 4
 """With fewer sequences most lanes would be empty, and PyTorch is faster."""
 
 
+def can_compile(x_BTI: Tensor, weight: Tensor) -> bool:
+    """Whether the compiled kernels compute these inputs, on this device and in this precision."""
+    return (
+        x_BTI.device.type == "cpu"
+        and x_BTI.dtype in (torch.float32, torch.float64)
+        and x_BTI.dtype == weight.dtype
+        and len(x_BTI) >= LEAST_SEQUENCES
+        and x_BTI.shape[1] > 0
+        and _has_numba()
+    )
+
+
 @cache
-def has_numba() -> bool:
+def _has_numba() -> bool:
     return importlib.util.find_spec("numba") is not None
 
 
@@ -48,11 +60,18 @@ class LateState(Sequence[Any]):
 
 
 class Layout:
-    """Which parameters a core has, and where each number lies for one length of sequences."""
+    """Where each number of a core of residual blocks lies, for one length of sequences."""
 
-    def __init__(self, blocks: Sequence[Any], num_steps: int, last_only: bool) -> None:
+    def __init__(self, core: nn.Module, num_steps: int, last_only: bool) -> None:
         from models import _conv_kernels as kernels
 
+        self.last_only = last_only
+        self.names = [name for name, _ in core.named_parameters()]
+        self._owners = [
+            (core.get_submodule(path), name)
+            for path, _, name in (full.rpartition(".") for full in self.names)
+        ]
+        blocks: Any = core.blocks
         self.lanes = kernels.LANES
         self.convs, self.blocks = [], []
         self.num_parameters = self.num_packed = self.num_lanes = 0
@@ -87,6 +106,10 @@ class Layout:
         self.num_positions, self.num_outputs, self.num_acts = steps, num_inputs, self._end
         self.convs_table = np.array(self.convs, np.int64)
         self.blocks_table = np.array(self.blocks, np.int64)
+
+    def weights(self) -> list[Any]:
+        """The parameters, as `parameters()` gives them, but faster."""
+        return [module._parameters[name] for module, name in self._owners]
 
     def _room(self, num_rows: int) -> int:
         at, self._end = self._end, self._end + num_rows * self.lanes
@@ -144,7 +167,7 @@ class Blocks(torch.autograd.Function):
     def forward(
         ctx: Any,
         layout: Layout,
-        by_pytorch: Callable[..., Tensor],
+        core: nn.Module,
         x_BTI: Tensor,
         *weights: Tensor,
     ) -> Tensor:
@@ -163,7 +186,7 @@ class Blocks(torch.autograd.Function):
             layout.convs_table, layout.blocks_table, forward, bias_lanes, x, acts_GN, y_BPO.numpy()
         )
         if kept:
-            ctx.layout, ctx.by_pytorch = layout, by_pytorch
+            ctx.layout, ctx.core = layout, core
             ctx.flat, ctx.packed, ctx.acts_GN = flat, backward, acts_GN
             ctx.save_for_backward(x_BTI, *weights)
         return y_BPO
@@ -201,8 +224,10 @@ class Blocks(torch.autograd.Function):
 
 
 def _by_pytorch(ctx: Any, inputs: tuple[Tensor, ...], grad: Tensor) -> Any:
-    """Gradients that have gradients themselves."""
-    y_BPO = ctx.by_pytorch(inputs[0], inputs[1:])
+    """Gradients that have gradients themselves: by PyTorch's operations on the same inputs."""
+    given = dict(zip(ctx.layout.names, inputs[1:], strict=True))
+    options = {"last_only": ctx.layout.last_only, "compiled": False}
+    y_BPO, _ = torch.func.functional_call(ctx.core, given, (inputs[0],), options)
     wanted = [tensor for tensor in inputs if tensor.requires_grad]
     found = iter(torch.autograd.grad(y_BPO, wanted, grad, create_graph=True, allow_unused=True))
     return None, None, *(next(found) if tensor.requires_grad else None for tensor in inputs)

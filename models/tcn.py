@@ -24,7 +24,6 @@ The state is the last (k − 1)·d inputs of each convolution.
 Shape letters: B sequences, T steps, I input channels, O output channels, K taps.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -32,10 +31,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.utils.parametrizations import weight_norm
 
-from models._conv_training import LEAST_SEQUENCES, Blocks, LateState, Layout, has_numba
+from models._conv_training import Blocks, LateState, Layout, can_compile
 from models._contract import Core, Kernel, Model, Signature
 
 
@@ -189,32 +187,22 @@ class TcnCore(Core):
         return (h_BTO[:, -1:], None) if last_only else (h_BTO, tuple(new_states))
 
     def _can_compile(self, x_BTI: Tensor) -> bool:
+        """Whether the compiled kernels compute this network for these inputs."""
+        weight = self.blocks[0].conv1.conv.bias  # pyright: ignore[reportAttributeAccessIssue]
         return (
             not self.gated
             and not (self.training and self.dropout > 0)
-            and x_BTI.device.type == "cpu"
-            and x_BTI.dtype in (torch.float32, torch.float64)
-            and x_BTI.dtype == self.blocks[0].conv1.conv.bias.dtype
-            and len(x_BTI) >= LEAST_SEQUENCES
-            and has_numba()
+            and can_compile(x_BTI, weight)
         )
 
     def _compiled(self, x_BTI: Tensor, last_only: bool) -> tuple[Tensor, Any]:
-        key = x_BTI.shape[1], last_only
-        if key not in self._layouts:
-            self._layouts[key] = Layout(self.blocks, *key)
-        names = [name for name, _ in self.named_parameters()]
-
-        def by_pytorch(x_BTI: Tensor, weights: Sequence[Tensor]) -> Tensor:
-            options = {"last_only": last_only, "compiled": False}
-            given = dict(zip(names, weights, strict=True))
-            return functional_call(self, given, (x_BTI,), options)[0]
-
-        weights = list(self.parameters())
-        y_BTO = Blocks.apply(self._layouts[key], by_pytorch, x_BTI.contiguous(), *weights)
-        if last_only:
-            return y_BTO, None
-        return y_BTO, LateState(lambda: self(x_BTI, compiled=False)[1])
+        num_steps = x_BTI.shape[1]
+        if (num_steps, last_only) not in self._layouts:
+            self._layouts[num_steps, last_only] = Layout(self, num_steps, last_only)
+        layout = self._layouts[num_steps, last_only]
+        y_BTO = Blocks.apply(layout, self, x_BTI.contiguous(), *layout.weights())
+        state = None if last_only else LateState(lambda: self(x_BTI, compiled=False)[1])
+        return y_BTO, state
 
     def kernel(self, head: nn.Linear, batch_size: int) -> Kernel:
         from models._kernels import TcnKernel  # Numba is imported only when it is used
