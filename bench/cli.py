@@ -1,14 +1,13 @@
 """The command line: `python -m bench COMMAND`.
 
 Exit status: 0 success; 1 a run failed (the others are recorded), a file could not be written or a
-comparison found a regression; 2 the request makes no sense; 130 interrupted; 143 terminated.
+comparison found a regression; 2 invalid request; 130 interrupted; 143 terminated.
 """
 
 import errno
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from bench.core.errors import RequestError, StorageError, message_of, one_line
 from bench.options import (
     FOLDER,
     Options,
+    connection,
     for_compare,
     for_plan,
     for_report,
@@ -38,16 +38,12 @@ if TYPE_CHECKING:
 EXIT_OK, EXIT_FAILED_RUNS, EXIT_REGRESSION, EXIT_BAD_REQUEST = 0, 1, 1, 2
 EXIT_INTERRUPTED, EXIT_TERMINATED = 130, 143
 ADVICE = {
-    errno.ENOSPC: "the disk is full; free some space, then repeat the command to continue",
+    errno.ENOSPC: "the disk is full; free some space, then repeat the command",
     errno.EDQUOT: "your disk quota is used up; free some space, then repeat the command",
-    errno.EFBIG: "the file would exceed the size limit of this process (see ulimit -f)",
     errno.EROFS: "the file system is read-only; choose another folder with --results",
     errno.EACCES: "you have no permission to write there; choose another folder with --results",
-    errno.EPERM: "you have no permission to write there; choose another folder with --results",
-    errno.EIO: "the disk reports an error; check it before you repeat the command",
-    errno.ENAMETOOLONG: "the path is too long; choose a shorter folder with --results",
 }
-"""What to do about each reason why a file can't be written."""
+"""What a user can do when a file can't be written, by the number of the error."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
         with bench.make_context("python -m bench", words) as context:
-            return bench.invoke(context)
+            return bench.invoke(context) or EXIT_OK
     except click.exceptions.Exit as ended:  # --help
         return ended.exit_code
     except click.ClickException as error:
@@ -71,8 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("terminated; the same command continues where it stopped", file=sys.stderr)
         return EXIT_TERMINATED
     except StorageError as error:
-        cause = error.__cause__
-        advice = ADVICE.get((isinstance(cause, OSError) and cause.errno) or 0)
+        advice = ADVICE.get(getattr(error.__cause__, "errno", 0))
         print(f"error: {error}" + (f"; {advice}" if advice else ""), file=sys.stderr)
         return EXIT_FAILED_RUNS
     except RequestError as error:
@@ -98,51 +93,43 @@ def _terminated(number: int, frame: object) -> None:
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 def bench() -> None:
-    """How far back do convolutional and recurrent networks remember, and at what cost?"""
+    """Measure how far back convolutional and recurrent networks remember, and what they cost."""
 
 
 @bench.command("list")
-def list_() -> int:
+def list_() -> None:
     """List the tasks, models and profiles."""
     from bench.plan import catalogue
 
-    sections = {
-        "tasks": catalogue.first_lines("tasks"),
-        "models": catalogue.first_lines("models"),
-        "profiles": catalogue.profiles(),
-    }
+    tasks, models = catalogue.first_lines("tasks"), catalogue.first_lines("models")
+    sections = {"tasks": tasks, "models": models, "profiles": catalogue.profiles()}
     width = max(len(name) for entries in sections.values() for name in entries)
     for title, entries in sections.items():
         print(title)
         for name, line in entries.items():
             print(f"  {name:{width}}  {line}")
-    return EXIT_OK
 
 
 @bench.command()
 @for_plan
-def plan(options: Options) -> int:
-    """Show what would run and how long it takes.
-
-    Runs that are recorded already are counted separately.
-    """
+def plan(options: Options) -> None:
+    """Show what would run and how long it would take."""
     from bench.run import inventory
     from bench.run.execute import outlook, plan_table
 
     request = request_of(options)
-    found = inventory.read_summaries(request)
+    found = inventory.read(request)
     _warn_of_damaged(found.damaged)
     waiting = inventory.waiting_specs(request, found, request.plan.specs)
-    print(plan_table(request.plan, waiting))
     jobs = inventory.make_jobs(request, found, waiting, calibrate=True)
+    print(plan_table(request.plan, waiting))
     print(outlook(request, found, jobs, manner_of(options)))
-    return EXIT_OK
 
 
 @bench.command()
 @for_run
 def run(options: Options) -> int:
-    """Train, time the networks, write the report.
+    """Train and time the networks, then write the report.
 
     Runs and timings that are recorded already are not repeated.
     """
@@ -150,32 +137,29 @@ def run(options: Options) -> int:
 
     if options.debug and options.ray is not None:
         raise RequestError("--debug runs in this process; it can't be combined with --ray")
-    with _cluster(options):
+    manner = manner_of(options)
+    with connection(options):
         request = request_of(options)
-        status = _status(execute(request, request.plan.specs, manner_of(options)))
-    if options.debug or options.again is not None:
-        return status
+        status = _status(execute(request, request.plan.specs, manner))
     if request.shard is not None:
-        how = f"python -m bench report --profile {request.profile_name} --results {request.results}"
         print(
-            f"shard {request.shard} has ended; once all have, {how} with the selectors of this "
-            "command writes the report",
+            f"shard {request.shard} has ended. When all shards have ended, write the report with "
+            "python -m bench report and the --profile, --results and selection of this command",
             file=sys.stderr,
         )
-        return status
-    # The nodes of a cluster may differ, so times are not taken there.
-    if not options.no_speed and options.ray is None:
+    if manner.timed:
         status = max(status, _status(time_networks(request)))
-    _write_report(request)
+    if manner.reported:
+        _write_report(request)
     return status
 
 
 @bench.command()
 @for_speed
 def speed(options: Options) -> int:
-    """Time the networks, write the report.
+    """Time the networks, then write the report.
 
-    Training, inference and streaming are timed.
+    Training, inference and streaming are timed, one network at a time.
     """
     from bench.run.execute import time_networks
 
@@ -194,27 +178,27 @@ def speed(options: Options) -> int:
 
 @bench.command()
 @for_report
-def report(options: Options) -> int:
+def report(options: Options) -> None:
     """Write the report of a results folder.
 
-    It consists of pages, tables and figures and covers every record in the folder.
+    The report covers every record in the folder. It has pages, tables and figures.
     """
     _write_report(request_of(options))
-    return EXIT_OK
 
 
 @bench.command()
 @click.argument("spec_id", metavar="ID")
 @click.option("--json", is_flag=True, help="Print the record as JSON.")
 @results
-def show(spec_id: str, json: bool, results: Path) -> int:
-    """Show one record on one screen.
+def show(spec_id: str, json: bool, results: Path) -> None:
+    """Show what a run was, how it ended and what it cost.
 
-    It says what was run, how it ended, what it cost, and which command runs it again.
+    The last line is the command that repeats the run.
 
     ID is the beginning of the id of a run or of a timing.
     """
     from bench.core.store import Store
+    from bench.run.show import screen
 
     store = Store(results)
     records, damaged = store.read_all()
@@ -224,33 +208,25 @@ def show(spec_id: str, json: bool, results: Path) -> int:
     if not found:
         raise RequestError(f"no record in {results} has an id that begins with {spec_id!r}")
     for record in found:
-        if json:
-            print(record.model_dump_json(indent=1))
-        else:
-            from bench.run.show import screen
-
-            print(screen(record, results))
-    return EXIT_OK
+        print(record.model_dump_json(indent=1) if json else screen(record, results))
 
 
 @bench.command()
 @click.argument("folder", type=FOLDER, metavar="DIR")
-def pack(folder: Path) -> int:
+def pack(folder: Path) -> None:
     """Put the records of a folder into one file."""
     from bench.core.store import Store
 
     Store(folder).pack()
-    return EXIT_OK
 
 
 @bench.command()
 @click.argument("folder", type=FOLDER, metavar="DIR")
-def unpack(folder: Path) -> int:
-    """Undo pack: one file for each record."""
+def unpack(folder: Path) -> None:
+    """Write each record of a packed folder to a file of its own."""
     from bench.core.store import Store
 
     Store(folder).unpack()
-    return EXIT_OK
 
 
 @bench.command()
@@ -268,10 +244,10 @@ def sample(
     seed: int,
     naive: bool,
     judge: bool,
-) -> int:
+) -> None:
     """Draw samples from a trained network.
 
-    MODEL is the label or the name of its model.
+    MODEL is the name of its model, or name and fields such as "tcn kernel_size=3".
     """
     from tqdm import tqdm
 
@@ -302,7 +278,6 @@ def sample(
         print(path)
     if drawn.agreement is not None:
         print(samples.agreement_line(drawn.agreement))
-    return EXIT_OK
 
 
 @bench.command()
@@ -317,7 +292,8 @@ def compare(
 ) -> int:
     """Compare two results folders.
 
-    A holds the results as they were, B as they are now; both may be the same folder.
+    A holds the results before a change, B those after it. To compare two models, both may be the
+    same folder.
     """
     from bench import compare as comparing
 
@@ -325,11 +301,9 @@ def compare(
     _warn_of_damaged([*before.damaged, *after.damaged])
     found = comparing.compare(before, after, models=models, tolerance=tolerance / 100)
     print(comparing.write_comparison(output or b / "comparison", found))
-    if not fail_on_regression:
-        return EXIT_OK
-    if found.scores.empty and found.times.empty:
+    if fail_on_regression and found.scores.empty and found.times.empty:
         raise RequestError("A and B have nothing in common, so no regression can be found")
-    return EXIT_REGRESSION if found.num_regressions else EXIT_OK
+    return EXIT_REGRESSION if fail_on_regression and found.num_regressions else EXIT_OK
 
 
 @bench.command()
@@ -341,16 +315,16 @@ def tune(options: Options) -> int:
     """
     from bench.run.tune import sweep
 
-    with _cluster(options):
+    with connection(options):
         request = request_of(replace(options, profile=options.profile or "tuning"))
         return _status(sweep(request, replace(manner_of(options), timed=False, reported=False)))
 
 
 @bench.command()
 def fetch() -> int:
-    """Download the data that tasks read.
+    """Download the data files of all tasks.
 
-    A machine that will have no network needs this beforehand.
+    Afterwards this machine needs no network.
     """
     import tasks
     from bench.run.request import unavailable
@@ -370,15 +344,6 @@ def _status(succeeded: bool) -> int:
     return EXIT_OK if succeeded else EXIT_FAILED_RUNS
 
 
-def _cluster(options: Options) -> AbstractContextManager[None]:
-    """The connection to a cluster, if one is asked for."""
-    if options.ray is None:
-        return nullcontext()
-    from bench.run import cluster
-
-    return cluster.connected(options.ray)
-
-
 def _warn_of_damaged(damaged: "Sequence[Damaged]") -> None:
     for file in damaged:
         path = one_line(str(file.path))
@@ -386,7 +351,7 @@ def _warn_of_damaged(damaged: "Sequence[Damaged]") -> None:
 
 
 def _write_report(request: "Request") -> None:
-    """Write the report of every record of the backend that has most of them."""
+    """Write the report of the records of one backend: the one with the most records."""
     from collections import Counter
 
     from bench.plan import rates
@@ -398,11 +363,10 @@ def _write_report(request: "Request") -> None:
 
     found = inventory.read(request)
     _warn_of_damaged(found.damaged)
-    coverage = covered(request.plan, request.profile, request.selection, found.records)
-    for sentence in coverage.left_out:
+    plan = covered(request.plan, request.profile, request.selection, found.records)
+    for sentence in plan.left_out:
         print(f"warning: {sentence}", file=sys.stderr)
-    specs = coverage.plan.specs
-    ids = {spec.id for spec in specs}
+    ids = {spec.id for spec in plan.specs}
     counts = Counter(record.backend for record in found.records if record.spec.id in ids)
     if found.records and not counts:
         raise RequestError(f"no record in {request.results} can be reported; see the warnings")
@@ -412,17 +376,17 @@ def _write_report(request: "Request") -> None:
         profile_name=request.profile_name,
         profile_description=request.profile.description,
         caveat=request.profile.caveat,
-        specs=specs,
-        labels=labels(specs),
-        thresholds=thresholds(specs),
-        records=found.of(specs, backend),
+        specs=plan.specs,
+        labels=labels(plan.specs),
+        thresholds=thresholds(plan.specs),
+        records=found.of(plan.specs, backend),
         num_records=len(found.records),
-        unsupported=[(m.task, m.model, m.reason) for m in coverage.plan.unsupported],
+        unsupported=[(each.task, each.model, each.reason) for each in plan.unsupported],
         damaged=found.damaged,
         speed=timed,
         yardsticks=inventory.yardsticks_of(found, timed),
         other_backends=[other.name for other in counts if other != backend],
-        studies=coverage.plan.studies,
+        studies=plan.studies,
         sweep=rates.load(),
         samples=[each for each in found.samples if each.spec.id in ids],
     )

@@ -1,8 +1,10 @@
-"""The options of the commands: names, types and help texts, and what they resolve to."""
+"""The options of the commands: names, types and help texts, and the request they make."""
 
 import functools
+import math
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,8 +39,8 @@ class Options:
     eager: bool
     workers: int | None = None
     per_gpu: int = 1
-    run_timeout: float | None = None
-    time_limit: float | None = None
+    run_timeout: float = math.inf
+    time_limit: float = math.inf
     ray: str | None = None
     shard: "Shard | None" = None
     no_speed: bool = False
@@ -77,7 +79,7 @@ def _number(text: str) -> float:
         value = float(text)
     except ValueError:
         value = -1.0
-    if not 0 <= value < float("inf"):
+    if not 0 <= value < math.inf:
         raise ValueError(f"{text!r}; valid: numbers from 0")
     return value
 
@@ -89,7 +91,30 @@ def _shard(text: str) -> "Shard":
 
 
 NUMBER, SHARD = Checked("NUMBER", _number), Checked("I/N", _shard)
+SETTING, PLUGIN = Checked("KEY=VALUE", str), Checked("FILE.py", Path)
 FOLDER = click.Path(path_type=Path)
+
+
+def _flag(name: str, text: str) -> Decorator:
+    return click.option(name, is_flag=True, help=text)
+
+
+def _integer(name: str, text: str, *, default: int | None = None, least: int = 1) -> Decorator:
+    kind = whole_number(least)
+    return click.option(name, type=kind, default=default, show_default=True, help=text)
+
+
+def _minutes(name: str, text: str) -> Decorator:
+    return click.option(name, type=NUMBER, default=math.inf, metavar="MINUTES", help=text)
+
+
+def _repeated(
+    name: str, text: str, kind: click.ParamType = click.STRING, metavar: str | None = None
+) -> Decorator:
+    return click.option(
+        name, multiple=True, type=kind, metavar=metavar, help=f"{text}; may be repeated."
+    )
+
 
 results = click.option(
     "--results",
@@ -105,133 +130,68 @@ _SELECTORS = (
     click.option(
         "--profile",
         metavar="NAME|FILE.toml",
-        help="What to run; by default paper on a GPU and quick without one.",
+        help="What to run; by default tuning for tune, else paper on a GPU and quick without one.",
     ),
-    click.option("--task", multiple=True, help="Take only this task; may be repeated."),
-    click.option(
-        "--model",
-        multiple=True,
-        help='Take only this model, as in gru or "gru chrono=true"; may be repeated.',
-    ),
-    click.option(
-        "--length",
-        multiple=True,
-        type=whole_number(1),
-        help="Take only this length T; may be repeated.",
-    ),
-    click.option(
-        "--seed", multiple=True, type=whole_number(0), help="Take only this seed; may be repeated."
-    ),
-    click.option(
-        "--set",
-        multiple=True,
-        metavar="KEY=VALUE",
-        help="Replace a value of the profile, as in --set max_steps=500; may be repeated.",
-    ),
-    click.option(
-        "--plugin",
-        multiple=True,
-        type=FOLDER,
-        metavar="FILE.py",
-        help="Load a file that defines a task or a model of yours; may be repeated.",
-    ),
+    _repeated("--task", "Use only this task"),
+    _repeated("--model", 'Use only this model, such as gru or "gru chrono=true"'),
+    _repeated("--length", "Use only this sequence length T", whole_number(1)),
+    _repeated("--seed", "Use only this seed", whole_number(0)),
+    _repeated("--set", "Replace a value of the profile, as in max_steps=500", SETTING),
+    _repeated("--plugin", "Load a file that defines a task or a model of yours", PLUGIN, "FILE.py"),
     click.option(
         "--device",
         default="auto",
         show_default=True,
         help="Where the networks run: auto, cpu, cuda or cuda:N.",
     ),
-    click.option(
-        "--threads",
-        type=whole_number(1),
-        default=1,
-        show_default=True,
-        help="Threads of each run on the CPU.",
-    ),
-    click.option("--eager", is_flag=True, help="Do not replay training steps as CUDA graphs."),
+    _integer("--threads", "CPU threads of each run.", default=1),
+    _flag("--eager", "Do not replay training steps as CUDA graphs."),
 )
 
 _RUNNING = (
-    click.option(
-        "--workers",
-        type=whole_number(1),
-        help="Runs at the same time; by default one per core, or --per-gpu on each GPU.",
-    ),
-    click.option(
-        "--per-gpu",
-        type=whole_number(1),
-        default=1,
-        show_default=True,
-        help="Runs at the same time on each GPU, as far as its memory allows.",
-    ),
-    click.option(
-        "--run-timeout",
-        type=NUMBER,
-        metavar="MINUTES",
-        help="End a run that takes longer than this; the run counts as failed.",
-    ),
-    click.option(
-        "--time-limit",
-        type=NUMBER,
-        metavar="MINUTES",
-        help="Start no further run after this time; the same command continues later.",
-    ),
+    _integer("--workers", "Runs at a time; by default one per core, or --per-gpu on each GPU."),
+    _integer("--per-gpu", "Runs at a time on each GPU, if its memory allows.", default=1),
+    _minutes("--run-timeout", "End a run that takes longer than this; it counts as failed."),
+    _minutes("--time-limit", "Start no run after this time; the same command continues later."),
     click.option(
         "--ray",
         metavar="auto|HOST:PORT",
-        help="Make the runs on a running Ray cluster; auto finds the one of this machine.",
+        help="Make the runs on a Ray cluster that is running; auto finds the one of this machine.",
     ),
 )
 
-_SHARD = (
-    click.option(
-        "--shard",
-        type=SHARD,
-        help="Make only part I of N of the plan, without timings and report.",
-    ),
+_SHARD = click.option(
+    "--shard", type=SHARD, help="Make only part I of N of the plan, without timings and report."
 )
 
-_AGAIN = (
-    click.option(
-        "--again", metavar="ID", help="Repeat exactly the recorded run whose id begins with ID."
-    ),
+_AGAIN = click.option(
+    "--again",
+    metavar="ID",
+    help="Repeat exactly the recorded run or timing whose id begins with ID.",
 )
 
 _RUN = (
-    click.option("--no-speed", is_flag=True, help="Train only, without timings afterwards."),
-    click.option(
+    _flag("--no-speed", "Train only, without timings afterwards."),
+    _flag(
         "--debug",
-        is_flag=True,
-        help="Train in this process, one run after the other, and stop at the first error with its "
+        "Train in this process, one run after the other, and stop at the first error with its "
         "traceback; without timings and report.",
     ),
 )
 
-_SPEED = (
-    click.option(
-        "--yardsticks",
-        is_flag=True,
-        help="Also compare with a textbook network, PyTorch's cells and other libraries.",
-    ),
+_YARDSTICKS = _flag(
+    "--yardsticks",
+    "Also compare with a textbook network, PyTorch's cells and other libraries.",
 )
-
 
 _SAMPLE = (
     click.argument("model", metavar="MODEL"),
     results,
-    click.option("--task", help="Take a network that was trained on this task."),
-    click.option(
-        "--length",
-        type=whole_number(1),
-        help="Take a network that was trained at this length T; by default the longest.",
-    ),
-    click.option(
-        "--number", type=whole_number(1), default=16, show_default=True, help="Number of samples."
-    ),
-    click.option(
-        "--steps",
-        type=whole_number(1),
-        help="Steps of each sample; by default as many as in training. Images have a fixed size.",
+    click.option("--task", help="Use a network that was trained on this task."),
+    _integer("--length", "Use a network that was trained at this T; by default the longest."),
+    _integer("--number", "Number of samples.", default=16),
+    _integer(
+        "--steps", "Steps of each sample; by default as in training. Images have a fixed size."
     ),
     click.option(
         "--condition", metavar="NAME|all", help="Class to draw; by default every class in turn."
@@ -248,16 +208,11 @@ _SAMPLE = (
         show_default=True,
         help="Below 1, likely values become more likely.",
     ),
-    click.option(
-        "--seed", type=whole_number(0), default=0, show_default=True, help="Seed of the sampling."
-    ),
-    click.option(
-        "--naive", is_flag=True, help="Read the whole past again at every step, which is slow."
-    ),
-    click.option(
+    _integer("--seed", "Seed of the sampling.", default=0, least=0),
+    _flag("--naive", "Read the whole past again at every step, which is slow."),
+    _flag(
         "--judge",
-        is_flag=True,
-        help="Train a classifier on real sequences and report how often it recognises the samples.",
+        "Train a classifier on real sequences and report how often it recognises the samples.",
     ),
 )
 
@@ -278,10 +233,9 @@ _COMPARE = (
         metavar="PERCENT",
         help="Slowdown that is tolerated, in percent.",
     ),
-    click.option(
+    _flag(
         "--fail-on-regression",
-        is_flag=True,
-        help="Exit with status 1 on a worse score, fewer solved seeds or a longer time.",
+        "Exit with status 1 on a worse score, fewer solved seeds or a longer time.",
     ),
     click.option(
         "--output", type=FOLDER, metavar="DIR", help="Folder of the page; by default B/comparison."
@@ -291,21 +245,15 @@ _COMPARE = (
 
 def _with(*options: Decorator) -> Decorator:
     """Several decorators of click as one."""
-
-    def decorate(function: Any) -> Any:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return decorate
+    return lambda function: functools.reduce(lambda f, add: add(f), reversed(options), function)
 
 
 def _taking(*options: Decorator) -> Decorator:
-    """Give a function of one `Options` these options on the command line."""
+    """A decorator for a command that takes the values of these options as one `Options`."""
 
-    def decorate(function: Callable[[Options], int]) -> Any:
+    def decorate(function: Callable[[Options], int | None]) -> Any:
         @functools.wraps(function)
-        def command(**values: Any) -> int:
+        def command(**values: Any) -> int | None:
             return function(Options(**values))
 
         return _with(*options)(command)
@@ -313,25 +261,33 @@ def _taking(*options: Decorator) -> Decorator:
     return decorate
 
 
-for_plan = _taking(*_SELECTORS, *_SHARD)
-for_run = _taking(*_SELECTORS, *_RUNNING, *_SHARD, *_RUN, *_AGAIN)
-for_speed = _taking(*_SELECTORS, *_SPEED, *_AGAIN)
+for_plan = _taking(*_SELECTORS, _SHARD)
+for_run = _taking(*_SELECTORS, *_RUNNING, _SHARD, *_RUN, _AGAIN)
+for_speed = _taking(*_SELECTORS, _YARDSTICKS, _AGAIN)
 for_report = _taking(*_SELECTORS)
 for_tune = _taking(*_SELECTORS, *_RUNNING)
 for_sample = _with(*_SAMPLE)
 for_compare = _with(*_COMPARE)
 
 
+def connection(options: Options) -> AbstractContextManager[None]:
+    """The connection to a cluster, if one is asked for."""
+    if options.ray is None:
+        return nullcontext()
+    from bench.run import cluster
+
+    return cluster.connected(options.ray)
+
+
 def manner_of(options: Options) -> "Manner":
-    """How the runs are executed."""
     from bench.run.execute import Manner
 
     reported = not (options.debug or options.again is not None or options.shard is not None)
     return Manner(
         workers=options.workers,
         per_gpu=options.per_gpu,
-        run_timeout_s=None if options.run_timeout is None else 60 * options.run_timeout,
-        time_limit_s=None if options.time_limit is None else 60 * options.time_limit,
+        run_timeout_s=60 * options.run_timeout,
+        time_limit_s=60 * options.time_limit,
         on_cluster=options.ray is not None,
         debug=options.debug,
         again=options.again is not None,

@@ -32,8 +32,14 @@ _plugins: dict[str, type[Model]] = {}
 
 def names() -> list[str]:
     """The sorted names of all models: this folder's files and the plug-ins. Imports no model."""
-    files = {module.name for module in pkgutil.iter_modules(__path__)}
-    return sorted({name for name in files if not name.startswith("_")} | set(_plugins))
+    return sorted(_in_this_folder() | set(_plugins))
+
+
+@cache
+def _in_this_folder() -> set[str]:
+    """Names of the files in this folder that define one."""
+    names = (module.name for module in pkgutil.iter_modules(__path__))
+    return {name for name in names if not name.startswith("_")}
 
 
 def model_class(name: str) -> type[Model]:
@@ -48,12 +54,18 @@ def _class_of_file(name: str) -> type[Model]:
     if name not in names():
         raise ValueError(f"unknown model {name!r}; the models are {', '.join(names())}")
     module = importlib.import_module(f"{__name__}.{name}")
-    (found,) = (
+    found = [
         member
         for _, member in inspect.getmembers(module, inspect.isclass)
         if issubclass(member, Model) and member.__module__ == module.__name__
-    )
-    return found
+    ]
+    if len(found) != 1:
+        defined = " and ".join(member.__name__ for member in found) or "none"
+        raise ValueError(
+            f"models/{name}.py defines these models: {defined}; "
+            "valid: one class derived from models.Model"
+        )
+    return found[0]
 
 
 def load(name: str, **fields: Any) -> Model:

@@ -46,20 +46,8 @@ def generate(
 
     Raises `ValueError` for invalid arguments.
     """
-    num_tokens = net.head.out_features
-    if not net.tokens or net.num_inputs != num_tokens + 1:
-        inputs = f"{net.num_inputs} {'tokens' if net.tokens else 'real inputs'}"
-        raise ValueError(
-            f"a network of {inputs} and {num_tokens} outputs can't read its own samples; "
-            f"valid: {num_tokens + 1} tokens, the last of which is the start token"
-        )
-    if num_steps < 1 or batch_size < 1:
-        raise ValueError(f"num_steps {num_steps}, batch_size {batch_size}; valid: 1 or more")
-    if not temperature > 0:
-        raise ValueError(
-            f"temperature {temperature}; valid: more than 0 (small values approach the argmax)"
-        )
-    device = net.head.weight.device
+    _check_sizes(net, num_steps, batch_size, temperature)
+    num_tokens, device = net.head.out_features, net.head.weight.device
     num_known = 0 if prompt is None else _checked_prompt(prompt, batch_size, num_steps, num_tokens)
     if condition is not None:
         condition = condition.to(device)
@@ -103,7 +91,8 @@ def _naive(net: Network, x_TB: Tensor, condition: Tensor | None) -> Predict:
         part = condition
         if part is not None and part.is_floating_point():
             part = part[:, start : t + 1]
-        return net(x_TB[start : t + 1].T, condition=part)[0][:, -1]
+        y, _ = net(x_TB[start : t + 1].T, condition=part)
+        return y[:, -1].contiguous()
 
     return predict
 
@@ -125,6 +114,22 @@ def _drawing(net: Network, x_TB: Tensor, uniform_TB: Tensor, temperature: float)
         x_TB[t + 1] = ids_B1.squeeze(1).clamp(max=last)
 
     return by_torch
+
+
+def _check_sizes(net: Network, num_steps: int, batch_size: int, temperature: float) -> None:
+    num_tokens = net.head.out_features
+    if not net.tokens or net.num_inputs != num_tokens + 1:
+        inputs = f"{net.num_inputs} {'tokens' if net.tokens else 'real inputs'}"
+        raise ValueError(
+            f"a network of {inputs} and {num_tokens} outputs can't read its own samples; "
+            f"valid: {num_tokens + 1} tokens, the last of which is the start token"
+        )
+    if num_steps < 1 or batch_size < 1:
+        raise ValueError(f"num_steps {num_steps}, batch_size {batch_size}; valid: 1 or more")
+    if not temperature > 0:
+        raise ValueError(
+            f"temperature {temperature}; valid: more than 0 (small values approach the argmax)"
+        )
 
 
 def _checked_prompt(prompt: Tensor, batch_size: int, num_steps: int, num_tokens: int) -> int:

@@ -37,8 +37,14 @@ _plugins: dict[str, type[Task]] = {}
 
 def names() -> list[str]:
     """The names of all tasks, sorted: files in this folder and plug-ins. No task is imported."""
-    files = {module.name for module in pkgutil.iter_modules(__path__)}
-    return sorted({name for name in files if not name.startswith("_")} | set(_plugins))
+    return sorted(_in_this_folder() | set(_plugins))
+
+
+@cache
+def _in_this_folder() -> set[str]:
+    """Names of the files in this folder that define one."""
+    names = (module.name for module in pkgutil.iter_modules(__path__))
+    return {name for name in names if not name.startswith("_")}
 
 
 def task_class(name: str) -> type[Task]:
@@ -58,13 +64,12 @@ def _class_of_file(name: str) -> type[Task]:
         for _, member in inspect.getmembers(module, inspect.isclass)
         if issubclass(member, Task) and member.__module__ == module.__name__
     ]
-    if not found:
+    if len(found) != 1:
+        defined = " and ".join(member.__name__ for member in found) or "none"
         raise ValueError(
-            f"tasks/{name}.py defines no task; valid: one class derived from tasks.Task"
+            f"tasks/{name}.py defines these tasks: {defined}; "
+            "valid: one class derived from tasks.Task"
         )
-    if len(found) > 1:
-        every = " and ".join(member.__name__ for member in found)
-        raise ValueError(f"tasks/{name}.py defines the tasks {every}; valid: one task per file")
     return found[0]
 
 

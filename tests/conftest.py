@@ -16,6 +16,7 @@ from tasks import _files, _likelihood, _mnist
 torch.set_num_threads(1)
 
 SLOW = (
+    "tests/compare/*",
     "tests/faults/*",
     "tests/measure/test_checkpoint.py*",
     "tests/measure/test_samples.py*",
@@ -25,6 +26,7 @@ SLOW = (
     "tests/models/test_generate.py*",
     "tests/models/test_stepper.py*",
     "tests/plan/test_plugins.py*",
+    "tests/report/test_claims.py*",
     "tests/report/test_cost.py*",
     "tests/report/test_facets.py*",
     "tests/report/test_findings.py*",
@@ -32,9 +34,10 @@ SLOW = (
     "tests/report/test_report.py*",
     "tests/report/test_sections.py*",
     "tests/run/*",
+    "tests/tasks/test_downloads.py*",
     "tests/tasks/test_mnist.py*",
     "tests/test_cli.py*",
-    "*a_leak_is_found*",
+    "tests/test_readme.py*",
     "*after_training*",
     "*holds_the_true_horizon*",
     "*profiles_hold_what_they_promise*",

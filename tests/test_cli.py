@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import signal
 from pathlib import Path
 
 import pytest
@@ -11,27 +10,17 @@ import pytest
 import tasks
 from bench.cli import main
 from bench.core import files
-from bench.core.records import Record
 from bench.core.store import Store
 from bench.plan.grid import Selection, make_plan
 from bench.plan.profile import load as load_profile
-from tests.support.commands import (
-    PROFILE,
-    ROOT,
-    records,
-    selectors,
-    start,
-    wait_for_records,
-    without_times,
-)
+from tests.support.commands import PROFILE, ROOT, records, selectors, without_times
 from tests.support.harness import forget_plugins, not_drawn
 
 
 @pytest.fixture(autouse=True)
-def _without_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reports without figures, except in the smoke test: drawing takes most of the time."""
-    if "smoke" not in request.node.name:
-        not_drawn(monkeypatch)
+def _without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes most of the time of a report, and has tests of its own."""
+    not_drawn(monkeypatch)
 
 
 @pytest.fixture
@@ -68,7 +57,7 @@ def profile(tmp_path: Path) -> str:
         ("", "Missing command"),
     ],
 )
-def test_a_request_that_makes_no_sense(
+def test_an_invalid_request_ends_with_one_line(
     arguments: str, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
@@ -87,7 +76,7 @@ def test_listing_names_everything(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"\n  {name} " in said
 
 
-def test_a_bench_runs_once_and_goes_on(
+def test_a_bench_runs_once_and_continues(
     profile: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     results = tmp_path / "results"
@@ -96,51 +85,39 @@ def test_a_bench_runs_once_and_goes_on(
     first = {path: path.stat().st_mtime_ns for path in results.rglob("runs/**/*.json")}
     assert len(first) == 4
     assert main(["plan", *selected]) == 0
-    assert "8 runs, 4 already there" in capsys.readouterr().out
+    assert "8 runs, 4 recorded" in capsys.readouterr().out
 
     assert main(["run", "--no-speed", *selected, "--workers", "1"]) == 0
     assert len(records(results)) == 8
     for path, written in first.items():
-        assert path.stat().st_mtime_ns == written  # none was made again
+        assert path.stat().st_mtime_ns == written  # no run was repeated
     said = capsys.readouterr()
     assert "Horizon" in said.out
     assert (results / "report.html").exists()
 
     assert main(["run", "--no-speed", *selected]) == 0
-    assert "nothing to do" in capsys.readouterr().err
-    some_id = next(iter(records(results)))
-    assert main(["show", some_id[:8], "--json", "--results", str(results)]) == 0
-    assert Record.model_validate_json(capsys.readouterr().out).spec.id == some_id
+    assert "8 runs, 8 recorded; nothing to do" in capsys.readouterr().err
+    assert not any("NaN" in path.read_text() for path in first)
 
 
-def test_the_number_of_workers_changes_nothing(profile: str, tmp_path: Path) -> None:
-    found = []
-    for workers in ("1", "2"):
-        results = tmp_path / workers
-        selected = [*selectors(profile, results), "--workers", workers]
-        assert main(["run", "--no-speed", *selected]) == 0
-        found.append({key: without_times(record) for key, record in records(results).items()})
-    assert found[0] == found[1]
-    assert len(found[0]) == 8
-
-
-def test_a_deleted_record_comes_back_with_the_same_numbers(profile: str, tmp_path: Path) -> None:
-    selected = ["run", "--no-speed", *selectors(profile, tmp_path), "--length", "3"]
-    assert main(selected) == 0
-    before = {key: without_times(record) for key, record in records(tmp_path).items()}
-    for path in list(tmp_path.glob("runs/*/*/*.json"))[:2]:
-        path.unlink()
-    assert len(records(tmp_path)) == len(before) - 2
-    assert main(selected) == 0
-    assert {key: without_times(record) for key, record in records(tmp_path).items()} == before
-
-
-def test_a_length_that_is_not_listed_is_run(profile: str, tmp_path: Path) -> None:
-    chosen = ["--length", "7", "--model", "rnn", "--seed", "5", "--set", "max_steps=2"]
-    assert main(["run", "--no-speed", *selectors(profile, tmp_path), *chosen]) == 0
-    (record,) = records(tmp_path).values()
-    spec = record.spec
-    assert (spec.length, spec.model.name, spec.seed, spec.training.max_steps) == (7, "rnn", 5, 2)
+def test_deleted_and_damaged_records_come_back_with_the_same_numbers(
+    profile: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = tmp_path / "results"
+    selected = [*selectors(profile, results), "--length", "3"]
+    assert main(["run", "--no-speed", *selected, "--workers", "2"]) == 0
+    before = {key: without_times(record) for key, record in records(results).items()}
+    deleted, damaged, *_ = results.rglob("runs/**/*.json")
+    deleted.unlink()
+    damaged.write_text('{"half": ')
+    assert main(["report", *selected]) == 0
+    assert f"warning: {damaged} is not a valid record" in capsys.readouterr().err
+    assert damaged.read_text() == '{"half": '
+    assert main(["run", "--no-speed", *selected, "--workers", "1"]) == 0
+    assert "the run is repeated" in capsys.readouterr().err
+    assert {key: without_times(record) for key, record in records(results).items()} == before
+    (aside,) = (results / "set-aside").iterdir()
+    assert aside.read_text() == '{"half": '
 
 
 def test_no_time_starts_no_run(
@@ -152,61 +129,8 @@ def test_no_time_starts_no_run(
     assert not records(tmp_path / "results")
 
 
-def test_a_damaged_record_is_set_aside_and_made_again(
-    profile: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    results = tmp_path / "results"
-    selected = [*selectors(profile, results), "--length", "3"]
-    assert main(["run", "--no-speed", *selected]) == 0
-    path = next(iter(results.rglob("runs/**/*.json")))
-    path.write_text('{"half": ')
-    assert main(["report", *selected]) == 0
-    assert f"warning: {path} is not a valid record" in capsys.readouterr().err
-    assert path.read_text() == '{"half": '
-    assert main(["run", "--no-speed", *selected]) == 0
-    assert "the run is made again" in capsys.readouterr().err
-    assert len(records(results)) == 4
-    (aside,) = (results / "set-aside").iterdir()
-    assert aside.read_text() == '{"half": '
-
-
-@pytest.fixture
-def slow_profile(tmp_path: Path) -> str:
-    """Runs of about a second."""
-    path = tmp_path / "slow.toml"
-    path.write_text(PROFILE.format(steps=150).replace("seeds = [0, 1]", "seeds = [0, 1, 2]"))
-    return str(path)
-
-
-def test_a_killed_bench_goes_on_where_it_stopped(slow_profile: str, tmp_path: Path) -> None:
-    results = tmp_path / "results"
-    arguments = ["run", "--no-speed", *selectors(slow_profile, results), "--workers", "1"]
-    bench = start(*arguments)
-    wait_for_records(results, 3)
-    os.killpg(bench.pid, signal.SIGKILL)
-    bench.communicate()
-    kept = {path: path.read_bytes() for path in results.rglob("runs/**/*.json")}
-    assert 3 <= len(kept) < 12
-    assert main(arguments) == 0
-    assert len(records(results)) == 12
-    for path, content in kept.items():
-        assert path.read_bytes() == content
-
-
-def test_ctrl_c_says_how_to_go_on(slow_profile: str, tmp_path: Path) -> None:
-    results = tmp_path / "results"
-    bench = start("run", "--no-speed", *selectors(slow_profile, results))
-    wait_for_records(results, 1)
-    os.killpg(bench.pid, signal.SIGINT)
-    _, error = bench.communicate(timeout=60)
-    assert bench.returncode == 130
-    assert "the same command continues" in error
-    assert "Traceback" not in error
-    assert records(results)
-
-
 TROUBLE = '''
-"""A task that brings trouble."""
+"""A task whose training raises an error."""
 import os
 from dataclasses import dataclass
 from typing import ClassVar
@@ -225,42 +149,7 @@ class Trouble(CopyMemory):
 '''
 
 
-@pytest.mark.usefixtures("plugins")
-@pytest.mark.parametrize(
-    ("action", "status", "reason"),
-    [
-        ('raise RuntimeError("no luck")', "failed", "RuntimeError: no luck (trouble_0.py:16)"),
-        ("os.kill(os.getpid(), 9)", "failed", "the worker process died: signal 9 (SIGKILL)"),
-        ("os._exit(3)", "failed", "the worker process died: exit status 3"),
-    ],
-)
-def test_a_run_that_fails_takes_no_other_with_it(
-    profile: str,
-    tmp_path: Path,
-    action: str,
-    status: str,
-    reason: str,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    plugin, results = tmp_path / "trouble_0.py", tmp_path / "results"
-    plugin.write_text(TROUBLE.replace("ACTION", action))
-    selected = [*selectors(profile, results), "--model", "rnn"]
-    tasks = ["--task", "trouble_0", "--task", "copy_memory", "--length", "3"]
-    assert main(["run", "--no-speed", *selected, *tasks, "--plugin", str(plugin)]) == 1
-    found = records(results).values()
-    assert {(r.spec.task.name, r.status) for r in found} == {
-        ("trouble_0", status),
-        ("copy_memory", "ok"),
-    }
-    broken = [record for record in found if record.status == status]
-    assert {record.error for record in broken} == {reason}
-    assert all(("no luck" in (r.traceback or "")) == ("RuntimeError" in reason) for r in broken)
-    assert reason in capsys.readouterr().out  # the summary tells
-    problems = (results / "tables" / "problems.csv").read_text()
-    assert reason in problems
-
-
-def test_data_that_can_not_be_had_are_skipped(
+def test_runs_without_data_are_skipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from tasks import _mnist
@@ -280,7 +169,7 @@ def test_data_that_can_not_be_had_are_skipped(
 
 
 def test_smoke_runs_every_task_and_model(real_mnist: None, tmp_path: Path) -> None:
-    # One update for each pair; `make smoke` also times every network.
+    # One update for each pair of a task and a model.
     setting = "max_steps=1"
     assert main(["run", "--no-speed", *selectors("smoke", tmp_path), "--set", setting]) == 0
     found = records(tmp_path).values()
@@ -293,20 +182,7 @@ def test_smoke_runs_every_task_and_model(real_mnist: None, tmp_path: Path) -> No
         assert name in page
 
 
-def test_json_of_a_record_is_plain(profile: str, tmp_path: Path) -> None:
-    selected = [*selectors(profile, tmp_path), "--length", "3", "--seed", "0"]
-    assert main(["run", "--no-speed", *selected, "--model", "rnn"]) == 0
-    (path,) = tmp_path.rglob("runs/**/*.json")
-    text = path.read_text()
-    assert "NaN" not in text
-    assert json.loads(text)["spec"]["task"] == {
-        "name": "copy_memory",
-        "fields": {"length": 3},
-        "version": 1,
-    }
-
-
-def test_fetch_says_what_is_ready_and_what_is_not(
+def test_fetch_reports_what_is_ready_and_what_is_not(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from tasks import _mnist
@@ -323,12 +199,12 @@ def test_fetch_says_what_is_ready_and_what_is_not(
     assert "adding: ready" in said.out
     assert "mnist_generation, permuted_mnist, pixel_mnist: " in said.err
     assert "a mirror: no answer" in said.err
-    assert len(attempts) == 1  # the same files are not looked for twice
+    assert len(attempts) == 1  # shared files are looked for once
     monkeypatch.setattr(_mnist, "mnist_files", dict)
     assert main(["fetch"]) == 0
 
 
-def test_timing_by_itself_goes_on_where_it_stopped(
+def test_timings_continue_where_they_stopped(
     profile: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with open(profile, "a") as file:
@@ -337,14 +213,14 @@ def test_timing_by_itself_goes_on_where_it_stopped(
     selected = [*selectors(profile, results), "--model", "rnn", "--length", "3"]
     assert main(["speed", *selected]) == 0
     said = capsys.readouterr()
-    assert "timing: 2 networks, 0 already there" in said.err
+    assert "timing: 2 networks, 0 recorded" in said.err
     assert "rnn on copy_memory, T=3, batch 2: " in said.err
     assert not list(results.rglob("runs/**/*.json"))
     assert (results / "tables" / "training_speed.csv").read_text().count("\n") == 2
     found, damaged = Store(results).read_speed()
     assert (len(found), damaged) == (2, [])
     assert main(["speed", *selected]) == 0
-    assert "timing: 2 networks, 2 already there" in capsys.readouterr().err
+    assert "timing: 2 networks, 2 recorded" in capsys.readouterr().err
     some_id = found[0].spec.id
     assert main(["show", some_id[:8], "--json", "--results", str(results)]) == 0
     assert json.loads(capsys.readouterr().out)["spec"]["batch_size"] == found[0].spec.batch_size
@@ -360,11 +236,11 @@ def test_a_failed_run_is_explained_on_one_screen_and_repeated_by_its_command(
     command = ["run", *selectors(profile, results), *chosen]
     assert main([*command, "--no-speed"]) == 1
     (record,) = records(results).values()
-    # The error is raised inside PyTorch; the line that is named is the user's.
+    # The error is raised inside PyTorch, but the named line is the user's.
     assert (record.error or "").endswith("(trouble_5.py:16)")
     assert "Traceback (most recent call last)" in (record.traceback or "")
+    assert (record.error or "?") in capsys.readouterr().out
 
-    capsys.readouterr()
     assert main(["show", record.spec.id[:6], "--results", str(results)]) == 0
     text = capsys.readouterr().out
     again = ["--again", record.spec.id, "--results", str(results), "--device", "cpu"]
@@ -427,7 +303,7 @@ def test_a_packed_folder_is_read_like_any_other(profile: str, tmp_path: Path) ->
     ("reason", "advice"),
     [(errno.ENOSPC, "the disk is full"), (errno.EROFS, "read-only"), (errno.EACCES, "permission")],
 )
-def test_a_file_that_can_not_be_written_is_answered_by_its_cause(
+def test_advice_depends_on_why_a_file_can_not_be_written(
     reason: int,
     advice: str,
     profile: str,

@@ -1,18 +1,40 @@
 """A comparison of two folders: scores, times, and the records without counterpart."""
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
-from bench.compare.match import Compared, Label, Side, framed, labels_of, only
-from bench.compare.scores import score_table
-from bench.compare.times import OTHER_MACHINE, time_table, timed_at
-from bench.core.records import Record, SpeedRecord
+from bench.compare.match import AnySpec, Label, Side, arrow, labels_of, matches, only, task_key
+from bench.core.intervals import paired_difference, ratio_of_medians, share_difference
+from bench.core.records import MetricInfo, Record, SpeedRecord
+from bench.core.timings import Times
+from bench.report.runs import COUNTED, ends
 
 TOLERANCE = 0.1
 """Slowdown that is not a regression: 10%."""
+SAME, OTHER_VERSIONS, OTHER_MACHINE = "same", "same, other versions", "another"
+TIMED = {"train": "training step", "forward": "whole sequence", "step": "streaming step"}
+SUBJECT = ["task", "T", "model", "task_label", "model_label", "changed"]
+"""Columns that say what is compared; `changed` is how the code differs."""
+SCORES = [
+    *(*SUBJECT, "backend", "score", "better", "seeds", "a", "b", "difference", "low", "high"),
+    *("solved_a", "solved_b", "share_low", "share_high", "verdict"),
+]
+TIMES = [
+    *("timed", *SUBJECT, "batch", "parameters", "machine"),
+    *("a_ms", "b_ms", "ratio", "low", "high", "verdict"),
+]
 LEFT = ["side", "what", "task", "model", "task_label", "model_label", "reason", "T", "count"]
+DTYPES = {
+    **dict.fromkeys(("a", "b", "difference", "low", "high", "share_low", "share_high"), "float64"),
+    **dict.fromkeys(("a_ms", "b_ms", "ratio"), "float64"),
+    **dict.fromkeys(("solved_a", "solved_b"), "Int64"),
+    **dict.fromkeys(("seeds", "batch", "count"), "int64"),
+}
+Compared = set[tuple[str, object]]
+"""The side (A or B) and the path of every record that is in a table."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,17 +80,205 @@ def compare(
     by_model = models is not None
     if models is not None:
         a, b = (only(side, model, labels) for side, model in zip((a, b), models, strict=True))
-    scores, compared = score_table(a, b, labels, by_model=by_model)
-    times, timed = time_table(a, b, labels, tolerance, by_model=by_model)
+    scores, with_score = _scores(a, b, labels, by_model=by_model)
+    times, with_times = _times(a, b, labels, tolerance, by_model=by_model)
+    left = _left(a, b, labels, with_score | with_times)
     return Comparison(
-        a=a,
-        b=b,
-        models=models,
-        tolerance=tolerance,
-        scores=scores,
-        times=times,
-        left=_left(a, b, labels, compared | timed),
+        a=a, b=b, models=models, tolerance=tolerance, scores=scores, times=times, left=left
     )
+
+
+def _framed(
+    rows: Sequence[Mapping[str, object]], columns: Sequence[str], order: Sequence[str] = ()
+) -> pd.DataFrame:
+    """The rows as a frame with these columns, sorted by `order`."""
+    frame = pd.DataFrame(rows, columns=list(columns))
+    frame = frame.astype({name: DTYPES[name] for name in columns if name in DTYPES})
+    return frame.sort_values(list(order), ignore_index=True) if order else frame
+
+
+def _subject(a: AnySpec, b: AnySpec, labels: Mapping[str, Label]) -> dict[str, object]:
+    """The columns of `SUBJECT`."""
+    changed = []
+    if a.protocol != b.protocol:
+        changed.append(f"protocol {a.protocol} → {b.protocol}")
+    if a.model.name == b.model.name and a.model.version != b.model.version:
+        changed.append(f"model version {a.model.version} → {b.model.version}")
+    for name in sorted(a.plugin_sha256.keys() & b.plugin_sha256.keys()):
+        if a.plugin_sha256[name] != b.plugin_sha256[name]:
+            changed.append(f"source of {name}")
+    model_label = arrow(labels[a.id].model, labels[b.id].model)
+    about = (a.task.name, a.length, arrow(a.model.name, b.model.name), labels[a.id].task)
+    return dict(zip(SUBJECT, (*about, model_label, ", ".join(changed) or None), strict=True))
+
+
+def _scores(
+    a: Side, b: Side, labels: Mapping[str, Label], *, by_model: bool
+) -> tuple[pd.DataFrame, Compared]:
+    """The table of scores, and the records that are in it."""
+    counted_a, counted_b = ([run for run in side.runs if run.status in COUNTED] for side in (a, b))
+    # Both sides are judged by one score and one threshold: those of B.
+    known = {
+        task_key(run.spec): (run.outcome.score, run.outcome.solved_at)
+        for run in itertools.chain(counted_a, counted_b)
+        if run.outcome is not None
+    }
+    rows: list[dict[str, object]] = []
+    compared: Compared = set()
+    for runs_a, runs_b in matches(counted_a, counted_b, _backend, by_model=by_model):
+        by_seed_a, by_seed_b = _current(runs_a), _current(runs_b)
+        pairs = [(by_seed_a[s], by_seed_b[s]) for s in sorted(by_seed_a.keys() & by_seed_b.keys())]
+        score, solved_at = known.get(task_key(runs_a[0].spec), (None, None))
+        if not pairs or score is None:
+            continue
+        if any(run.outcome and run.outcome.score.name != score.name for run, _ in pairs):
+            continue
+        about = _subject(pairs[0][0].spec, pairs[0][1].spec, labels)
+        backend = arrow(*map(_backend, pairs[0]))
+        rows.append({**about, "backend": backend, **_score_row(pairs, score, solved_at)})
+        compared |= {
+            (side, run.path) for pair in pairs for side, run in zip("AB", pair, strict=True)
+        }
+    return _framed(rows, SCORES, ["task_label", "T", "model_label", "backend"]), compared
+
+
+def _backend(run: Record) -> str:
+    return run.backend.name
+
+
+def _current(runs: Iterable[Record]) -> dict[int, Record]:
+    """Seed → run, of the code that made the newest run: a mean never mixes two versions."""
+
+    def code(run: Record) -> object:
+        return run.spec.protocol, run.spec.model.version, run.spec.plugin_sha256
+
+    newest = code(max(runs, key=lambda run: run.created))
+    return {run.spec.seed: run for run in runs if code(run) == newest}
+
+
+def _score_row(
+    pairs: Sequence[tuple[Record, Record]], score: MetricInfo, solved_at: float | None
+) -> dict[str, object]:
+    """Both scores, their difference and the verdict, from the runs of each seed in A and in B."""
+    n = len(pairs)
+    # As in a report, a failed run scores at chance.
+    values_a, values_b = (
+        [score.chance if run.outcome is None else run.outcome.test_score for run in runs]
+        for runs in zip(*pairs, strict=True)
+    )
+    found = paired_difference(values_b, values_a)
+    low, high = ends(found, -1.0, score.unit)
+    row: dict[str, object] = {
+        "score": score.name,
+        "better": "higher" if score.higher_is_better else "lower",
+        "seeds": n,
+        "a": sum(values_a) / n,
+        "b": sum(values_b) / n,
+        "difference": found.mean,
+        "low": low,
+        "high": high,
+    }
+    # Intervals of differences in which more is better.
+    intervals = []
+    if low is not None and high is not None:
+        intervals.append((low, high) if score.higher_is_better else (-high, -low))
+    if solved_at is not None:
+        solved_a, solved_b = (
+            sum(
+                run.outcome is not None and score.reaches(run.outcome.test_score, solved_at)
+                for run in runs
+            )
+            for runs in zip(*pairs, strict=True)
+        )
+        share = share_difference(solved_b, solved_a, n)
+        row |= {"solved_a": solved_a, "solved_b": solved_b}
+        row |= {"share_low": share[0], "share_high": share[1]}
+        intervals.append(share)
+    if all(_numbers(run) == _numbers(other) for run, other in pairs):
+        verdict = "identical"
+    elif any(high < 0 for _, high in intervals):
+        verdict = "worse"
+    elif any(low > 0 for low, _ in intervals):
+        verdict = "better"
+    else:
+        verdict = "one seed" if n == 1 else "no clear difference"
+    return row | {"verdict": verdict}
+
+
+def _numbers(run: Record) -> object:
+    """Everything but times: what is the same wherever the same arithmetic was done."""
+    if run.outcome is None:
+        return run.status
+    kept = {"steps", "best_step", "stopped", "test", "num_test", "curve"}
+    return run.outcome.model_dump(include=kept, exclude={"curve": {"__all__": {"seconds"}}})
+
+
+def _times(
+    a: Side, b: Side, labels: Mapping[str, Label], tolerance: float, *, by_model: bool
+) -> tuple[pd.DataFrame, Compared]:
+    """The table of times, and the records that are in it."""
+    rows: list[dict[str, object]] = []
+    compared: Compared = set()
+    for records_a, records_b in matches(a.speed, b.speed, timed_at, by_model=by_model):
+        measured_a, measured_b = _measured(records_a), _measured(records_b)
+        for call in [each for each in TIMED if each in measured_a and each in measured_b]:
+            (record_a, size_a, times_a), (record_b, size_b, times_b) = (
+                measured_a[call],
+                measured_b[call],
+            )
+            rows.append(
+                {
+                    "timed": TIMED[call],
+                    **_subject(record_a.spec, record_b.spec, labels),
+                    "batch": record_a.spec.batch_size,
+                    "parameters": arrow(size_a, size_b),
+                    "machine": _machines(record_a, record_b),
+                    **_time_row(times_a, times_b, tolerance),
+                }
+            )
+            compared |= {("A", record_a.path), ("B", record_b.path)}
+    order = ["timed", "task_label", "T", "batch", "model_label"]
+    return _framed(rows, TIMES, order), compared
+
+
+def timed_at(record: SpeedRecord) -> tuple[str, str]:
+    """The backend and the machine of a timing."""
+    return record.backend.name, record.machine.slug
+
+
+def _measured(records: Iterable[SpeedRecord]) -> dict[str, tuple[SpeedRecord, int, Times]]:
+    """Timed call → the record with its newest times, the network's parameters, and the times."""
+    found = {}
+    for record in sorted(records, key=lambda record: record.created):
+        if speed := record.speed:
+            step = speed.streaming and speed.streaming.step
+            for call, work in (("train", speed.train), ("forward", speed.forward), ("step", step)):
+                if work is not None:
+                    found[call] = record, speed.num_parameters, work.times
+    return found
+
+
+def _machines(a: SpeedRecord, b: SpeedRecord) -> str:
+    """Whether a difference in times may come from the machine instead of the code."""
+    hardware = ("cpu", "cores", "gpu", "system")
+    if a.backend != b.backend or any(
+        getattr(a.machine, part) != getattr(b.machine, part) for part in hardware
+    ):
+        return OTHER_MACHINE
+    return SAME if a.machine.slug == b.machine.slug else OTHER_VERSIONS
+
+
+def _time_row(a: Times, b: Times, tolerance: float) -> dict[str, object]:
+    """Both medians, their ratio and the verdict."""
+    low, high = ratio_of_medians(b.samples, a.samples) or (None, None)
+    if low is None or high is None:
+        verdict = "one sample"
+    elif low > 1 + tolerance:
+        verdict = "slower"
+    else:
+        verdict = "faster" if high < 1 / (1 + tolerance) else "no clear difference"
+    medians = {"a_ms": 1e3 * a.median, "b_ms": 1e3 * b.median, "ratio": b.median / a.median}
+    return {**medians, "low": low, "high": high, "verdict": verdict}
 
 
 def _left(a: Side, b: Side, labels: Mapping[str, Label], compared: Compared) -> pd.DataFrame:
@@ -86,16 +296,15 @@ def _left(a: Side, b: Side, labels: Mapping[str, Label], compared: Compared) -> 
         dict(zip(LEFT, (*key, ", ".join(map(str, sorted(set(found)))), len(found)), strict=True))
         for key, found in lengths.items()
     ]
-    return framed(rows, {**dict.fromkeys(LEFT, str), "count": int})
+    return _framed(rows, LEFT)
 
 
 def _reason(record: Record | SpeedRecord, other: Side) -> str:
     if record.status in ("failed", "skipped"):
         return f"{record.status}: {record.error}"
     if isinstance(record, Record):
-        name = record.backend.name
-        if all(run.backend.name != name for run in other.runs):
-            return f"no run of {name} in {other.name}"
+        if all(_backend(run) != _backend(record) for run in other.runs):
+            return f"no run of {_backend(record)} in {other.name}"
     elif all(timed_at(timed) != timed_at(record) for timed in other.speed):
         return f"no times of this machine and backend in {other.name}"
     return f"no counterpart in {other.name}"

@@ -7,8 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.compare.frames import Comparison
-from bench.compare.times import OTHER_MACHINE
+from bench.compare.frames import OTHER_MACHINE, Comparison
 from bench.core.errors import RequestError, one_line
 from bench.report.markup import markdown_table, template
 from bench.report.page import html, write

@@ -9,44 +9,44 @@ from bench.core.errors import unknown
 from bench.core.spec import Frozen, Positive
 
 USED_SHARE = 0.9
-"""Of a GPU's free memory, by the runs that share it."""
+"""Share of a GPU's free memory that all runs together may use."""
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """Numbers of two settings in glibc's malloc.h."""
 
 
 class Backend(Frozen):
-    """In the record and its path, never in the spec's id."""
+    """It is part of a record and of its path, but not of the spec's id."""
 
     device: Literal["cpu", "cuda"]
     dtype: Literal["float32"] = "float32"
     threads: Positive = 1
-    """Threads of one run on the CPU."""
+    """CPU threads of one run."""
     capture: bool = False
-    """Whether training steps are replayed as a CUDA graph."""
+    """Whether training steps are captured and replayed as a CUDA graph."""
 
     @property
     def name(self) -> str:
-        """As a folder name: `cpu-float32-1thread`, `cuda-float32-graph`."""
+        """Name of the backend's folder: `cpu-float32-1thread`, `cuda-float32-graph`."""
         if self.device == "cpu":
             return f"cpu-{self.dtype}-{self.threads}thread"
         return f"cuda-{self.dtype}-{'graph' if self.capture else 'eager'}"
 
 
 def choose_devices(wanted: str, gpus: Sequence[str] | None = None) -> tuple[str, ...]:
-    """Torch devices for `auto`, `cpu`, `cuda` (every GPU) or `cuda:N`.
+    """The torch devices for `auto`, `cpu`, `cuda` (all GPUs) or `cuda:N`.
 
-    `gpus` are those there are, by default this machine's. Raises `RequestError` for any other.
+    `gpus` are the available GPUs, by default those of this machine. Raises `RequestError` for any
+    other device.
     """
     import torch
 
     if gpus is None:
         gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-    gpus = tuple(gpus)
     if wanted == "auto":
-        return gpus or ("cpu",)
+        return tuple(gpus) or ("cpu",)
     if wanted == "cuda" and gpus:
-        return gpus
+        return tuple(gpus)
     valid = ["auto", "cpu", *(["cuda"] if gpus else []), *gpus]
     if wanted not in valid:
         raise unknown("or absent device", wanted, valid, "--device")
@@ -54,7 +54,7 @@ def choose_devices(wanted: str, gpus: Sequence[str] | None = None) -> tuple[str,
 
 
 def prepare(backend: Backend) -> None:
-    """Set this process up for the backend: threads, and full precision in every product."""
+    """Set the number of threads, and full precision for matrix products, in this process."""
     import torch
 
     _keep_freed_memory()
@@ -75,7 +75,7 @@ def _keep_freed_memory() -> None:
 
 
 def synchronize(device: str) -> None:
-    """Wait until the device has done what it was given."""
+    """Wait until the device has finished all its work."""
     import torch
 
     if device != "cpu":
@@ -83,7 +83,7 @@ def synchronize(device: str) -> None:
 
 
 def forget_peak_memory(device: str) -> None:
-    """Begin to measure anew what `peak_memory_bytes` gives."""
+    """Reset the maximum that `peak_memory_bytes` returns."""
     import torch
 
     if device != "cpu":
@@ -91,24 +91,21 @@ def forget_peak_memory(device: str) -> None:
 
 
 def peak_memory_bytes(device: str) -> int | None:
-    """The most memory allocated on the GPU; None on the CPU, where a process can't begin anew."""
+    """The most memory allocated on the GPU; None on the CPU, where this can't be reset."""
     import torch
 
     return None if device == "cpu" else torch.cuda.max_memory_allocated(device)
 
 
 def room_bytes(device: str) -> int | None:
-    """What runs may take of a GPU's memory together; None on the CPU: no limit is kept there."""
+    """Memory of the GPU that all runs together may use; None (no limit) on the CPU."""
     import torch
 
-    if device == "cpu":
-        return None
-    free, _ = torch.cuda.mem_get_info(device)
-    return int(USED_SHARE * free)
+    return None if device == "cpu" else int(USED_SHARE * torch.cuda.mem_get_info(device)[0])
 
 
 def release_memory(device: str) -> None:
-    """Give back to the GPU what this process holds of its memory and does not use."""
+    """Return the GPU memory that this process has cached but does not use."""
     import torch
 
     if device != "cpu":
@@ -116,7 +113,7 @@ def release_memory(device: str) -> None:
 
 
 def num_cores() -> int:
-    """Cores this process may use."""
+    """Number of CPU cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

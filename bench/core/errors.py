@@ -1,4 +1,4 @@
-"""Errors that end a command or a run, and how they are put into words."""
+"""Errors that end a command or a run, and their texts."""
 
 import difflib
 import traceback
@@ -6,18 +6,29 @@ from collections.abc import Iterable
 from pathlib import Path
 
 MOST_TRACEBACK = 4_000
-"""Characters of a traceback that are kept: its end, where the error is."""
+"""Number of characters that are kept of a traceback; its end is kept, since it names the error."""
+
+
+class RequestError(Exception):
+    """The command asks for something impossible; it ends with status 2.
+
+    The message names the bad value, where it stands and the valid values.
+    """
+
+
+class StorageError(OSError):
+    """A file can't be written; the message names the file and the reason."""
 
 
 def one_line(text: str, most: int = 300) -> str:
-    """The text on one line: escapes for what can't be printed, at most `most` characters."""
+    """The text on one line of at most `most` characters, with escapes for unprintable ones."""
     words = " ".join(text[: 8 * most].split())
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)
     return shown if len(shown) <= most else f"{shown[: most - 1]}…"
 
 
 def message_of(error: BaseException) -> str:
-    """The error's message; the errors of plug-ins may raise when they are asked for it."""
+    """The error's message. An error class of a plug-in may fail to give one."""
     try:
         return str(error)
     except Exception as another:
@@ -30,33 +41,20 @@ def short_reason(error: BaseException, user_files: Iterable[Path] = ()) -> str:
     The place is the deepest frame in one of the user's files; without one, the deepest frame.
     """
     if isinstance(error, SyntaxError) and error.filename:
-        place = f" ({Path(error.filename).name}:{error.lineno})"
-        return f"{type(error).__name__}: {error.msg}{place}"
-    frames = traceback.extract_tb(error.__traceback__)
-    users = {str(path) for path in user_files}
-    own = [frame for frame in frames if frame.filename in users]
-    place = ""
-    if frames:
-        frame = (own or frames)[-1]
-        place = f" ({Path(frame.filename).name}:{frame.lineno})"
-    return f"{type(error).__name__}: {message_of(error)}{place}"
+        message, places = error.msg, [(error.filename, error.lineno)]
+    else:
+        message = message_of(error)
+        places = [(f.filename, f.lineno) for f in traceback.extract_tb(error.__traceback__)]
+        users = {str(path) for path in user_files}
+        places = [place for place in places if place[0] in users] or places
+    text = f"{type(error).__name__}: {message}"
+    return f"{text} ({Path(places[-1][0]).name}:{places[-1][1]})" if places else text
 
 
 def traceback_of(error: BaseException) -> str:
-    """The whole traceback, chained causes included; of a long one the end."""
+    """The traceback with its chained causes; only the end of a long one."""
     text = "".join(traceback.format_exception(error))
     return text if len(text) <= MOST_TRACEBACK else f"…{text[1 - MOST_TRACEBACK :]}"
-
-
-class RequestError(Exception):
-    """A request that can't be met; ends the command with status 2.
-
-    The message names the bad value, its place and the valid values.
-    """
-
-
-class StorageError(OSError):
-    """A file can't be written; the message names the file and the reason."""
 
 
 def unknown(kind: str, value: str, valid: Iterable[str], place: str = "") -> RequestError:

@@ -1,4 +1,4 @@
-"""Files of a results folder: written whole, read with bounds, cleared of half-written files."""
+"""Files of a results folder: written whole, read up to a size, cleared of half-written files."""
 
 import contextlib
 import os
@@ -12,19 +12,19 @@ from pathlib import Path
 from bench.core.errors import StorageError, one_line
 
 MOST_BYTES = 32 * 2**20
-"""A record is never larger."""
+"""Largest size of a record."""
 STALE_AFTER_S = 3600.0
-"""A temporary file that is older was left behind by a process that was killed."""
+"""Age from which a temporary file is removed: the process that wrote it was killed."""
 FOLDERS = (
     *("runs", "speed", "yardsticks", "weights", "samples"),
     *("tables", "figures", "comparison"),
 )
-"""Folders below the results in which files are written."""
+"""Folders of a results folder in which files are written."""
 _TEMPORARY = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.tmp")
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees all of it or nothing.
+    """Write a file so that a reader sees either all of it or nothing.
 
     The content is written under a unique temporary name, synced and renamed. Raises `StorageError`
     if that fails.
@@ -43,34 +43,36 @@ def write_whole(path: Path, content: bytes) -> None:
         finally:
             os.close(folder)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise StorageError(f"can't write {one_line(str(path))}: {reason}") from error
+        raise unwritable(str(path), error) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
 
 
-def sweep(root: Path) -> None:
-    """Remove temporary files that are older than an hour: their writers were killed.
+def unwritable(what: str, error: OSError) -> StorageError:
+    return StorageError(f"can't write {one_line(what)}: {error.strerror or error}")
 
-    A younger file may still be written, also by another machine.
+
+def sweep(root: Path) -> None:
+    """Remove temporary files that are more than an hour old.
+
+    A younger file may still be in use, even by another machine.
     """
     left = [*root.glob(".*.tmp")]
     for name in FOLDERS:
         left += (root / name).rglob(".*.tmp")
     for path in left:
-        try:
+        # Another process may be faster, and the folder may be read-only.
+        with contextlib.suppress(OSError):
             old = time.time() - path.lstat().st_mtime > STALE_AFTER_S
             if old and _TEMPORARY.fullmatch(path.name):
                 path.unlink()
-        except OSError:
-            pass  # another process was faster, or the folder is read-only
 
 
 def json_below(folder: Path) -> Iterator[Path]:
-    """Every path below a folder whose name ends in .json, in order; folders and links included.
+    """Every path in a folder and its subfolders whose name ends in .json, in order.
 
-    A folder whose name ends in .json is not entered.
+    These may be files, links or folders. Such a folder is not searched.
     """
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)

@@ -1,4 +1,4 @@
-"""Fingerprint of the machine, the versions and the commit behind a record."""
+"""Fingerprint of the machine, the versions and the commit that made a record."""
 
 import hashlib
 import os
@@ -10,11 +10,11 @@ from pathlib import Path
 from bench.core.spec import Count, Frozen
 
 ROOT = Path(__file__).parent.parent.parent
-"""The project."""
+"""The folder of the project."""
 
 
 class Machine(Frozen):
-    """Where a record was made. No host or user name: records are published."""
+    """The machine that made a record, without host or user name: records are published."""
 
     cpu: str
     cores: Count
@@ -25,12 +25,12 @@ class Machine(Frozen):
     torch: str
     numpy: str
     commit: str | None
-    """Commit of the project; ends in `+changes` where the work tree differs from it."""
+    """Commit of the project; ends in `+changes` if the work tree differed from it."""
 
     @property
     def slug(self) -> str:
-        """As a folder name: what decides how fast something runs, the commit aside."""
-        # Its memory is left out: a virtual machine has a little more or less at each start.
+        """Name of the machine's folder. It depends on everything that affects speed, except the
+        commit and the memory, which differs a little at each start of a virtual machine."""
         decides = [self.cpu, self.cores, self.gpu, self.system, self.python, self.torch, self.numpy]
         digest = hashlib.sha256(repr(decides).encode()).hexdigest()[:8]
         name = "".join(c if c.isalnum() else "-" for c in (self.gpu or self.cpu).lower())
@@ -69,14 +69,10 @@ def commit() -> str | None:
     """Short hash of the checked-out commit; None if the project is not a git checkout."""
 
     def git(*words: str) -> str:
-        return subprocess.run(
-            ["git", *words],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        ).stdout.strip()
+        command = ["git", *words]
+        return subprocess.check_output(
+            command, cwd=ROOT, stderr=subprocess.DEVNULL, text=True, timeout=10
+        ).strip()
 
     try:
         changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!results")

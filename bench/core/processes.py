@@ -1,4 +1,4 @@
-"""Processes of ours: how they start, end, and notice that the one they work for is gone."""
+"""Child processes: how they start, how they end, and how they notice that their parent is gone."""
 
 import multiprocessing
 import os
@@ -10,16 +10,17 @@ from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 
 PRELOADED = ["bench.measure.train", "bench.measure.speed", "numba", "torch._dynamo"]
-"""What every worker needs; the last is imported by any optimizer of torch. Tested to exist."""
+"""Modules that every worker needs (every torch optimizer imports `torch._dynamo`). Python ignores
+a wrong name here, so a test imports them."""
 PATIENCE_S = 5.0
-"""For a process that was asked to end."""
+"""How long a process may take to end before it is killed."""
 
 
 @cache
 def context() -> ForkServerContext:
-    """Processes are forked from a small server that has imported what each of them needs.
+    """Forks processes from a small server that has imported what each of them needs.
 
-    The server does no work, so that nothing of CUDA's is in what it forks.
+    The server itself never uses CUDA, since a process forked after CUDA has started can't use it.
     """
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(PRELOADED)
@@ -27,7 +28,7 @@ def context() -> ForkServerContext:
 
 
 def end_with_parent() -> None:
-    """End this process as soon as the one that it was started by has ended, however it did."""
+    """Make this process end as soon as its parent ends, even if the parent is killed."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 
@@ -39,7 +40,7 @@ def end_with_parent() -> None:
 
 
 def end(*processes: BaseProcess) -> None:
-    """Ask them to end, and see to it."""
+    """Terminate the processes, and kill those that do not end in time."""
     for process in processes:
         process.terminate()
     for process in processes:
@@ -50,6 +51,6 @@ def end(*processes: BaseProcess) -> None:
 
 
 def how_it_ended(process: BaseProcess) -> str:
-    """`signal 9 (SIGKILL)`, `exit status 3`; the process has been joined."""
+    """`signal 9 (SIGKILL)` or `exit status 3`, for a process that has been joined."""
     code = process.exitcode or 0
     return f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit status {code}"

@@ -1,26 +1,24 @@
-"""What a run, a timing, a comparison or a sample gave: the data types of the records."""
+"""The data types of all records: training runs, timings, yardsticks and samples."""
 
 import hashlib
 import json
-import math
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from bench.core.backend import Backend
+from bench.core.errors import MOST_TRACEBACK
 from bench.core.machine import Machine
-from bench.core.spec import Frozen, Spec, SpeedSpec, Yardstick
+from bench.core.spec import Frozen, Int64, Spec, SpeedSpec, Yardstick
+from bench.core.timings import Speed, Times
 
-Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
-"""A whole number that fits a column of 64 bits."""
+Means = dict[str, float | None]
+"""Name of a metric → its mean over the validation or test sequences. None if not finite."""
 SCHEMA = 1
-"""Raised whenever older records can no longer be read as they are."""
-
-MOST_ERROR = 4_000
-"""Characters of an error that are kept."""
+"""Version of the records. It is raised when older records can no longer be read."""
 
 
 def is_share(unit: str) -> bool:
@@ -29,16 +27,16 @@ def is_share(unit: str) -> bool:
 
 
 class Filed(Frozen):
-    """What lies in a file of its own below the results."""
+    """A record that is stored as one file in the results folder."""
 
     @property
     def path(self) -> Path:
-        """Where."""
+        """Path of the file, relative to the results folder."""
         raise NotImplementedError
 
 
 class MetricInfo(Frozen):
-    """What a figure of merit means."""
+    """Name, unit, direction and chance level of a metric."""
 
     name: str
     unit: str
@@ -47,45 +45,45 @@ class MetricInfo(Frozen):
 
     @property
     def said_unit(self) -> str:
-        """The unit and, where lower is better, that."""
+        """The unit as tables show it: a note is added if lower is better."""
         return self.unit if self.higher_is_better else f"{self.unit}, lower is better"
 
     def reaches(self, value: float, threshold: float) -> bool:
-        """Whether a value is as good as the threshold, or better."""
+        """Whether a value is at least as good as the threshold."""
         return value >= threshold if self.higher_is_better else value <= threshold
 
 
 class CurvePoint(Frozen):
-    """One validation."""
+    """The result of one validation during training."""
 
     step: Int64
-    """Updates done."""
+    """Number of updates before this validation."""
     seconds: float
-    """Wall time since the run began."""
+    """Wall time since the start of the run."""
     train_loss: float | None
-    """Mean over the batches since the last validation; None before the first and if not finite."""
+    """Mean over the batches since the last validation. None before any update, or if not finite."""
     validation_loss: float | None = None
-    """Mean over validation sequences; None if not finite."""
-    values: dict[str, float | None]
-    """Mean over validation sequences, a metric; None if not finite."""
+    """Mean over validation sequences. None if not finite."""
+    values: Means
 
 
 class Latency(Frozen):
-    """Of one sequence alone, while other runs may share the machine."""
+    """Inference times of a batch of one. Other runs may have used the machine meanwhile."""
 
     sequence_ms: float
-    """To read a whole sequence and answer, in milliseconds."""
+    """Time to read a whole sequence and answer, in milliseconds."""
     step_us: float
-    """To take one further step from a state, in microseconds."""
+    """Time to process one further step from a given state, in microseconds."""
 
 
 class ByDistance(Frozen):
-    """The size of a gradient against how far back the input lies that it belongs to."""
+    """Gradient norms with respect to past inputs, by how far back the input lies."""
 
     distances: tuple[Int64, ...]
-    """Steps before the last one, 0 being the last itself; each stands for those up to the next."""
+    """Distance from the last step, in steps; 0 is the last step itself. A value covers all
+    distances from its own up to the next one."""
     values: tuple[float, ...]
-    """Norm over the inputs' features of one step, root mean square over sequences and steps."""
+    """Gradient norm over the features of one step: root mean square over sequences and steps."""
 
     @model_validator(mode="after")
     def _of_one_length(self) -> "ByDistance":
@@ -95,79 +93,77 @@ class ByDistance(Frozen):
 
 
 class Probe(Frozen):
-    """What a network's inputs of long ago do to it, at one moment of its training."""
+    """How strongly past inputs affect a network, measured at one point of its training."""
 
     step: Int64
-    """Updates behind the weights that were probed."""
+    """Number of updates after which the network was probed."""
     output_gradient: ByDistance
-    """Of the last output with respect to each past input: the Jacobian's Frobenius norm."""
+    """Frobenius norm of the Jacobian of the last output with respect to each past input."""
     loss_gradient: ByDistance
-    """Of one sequence's loss with respect to each past input."""
+    """Gradient of one sequence's loss with respect to each past input."""
     effective_field: Int64
-    """The fewest last inputs that hold 95% of the squared norm of `output_gradient`."""
+    """The smallest number of last inputs with 95% of the squared norm of `output_gradient`."""
 
 
 class Probes(Frozen):
-    """What was probed inside a training run."""
+    """The measurements of a network before and after training."""
 
     measured_field: Int64
-    """Receptive field by perturbation, before training: 1 + the distance of the oldest input
-    whose change changes the last output; `seen_steps` where that is all there was to change."""
+    """Receptive field before training, by perturbation: 1 + the distance of the oldest input that
+    affects the last output. At most `seen_steps`."""
     seen_steps: Int64
-    """Steps of the sequences that were perturbed."""
+    """Length of the perturbed sequences, in steps."""
     initial: Probe
     trained: Probe
-    """Of the weights that were tested."""
+    """Measured with the weights that were tested."""
 
 
 class Beyond(Frozen):
-    """A test at another length than the one that was trained, without further training."""
+    """A test at a length that the network was not trained on."""
 
     length: Int64
-    test: dict[str, float | None]
-    """Mean over test sequences, a metric; None if not finite."""
+    test: Means
     num_test: Int64
 
 
 class Outcome(Frozen):
-    """What training gave."""
+    """The result of training one network."""
 
     label: str
-    """The model and what differs from its defaults: `lstm num_layers=2`."""
+    """Name of the model and its fields that differ from defaults: `lstm num_layers=2`."""
     task_label: str
-    """The task and what differs from its defaults, `length` aside: `pixel_mnist side=7`."""
+    """Name of the task and its fields, except `length`, that differ from defaults."""
     num_parameters: Int64
     receptive_field: Int64 | None
-    """None: without end."""
+    """In steps. None if it is infinite."""
     num_steps: Int64
-    """Steps of a sequence."""
+    """Length of a sequence, in steps."""
     solved_at: float | None
-    """The score that counted as solved in this run; None: the task has no horizon."""
+    """The score from which this run counts as solved. None if the task has no horizon."""
     metrics: Annotated[tuple[MetricInfo, ...], Field(min_length=1)]
-    """The score first."""
+    """All metrics; the first is the score."""
     curve: Annotated[tuple[CurvePoint, ...], Field(min_length=1)]
     stopped: Literal["solved", "budget", "diverged"]
     steps: Int64
-    """Updates done."""
+    """Number of updates."""
     best_step: Int64
-    """Updates behind the weights that validated best, which the test was run with."""
-    test: dict[str, float | None]
-    """Mean over test sequences, a metric; None if not finite."""
+    """Number of updates after which the network validated best. These weights are tested."""
+    test: Means
     num_test: Int64
     train_seconds: float
     total_seconds: float
     peak_memory_bytes: Int64 | None
-    """Allocated on the GPU; None on a CPU."""
+    """Memory allocated on the GPU. None on a CPU."""
     latency: Latency | None = None
-    """None in records made without it."""
+    """None in older records."""
     eager_because: str | None = None
-    """Why the training step was not replayed as a graph, where it should have been."""
+    """Why the training step could not be replayed as a CUDA graph although this was asked for."""
     probes: Probes | None = None
-    """None in records made without them, and where a gradient was not finite."""
+    """None in older records, and if a gradient was not finite."""
     beyond: tuple[Beyond, ...] = ()
-    """Tests at lengths the network was not trained on, where the task names any."""
+    """Tests at the other lengths that the task names."""
     baselines: dict[str, float] = {}
-    """Name → score of a predictor that needs no network, where the task has any."""
+    """Name of a predictor that needs no network → its score."""
 
     @model_validator(mode="after")
     def _every_metric(self) -> "Outcome":
@@ -183,7 +179,7 @@ class Outcome(Frozen):
 
     @property
     def test_score(self) -> float:
-        """The score on the test stream; chance where it is not finite."""
+        """The score on the test stream; the chance level if it is not finite."""
         value = self.test[self.score.name]
         return self.score.chance if value is None else value
 
@@ -197,28 +193,18 @@ class Outcome(Frozen):
 Timestamp = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
 
 
-def _kept(error: object) -> object:
-    """What of an error a file can hold: whatever a plug-in raises, its record can be written."""
+def _storable(error: object) -> object:
+    """A text cut to a limited length, with escapes for characters that UTF-8 can't encode."""
     if not isinstance(error, str):
         return error
-    return error[:MOST_ERROR].encode("utf-8", "backslashreplace").decode()[:MOST_ERROR]
+    return error[:MOST_TRACEBACK].encode("utf-8", "backslashreplace").decode()[:MOST_TRACEBACK]
 
 
-Reason = Annotated[str | None, BeforeValidator(_kept)]
+Reason = Annotated[str | None, BeforeValidator(_storable)]
 
 
-class Spent(Frozen):
-    """What a run took: a part of its `Outcome`, read without the rest."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    steps: Int64
-    total_seconds: float
-    peak_memory_bytes: Int64 | None
-
-
-class Summary(Filed):
-    """What a plan asks of a record: which run it is of, how that ended and what it took."""
+class Record(Filed):
+    """The result of one spec on one backend."""
 
     schema_version: Literal[1] = SCHEMA
     spec: Spec
@@ -226,114 +212,32 @@ class Summary(Filed):
     machine: Machine
     status: Literal["ok", "diverged", "failed", "skipped"]
     error: Reason = None
-    """Why it failed or was skipped, or how it diverged."""
+    """Why the run failed or was skipped, or how it diverged."""
     traceback: Reason = None
-    """The whole traceback of a failed run, causes included."""
-    outcome: Spent | None = None
-    """There unless it failed or was skipped."""
+    """The traceback of a failed run, chained causes included."""
+    outcome: Outcome | None = None
+    """None if the run failed or was skipped."""
     created: Timestamp
 
     @model_validator(mode="after")
     def _with_outcome(self) -> Self:
         if self.finished and self.outcome is None:
-            raise ValueError(f"{self.status} and no outcome")
+            raise ValueError(f"the status is {self.status}, but there is no outcome")
         return self
 
     @property
     def finished(self) -> bool:
-        """Whether a bench need not run it again."""
+        """Whether the run need not be repeated."""
         return self.status in ("ok", "diverged")
 
     @property
     def path(self) -> Path:
-        """Where it lies below the results: a training record counts whichever machine made it."""
+        # The machine is not part of the path: a score counts whichever machine computed it.
         return Path("runs", self.backend.name, f"{self.spec.place}-{self.spec.id}.json")
 
 
-class Record(Summary):
-    """What one spec produced on one backend."""
-
-    outcome: Outcome | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
-
-
-class Times(Frozen):
-    """Seconds of one call after warm-up, each sample as it was taken."""
-
-    samples: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
-
-    @property
-    def median(self) -> float:
-        return median(self.samples)
-
-    def percentile(self, percent: float) -> float:
-        """The sample below which `percent` of a hundred lie."""
-        ordered = sorted(self.samples)
-        return ordered[min(int(percent / 100 * len(ordered)), len(ordered) - 1)]
-
-
-class Work(Frozen):
-    """One way of calling a network: its times, operations and memory."""
-
-    times: Times
-    flops: Int64
-    """Floating-point operations of one call: products and sums of matrices and convolutions."""
-    memory_bytes: Int64 | None = None
-    """The most that a call takes beyond what was there before; None: not measured."""
-
-
-class Streaming(Frozen):
-    """Sequences read a step at a time."""
-
-    step: Work
-    """A further step of every stream by the model's stepper."""
-    stepper: str
-    """Which stepper."""
-    state_bytes: Int64
-    """Of one stream."""
-    plain_step: Times
-    """The same by `forward` on a chunk of one step."""
-    prefill: Times
-    """A whole sequence in one pass, its state handed to a stepper, and one step more."""
-    window: Times | None
-    """The whole receptive field read again by `forward`; None: the field has no end."""
-    window_last: Times | None
-    """The same, asking for the last step alone."""
-
-
-class Sampling(Frozen):
-    """Sequences drawn from a network, a step at a time."""
-
-    num_steps: Int64
-    """Of a sequence."""
-    cached: Times
-    """Of the whole draw, by the model's stepper."""
-    naive: Times
-    """The same, the past being read again for every step."""
-
-
-class Speed(Frozen):
-    """What one network costs."""
-
-    label: str
-    """The model and what differs from its defaults."""
-    task_label: str
-    num_parameters: Int64
-    receptive_field: Int64 | None
-    """None: without end."""
-    num_steps: Int64
-    """Steps of a sequence."""
-    peak_flops: Annotated[float, Field(gt=0)]
-    """What the machine reached in the same process on one large matrix product, a second."""
-    train: Work | None = None
-    """Forward, backward and update of one batch."""
-    forward: Work | None = None
-    """A batch of whole sequences at once, without gradients."""
-    streaming: Streaming | None = None
-    sampling: Sampling | None = None
-
-
 class SpeedRecord(Filed):
-    """What one network costs on one machine."""
+    """The result of one speed spec on one machine."""
 
     schema_version: Literal[1] = SCHEMA
     spec: SpeedSpec
@@ -342,9 +246,8 @@ class SpeedRecord(Filed):
     status: Literal["ok", "failed", "skipped"]
     error: Reason = None
     traceback: Reason = None
-    """The whole traceback of a failed timing, causes included."""
     speed: Speed | None = None
-    """There unless it failed or was skipped."""
+    """None if the timing failed or was skipped."""
     created: Timestamp
 
     @property
@@ -353,13 +256,13 @@ class SpeedRecord(Filed):
 
     @property
     def path(self) -> Path:
-        """Where it lies below the results: it counts for its own machine alone."""
+        # The machine is part of the path: a time counts for the machine that it was measured on.
         folder = Path("speed", self.backend.name, self.machine.slug)
         return folder / f"{self.spec.place}-{self.spec.id}.json"
 
 
 class YardstickRecord(Filed):
-    """How a comparison came out on one machine."""
+    """The times of one comparison with another implementation, on one machine."""
 
     schema_version: Literal[1] = SCHEMA
     yardstick: Yardstick
@@ -368,23 +271,23 @@ class YardstickRecord(Filed):
     status: Literal["ok", "skipped"]
     error: Reason = None
     times: dict[str, Times] = {}
-    """Ours first, theirs second, what else was timed after them; a sample a turn."""
+    """Implementation → its times, ours first, theirs second. Each turn adds one sample to each."""
     created: Timestamp
 
     @model_validator(mode="after")
     def _turn_by_turn(self) -> "YardstickRecord":
         turns = {len(times.samples) for times in self.times.values()}
         if len(turns) > 1 or (self.status == "ok" and len(self.times) < 2):
-            raise ValueError("two sides and as many samples of each are wanted")
+            raise ValueError("there must be two sides with the same number of samples")
         return self
 
     @property
     def ratio(self) -> float:
-        """Theirs over ours, the median over turns."""
-        ours, theirs = list(self.times)[:2]
-        return self.over_ours(theirs) if ours != theirs else math.nan
+        """Time of theirs over time of ours, median over turns."""
+        return self.over_ours(list(self.times)[1])
 
     def over_ours(self, other: str) -> float:
+        """Time of another implementation over time of ours, median over turns."""
         ours = next(iter(self.times.values()))
         pairs = zip(self.times[other].samples, ours.samples, strict=True)
         return median(theirs / own for theirs, own in pairs)
@@ -396,19 +299,19 @@ class YardstickRecord(Filed):
 
 
 class Agreement(Frozen):
-    """How often a classifier finds in a sample the condition that was given."""
+    """How often a classifier recognises in a sample the condition that it was drawn with."""
 
     share: float
     low: float
     high: float
-    """Wilson's 95% interval."""
+    """Upper end of the Wilson 95% interval; `low` is its lower end."""
     num_samples: Int64
     on_real: float
-    """The same of the real test sequences, whose conditions are known."""
+    """The same share for real test sequences."""
 
 
 class SampleRecord(Filed):
-    """What was sampled, beside its files."""
+    """How samples were drawn, and what a classifier recognised in them."""
 
     spec: Spec
     backend: Backend
@@ -422,18 +325,18 @@ class SampleRecord(Filed):
     seed: Int64
     agreement: Agreement | None = None
     picture: str | None = None
-    """Of some of the samples, below the results."""
+    """Path of a picture of some samples, relative to the results folder."""
     created: Timestamp
 
     @model_validator(mode="after")
     def _of_its_own_picture(self) -> Self:
         if self.picture not in (None, self.path.with_suffix(".png").as_posix()):
-            raise ValueError("a picture of another record")
+            raise ValueError("the picture belongs to another record")
         return self
 
     @property
     def path(self) -> Path:
-        """Where it lies below the results, by all that was asked for; its files lie beside it."""
+        """Path that is unique for these arguments; the files of the samples lie beside it."""
         asked = [self.number, self.steps, self.condition, self.prompt, self.temperature, self.seed]
         digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]
         return Path("samples", f"{self.spec.place}-{self.spec.id}-{digest}.json")

@@ -1,4 +1,4 @@
-"""One training run with every default resolved: the whole scientific question, and its id."""
+"""The specs of runs: everything that determines a result, with every default resolved."""
 
 import hashlib
 import json
@@ -18,16 +18,18 @@ from pydantic import (
 )
 
 PROTOCOL = 1
-"""Raised whenever the training loop gives other numbers for the same spec."""
+"""Version of the training loop. It is raised when the same spec would give other numbers."""
 SPEED_PROTOCOL = 1
-"""Raised whenever something else is timed for the same spec, or something faster."""
+"""Version of the timings. It is raised when what is timed changes, or becomes faster."""
 
 Positive = Annotated[int, Field(ge=1, lt=2**63)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
+Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+"""An integer that fits a 64-bit column of a table."""
 
 
 class Frozen(BaseModel):
-    """Immutable, strict about keys, and of numbers that JSON has: neither NaN nor Inf."""
+    """Base of all specs and records: immutable, no unknown keys, no NaN and no infinity."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -38,49 +40,52 @@ class Training(Frozen):
     optimizer: Literal["adam", "rmsprop", "sgd"] = "adam"
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     cooldown: Annotated[float, Field(ge=0, le=1)] = 0.3
-    """Last share of the budget, in which the rate falls in a line towards zero; 0: never."""
+    """Last share of the updates, in which the rate falls linearly towards zero; 0: constant."""
     clip_norm: Annotated[
         Annotated[float, Field(gt=0, allow_inf_nan=False)] | None,
         BeforeValidator(lambda value: None if value == "none" else value),
     ] = 1.0
-    """Largest norm of the gradient over all parameters; None (`"none"` in TOML): not clipped."""
+    """Largest norm of the whole gradient. None (`"none"` in TOML): the gradient is not clipped."""
     batch_size: Positive = 32
     max_steps: Positive
-    """The budget, in updates."""
+    """Largest number of updates."""
     validate_every: Positive = 100
     num_validation: Positive = 500
-    """Sequences of the validation stream read each time."""
+    """Number of sequences in each validation."""
     stop_when_solved: bool = True
-    """Stop once the validation score has clearly passed `solved` twice: by its Wilson bound where
-    it is a share, else by two standard errors."""
+    """Whether to stop once two validation scores clearly pass the task's `solved`: by their Wilson
+    bound if they are shares, otherwise by two standard errors."""
 
 
-def _survive_json(fields: dict[str, Any]) -> dict[str, Any]:
-    # What comes back otherwise, or in another order, would have another id each time.
+def _checked(fields: dict[str, Any]) -> dict[str, Any]:
+    # A value that JSON changes would give the spec another id after each reading.
     for name, value in fields.items():
         if not _is_plain(value):
-            raise ValueError(f"field {name} holds what JSON has not, or a number beyond 64 bits")
+            raise ValueError(f"field {name} holds a value that JSON does not keep as it is")
     return fields
 
 
 def _is_plain(value: object) -> bool:
-    if isinstance(value, str):
-        return value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value)
-    if isinstance(value, bool) or value is None:
-        return True
-    if isinstance(value, int):
-        return -(2**63) <= value < 2**63
-    if isinstance(value, float):
-        return math.isfinite(value)
-    if isinstance(value, dict):
-        return all(isinstance(key, str) and _is_plain(key) for key in value) and all(
-            map(_is_plain, value.values())
-        )
-    return isinstance(value, list | tuple) and all(map(_is_plain, value))
+    """Whether JSON keeps the value: no NaN, no lone surrogates, and integers of 64 bits."""
+    match value:
+        case str():
+            return value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value)
+        case bool() | None:
+            return True
+        case int():
+            return -(2**63) <= value < 2**63
+        case float():
+            return math.isfinite(value)
+        case dict():
+            plain = all(isinstance(key, str) and _is_plain(key) for key in value)
+            return plain and all(map(_is_plain, value.values()))
+        case list() | tuple():
+            return all(map(_is_plain, value))
+    return False
 
 
-Fields = Annotated[dict[str, Any], AfterValidator(_survive_json)]
-"""Of a task or a model, by name."""
+Fields = Annotated[dict[str, Any], AfterValidator(_checked)]
+"""The fields of a task or a model, by name."""
 
 
 class Part(Frozen):
@@ -92,22 +97,22 @@ class Part(Frozen):
 
 
 class Subject(Frozen):
-    """A network and the task it is sized for: what is trained, or timed."""
+    """A network and the task that it is sized for."""
 
     task: Part
     model: Part
     param_budget: Positive | None
-    """Parameters asked for; None where the width was given."""
+    """Number of parameters asked for. None if the width was given instead."""
     width: Positive
     extra_width: Count
     plugin_sha256: dict[str, str] = {}
-    """SHA-256 of the file that defines the task or model, where it is a plug-in."""
+    """Name of each plug-in file that defines the task or the model → the SHA-256 of the file."""
 
     @field_validator("task")
     @classmethod
     def _has_length(cls, task: Part) -> Part:
         if type(task.fields.get("length")) is not int:
-            raise ValueError("a task's fields hold its length, a whole number")
+            raise ValueError("the fields of a task must include its length, an integer")
         return task
 
     @property
@@ -116,7 +121,7 @@ class Subject(Frozen):
 
     @cached_property
     def network(self) -> str:
-        """The same for whatever is done with the same network on the same task."""
+        """An id of the network and task alone, shared by all specs with the same ones."""
         content = {field: getattr(self, field) for field in Subject.model_fields}
         return _digest(Subject.model_construct(**content))
 
@@ -126,7 +131,7 @@ class Subject(Frozen):
         return _digest(self)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """As pydantic's; what has been computed of the original is computed anew."""
+        """As in pydantic, but without the original's cached ids."""
         copied = super().model_copy(update=update, deep=deep)
         for computed in ("network", "id"):
             vars(copied).pop(computed, None)
@@ -139,7 +144,7 @@ def _digest(content: Frozen) -> str:
 
 
 class Spec(Subject):
-    """What is trained, how and from which seed."""
+    """One training run."""
 
     training: Training
     seed: Count
@@ -147,12 +152,12 @@ class Spec(Subject):
 
     @property
     def name(self) -> str:
-        """For people: `tcn on copy_memory, T=50, seed 0`."""
+        """For display: `tcn on copy_memory, T=50, seed 0`."""
         return f"{self.model.name} on {self.task.name}, T={self.length}, seed {self.seed}"
 
     @property
     def place(self) -> str:
-        """Folder and name of its record, without the id: `copy_memory/tcn-T50-s0`."""
+        """Folder and file name of the record, without the id: `copy_memory/tcn-T50-s0`."""
         return f"{self.task.name}/{self.model.name}-T{self.length}-s{self.seed}"
 
 
@@ -160,26 +165,29 @@ Measure = Literal["train", "forward", "step", "sample"]
 
 
 class SpeedSpec(Subject):
-    """What is timed, and how many sequences at once."""
+    """One timing of a network."""
 
     batch_size: Positive
+    """Number of sequences that are processed at once."""
     measures: tuple[Measure, ...]
-    """`train`: a training step; `forward`: a whole sequence at once; `step`: streaming; `sample`:
-    sequences drawn from a network that predicts its own next input."""
+    """`train`: a training step. `forward`: whole sequences in one call. `step`: one step after the
+    other. `sample`: drawing sequences from a network that predicts its own next input."""
     protocol: Count = SPEED_PROTOCOL
 
     @property
     def name(self) -> str:
-        """For people: `tcn on copy_memory, T=50, batch 64`."""
+        """For display: `tcn on copy_memory, T=50, batch 64`."""
         return f"{self.model.name} on {self.task.name}, T={self.length}, batch {self.batch_size}"
 
     @property
     def place(self) -> str:
-        """Folder and name of its record, without the id: `copy_memory/tcn-T50-b64`."""
+        """Folder and file name of the record, without the id: `copy_memory/tcn-T50-b64`."""
         return f"{self.task.name}/{self.model.name}-T{self.length}-b{self.batch_size}"
 
 
 class Named(Frozen):
+    """A task or a model of a yardstick, with the fields that differ from their defaults."""
+
     name: str
     fields: Fields = {}
 
@@ -189,23 +197,25 @@ class Sized(Named):
 
 
 class Yardstick(Frozen):
-    """One comparison."""
+    """One comparison of a network of ours with another implementation."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9_ ,=.]{1,100}$")
     kind: str
+    """Kind of the comparison, which decides what is measured."""
     what: str
+    """Description for readers."""
     at_least: float | None = None
-    """Aim of the ratio, theirs over ours."""
+    """`at_least` and `at_most` bound the ratio that is aimed at: time of theirs over ours."""
     at_most: float | None = None
     task: Named
     model: Sized
     rival: str | None = None
-    """A model of ours of as many parameters, timed as well."""
+    """Another model of ours with the same number of parameters, which is timed as well."""
 
     @model_validator(mode="after")
     def _has_an_aim(self) -> "Yardstick":
         if self.at_least is None and self.at_most is None:
-            raise ValueError("at_least or at_most is wanted")
+            raise ValueError("give at_least, at_most or both")
         return self
 
     def met(self, ratio: float) -> bool:

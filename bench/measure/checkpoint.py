@@ -29,7 +29,6 @@ INTERVAL_S = 60.0
 FORMAT = 1
 """Raised whenever a run can no longer continue from older checkpoints."""
 FOLDER = "checkpoints"
-DIGEST_BYTES = 32
 
 
 @dataclass(kw_only=True)
@@ -69,7 +68,7 @@ class Checkpoint(Frozen):
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """The place of a run's checkpoint, and the identity that the file must have."""
+    """Where the checkpoint of a run is stored, and the identity that the file must have."""
 
     results: Path
     spec: Spec
@@ -97,15 +96,13 @@ def is_due(since: float) -> bool:
 
 
 def pack(content: Mapping[str, object]) -> bytes:
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    packed = buffer.getvalue()
-    return hashlib.sha256(packed).digest() + packed
+    torch.save(content, buffer := io.BytesIO())
+    return hashlib.sha256(buffer.getvalue()).digest() + buffer.getvalue()
 
 
 def unpack(content: bytes) -> dict[str, Any]:
     """The packed content; `ValueError` if any byte has changed, which torch may not notice."""
-    digest, packed = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
+    digest, packed = content[:32], content[32:]
     if hashlib.sha256(packed).digest() != digest:
         raise ValueError("damaged")
     return torch.load(io.BytesIO(packed), map_location="cpu", weights_only=True)
@@ -117,7 +114,7 @@ def write(place: Place, checkpoint: Checkpoint) -> None:
     try:
         write_whole(place.path, pack(content))
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = error.strerror or error
         print(f"warning: no checkpoint of {place.spec.name}: {reason}", file=sys.stderr)
 
 
@@ -150,7 +147,8 @@ def _shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[torch.Size, torch.
 
 def remove(place: Place) -> None:
     """Remove a run's checkpoint, if there is one."""
-    _unlink(place.path)
+    with contextlib.suppress(OSError):
+        place.path.unlink()
 
 
 def remove_leftovers(results: Path, records: Iterable[Record]) -> None:
@@ -158,16 +156,9 @@ def remove_leftovers(results: Path, records: Iterable[Record]) -> None:
 
     Another process may lose the checkpoint that it is writing. It writes the next one when due.
     """
-    ended = {
-        Place(results=results, spec=record.spec, backend=record.backend).path
-        for record in records
-        if record.finished
-    }
-    for path in (results / FOLDER).glob("*/*"):
-        if path in ended or path.suffix == ".tmp":
-            _unlink(path)
-
-
-def _unlink(path: Path) -> None:
-    with contextlib.suppress(OSError):
-        path.unlink()
+    for record in records:
+        if record.finished:
+            remove(Place(results=results, spec=record.spec, backend=record.backend))
+    for path in (results / FOLDER).glob("*/*.tmp"):
+        with contextlib.suppress(OSError):
+            path.unlink()

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from tasks import Media, Pictures, Sounds
 
-MOST_SHOWN = 100
-"""Pictures in a grid."""
+MOST_SHOWN, PER_ROW = 100, 10
+"""Pictures in a grid, and in each of its rows."""
 MOST_HEARD = 8
 """Sounds that are written to the file and drawn."""
 SILENCE_S = 0.25
@@ -36,25 +36,23 @@ def files(shown: Media | None, y_BT: Tensor, names: Sequence[str]) -> dict[str, 
 def grid(pictures: Pictures, names: Sequence[str]) -> Figure:
     """At most `MOST_SHOWN` pictures, ten per row; with conditions, one row for each condition."""
     ink = pictures.ink.cpu().numpy()
+    rows = [("", ink[i : i + PER_ROW]) for i in range(0, len(ink), PER_ROW)]
     if names:
-        by_name = {name: [i for i, each in enumerate(names) if each == name] for name in names}
-        rows = [(name, ink[members[:10]]) for name, members in by_name.items()]
-    else:
-        rows = [("", ink[i : i + 10]) for i in range(0, len(ink), 10)]
-    rows = rows[: MOST_SHOWN // 10]
+        of_name = {name: [each == name for each in names] for name in names}
+        rows = [(name, ink[chosen][:PER_ROW]) for name, chosen in of_name.items()]
+    rows = rows[: MOST_SHOWN // PER_ROW]
     height, width = ink.shape[1:]
-    # Every picture has a line of background above it and to its left.
-    cells = np.zeros((len(rows), 10, height + 1, width + 1))
+    # Every picture has a line of background on each side.
+    cells = np.zeros((len(rows), PER_ROW, height + 1, width + 1))
     for r, (_, row) in enumerate(rows):
         cells[r, : len(row), 1:, 1:] = 0.04 + 0.96 * row
-    canvas = cells.transpose(0, 2, 1, 3).reshape(len(rows) * (height + 1), 10 * (width + 1))
-    canvas = np.pad(canvas, ((0, 1), (0, 1)))
+    canvas = np.pad(np.block([list(row) for row in cells]), ((0, 1), (0, 1)))
     figure = Figure(figsize=(5, 5 * canvas.shape[0] / canvas.shape[1] + 0.1), layout="constrained")
     axes = figure.subplots()
     axes.imshow(canvas, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
+    middles = [r * (height + 1) + height / 2 for r in range(len(rows))]
     axes.set_xticks([])
-    axes.set_yticks([r * (height + 1) + height / 2 for r in range(len(rows))])
-    axes.set_yticklabels([name for name, _ in rows], fontsize=8)
+    axes.set_yticks(middles, [name for name, _ in rows], fontsize=8)
     axes.tick_params(length=0)
     axes.set_frame_on(False)
     return figure
@@ -66,17 +64,14 @@ def spectrograms(sounds: Sounds, names: Sequence[str]) -> Figure:
     figure = Figure(figsize=(9, 2.2 * len(samples) + 0.4), layout="constrained")
     axes = figure.subplots(len(samples), 2, squeeze=False)
     window = min(256, max(samples.shape[1] // 4, 2))
-    for i, (row, sound) in enumerate(zip(axes, samples, strict=True)):
-        wave, spectrum = row
+    for i, ((wave, spectrum), sound) in enumerate(zip(axes, samples, strict=True)):
         wave.plot(np.arange(len(sound)) / sounds.rate, sound, linewidth=0.5, color="black")
-        wave.set(ylim=(-1, 1), ylabel="amplitude")
+        wave.set(xlabel="time (s)", ylim=(-1, 1), ylabel="amplitude")
         power = spectrum.specgram(
             sound + 1e-6 * np.hanning(len(sound)), NFFT=window, Fs=sounds.rate, noverlap=window // 2
         )[3]
         figure.colorbar(power, ax=spectrum, label="dB")
-        spectrum.set(ylabel="frequency (Hz)")
-        for panel in row:
-            panel.set(xlabel="time (s)")
+        spectrum.set(xlabel="time (s)", ylabel="frequency (Hz)")
         if names:
             wave.set_title(names[i], fontsize=9)
     return figure

@@ -1,25 +1,38 @@
-"""Sequences sampled from a trained network, and the files to look at, listen to or read."""
+"""Sequences sampled from a trained network, the files they become, and their judge.
+
+The judge is a classifier of real sequences, which checks that samples match their condition.
+
+Shape letters: B sequences, T steps.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 import models
 from bench.core.errors import RequestError, unknown
 from bench.core.files import write_whole
+from bench.core.intervals import wilson
 from bench.core.records import Agreement, Record, SampleRecord, now
 from bench.core.store import Damaged, Store
 from bench.measure import weights
-from bench.measure.judge import agreement
 from bench.plan.grid import model_of, task_of
 from bench.plan.labels import label
 from tasks import Task
 
 EVERY = "all"
 """Stands for every condition in turn."""
+
+HIDDEN = 256
+NUM_STEPS, BATCH = 4000, 128
+LEARNING_RATE = 1e-3
+DROPOUT = 0.2
+"""Settings of the classifier that judges samples."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,3 +205,56 @@ def agreement_line(found: Agreement) -> str:
         f"a classifier finds the requested condition in {found.share:.1%} of {found.num_samples} "
         f"samples ({found.low:.1%} to {found.high:.1%}; in {found.on_real:.1%} of real sequences)"
     )
+
+
+def agreement(task: Task, y_BT: Tensor, condition_B: Tensor) -> Agreement:
+    """Agreement of sampled ids (B, T) with the classes (B,) they were conditioned on."""
+    classifier = _classifier(task)
+    right = int((_classes(classifier, task, y_BT) == condition_B).sum())
+    num_real = num_right = 0
+    for batch in task.evaluation("test", 0, 500):
+        assert batch.condition is not None
+        num_real += len(batch)
+        num_right += int((_classes(classifier, task, batch.y) == batch.condition).sum())
+    low, high = wilson(right, len(y_BT))
+    return Agreement(
+        share=right / len(y_BT),
+        low=low,
+        high=high,
+        num_samples=len(y_BT),
+        on_real=num_right / num_real,
+    )
+
+
+@lru_cache(maxsize=2)
+def _classifier(task: Task) -> nn.Module:
+    """A network with one hidden layer, trained on whole sequences of the task's training stream."""
+    generator = task.generator("train", 0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        classifier = nn.Sequential(
+            nn.Linear(task.signature.num_steps, HIDDEN),
+            nn.ReLU(),
+            nn.Dropout(DROPOUT),
+            nn.Linear(HIDDEN, task.signature.num_conditions),
+        )
+        optimizer = torch.optim.Adam(classifier.parameters(), LEARNING_RATE)
+        for step in range(NUM_STEPS):
+            optimizer.param_groups[0]["lr"] = LEARNING_RATE * (1 - step / NUM_STEPS)
+            batch = task.sample(BATCH, generator)
+            assert batch.condition is not None
+            loss = F.cross_entropy(classifier(_read(task, batch.y)), batch.condition)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return classifier.eval()
+
+
+def _read(task: Task, y_BT: Tensor) -> Tensor:
+    """Ids scaled to [0, 1], (B, T)."""
+    return y_BT / (task.signature.num_outputs - 1)
+
+
+@torch.inference_mode()
+def _classes(classifier: nn.Module, task: Task, y_BT: Tensor) -> Tensor:
+    return classifier(_read(task, y_BT)).argmax(1)

@@ -1,6 +1,7 @@
 """What a network costs: times after warm-up, operations, memory. One spec gives one `Speed`.
 
-Shape letters: B sequences, T steps.
+Operations are counted by PyTorch on the `meta` device, which computes nothing and where no layer
+hides its work in a library.
 """
 
 import gc
@@ -9,14 +10,15 @@ import resource
 import sys
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from bench.core.backend import Backend, forget_peak_memory, peak_memory_bytes, synchronize
-from bench.core.records import Sampling, Speed, Streaming, Times, Work
-from bench.core.spec import SpeedSpec, Training
-from bench.measure.flops import sequence_flops, step_flops
+from bench.core.spec import SpeedSpec, Subject, Training
+from bench.core.timings import Sampling, Speed, Streaming, Times, Work
 from bench.measure.timing import LEAST_SAMPLES, Call, latency, throughput
 from bench.measure.update import Updater, of_steps, outputs
 from bench.plan.grid import model_of, network_of, task_of
@@ -32,6 +34,8 @@ WARM_STEPS = 8
 """Steps that are sampled before a whole sequence is timed."""
 PEAK_SIZE = 1024
 """Rows and columns of the matrices whose product shows the machine's peak."""
+SHORT = 4
+"""Steps of the sequences on which the operations of a recurrent network are counted."""
 
 
 def measure(spec: SpeedSpec, backend: Backend, device: str) -> Speed:
@@ -40,33 +44,25 @@ def measure(spec: SpeedSpec, backend: Backend, device: str) -> Speed:
     On a CPU the memory is right only in a fresh process: the peak of a process never falls.
     """
     task, network, batch, updater = _subject(spec, backend, device)
-    last_only = task.signature.per == "sequence"
     whole = replace(batch, lengths=None)
-
-    def forward() -> Tensor:
-        with torch.inference_mode():
-            return outputs(network, task, whole)
-
+    forward = torch.inference_mode()(partial(outputs, network, task, whole))
     calls: dict[str, Call] = {"forward": forward, "train": updater}
     calls = {name: call for name, call in calls.items() if name in spec.measures}
     if calls:
         _touch(network, task, whole)
     memory = {name: _memory_of(call, device) for name, call in calls.items()}
     peak_flops = _peak_flops(device)
-
-    def work(name: str, *, backward: bool) -> Work | None:
-        if name not in calls:
-            return None
-        network.train(backward)
-        flops = sequence_flops(spec, last_only=last_only, backward=backward)
-        return Work(
-            times=throughput(calls[name], device, min_seconds=MORE_SECONDS),
-            flops=spec.batch_size * flops,
-            memory_bytes=memory[name],
-        )
-
-    train, read = work("train", backward=True), work("forward", backward=False)
-    network.eval()
+    works: dict[str, Work] = {}
+    for name in ("train", "forward"):
+        network.train(name == "train")
+        if name in calls:
+            last_only = task.signature.per == "sequence"
+            flops = sequence_flops(spec, last_only=last_only, backward=name == "train")
+            works[name] = Work(
+                times=throughput(calls[name], device, min_seconds=MORE_SECONDS),
+                flops=spec.batch_size * flops,
+                memory_bytes=memory[name],
+            )
     streaming = sampling = None
     if "step" in spec.measures:
         streaming = _streaming(network, batch, device, spec.batch_size * step_flops(spec))
@@ -79,8 +75,8 @@ def measure(spec: SpeedSpec, backend: Backend, device: str) -> Speed:
         receptive_field=_field(network),
         num_steps=task.signature.num_steps,
         peak_flops=peak_flops,
-        train=train,
-        forward=read,
+        train=works.get("train"),
+        forward=works.get("forward"),
         streaming=streaming,
         sampling=sampling,
     )
@@ -118,10 +114,9 @@ def _streaming(network: Network, batch: Batch, device: str, flops: int) -> Strea
     stepper = network.stepper(len(batch), condition=condition if features is None else None)
     _, state = network(batch.x, condition=condition)
     chunk = batch.x[:, -1:]
-    x_t = chunk[:, 0].contiguous()
-    step = partial(stepper, x_t)
+    step = partial(stepper, chunk[:, 0].contiguous())
     if features is not None:
-        step = partial(stepper, x_t, features[:, -1])
+        step = partial(step, features[:, -1])
 
     def prefill() -> None:
         _, read = network(batch.x, condition=condition)
@@ -168,14 +163,8 @@ def _sampling(network: Network, task: Task, batch: Batch, device: str) -> Sampli
 
     def timed(cached: bool) -> Times:
         draw(cached, min(num_steps, WARM_STEPS))
-        return latency(
-            partial(draw, cached),
-            device,
-            min_seconds=MORE_SECONDS,
-            warm_up=0,
-            least=1,
-            most=LEAST_SAMPLES,
-        )
+        call, most = partial(draw, cached), LEAST_SAMPLES
+        return latency(call, device, min_seconds=MORE_SECONDS, warm_up=0, least=1, most=most)
 
     return Sampling(num_steps=num_steps, cached=timed(True), naive=timed(False))
 
@@ -203,6 +192,54 @@ def _most_held() -> int:
 def _peak_flops(device: str) -> float:
     """Operations per second of one large product of matrices."""
     a, b = torch.randn(2, PEAK_SIZE, PEAK_SIZE, device=device)
-    return (
-        2 * PEAK_SIZE**3 / min(throughput(lambda: a @ b, device, min_seconds=MIN_SECONDS).samples)
-    )
+    times = throughput(lambda: a @ b, device, min_seconds=MIN_SECONDS)
+    return 2 * PEAK_SIZE**3 / min(times.samples)
+
+
+def sequence_flops(spec: Subject, *, last_only: bool, backward: bool = False) -> int:
+    """Operations on one whole sequence.
+
+    A network without a finite receptive field is counted on two short sequences, since its work
+    grows by the same amount with every step.
+    """
+    num_steps = task_of(spec).signature.num_steps
+    network = _meta_network(spec)
+
+    def counted(steps: int) -> int:
+        x, condition = _meta_input(spec, steps)
+        with FlopCounterMode(display=False) as counter:
+            y = network(x, last_only=last_only, condition=condition)[0]
+            if backward:
+                y.sum().backward()
+        return counter.get_total_flops()
+
+    if _field(network) is not None or num_steps <= 2 * SHORT:
+        return counted(num_steps)
+    once, twice = counted(SHORT), counted(2 * SHORT)
+    return once + (twice - once) * (num_steps - SHORT) // SHORT
+
+
+def step_flops(spec: Subject) -> int:
+    """Operations of one further step of one stream whose state is full."""
+    network = _meta_network(spec)
+    x, condition = _meta_input(spec, _field(network) or 1)
+    state: Any = network(x, condition=condition)[1]
+    x_t, condition = _meta_input(spec, 1)
+    with FlopCounterMode(display=False) as counter:
+        network(x_t, state, condition=condition)
+    return counter.get_total_flops()
+
+
+def _meta_network(spec: Subject) -> Network:
+    with torch.device("meta"):
+        return network_of(spec)
+
+
+def _meta_input(spec: Subject, num_steps: int) -> tuple[Tensor, Tensor | None]:
+    """A sequence and its condition as features, which cost as much as a condition of classes."""
+    signature = task_of(spec).signature
+    x = torch.zeros(1, num_steps, signature.num_inputs, device="meta")
+    if signature.input == "token":
+        x = torch.zeros(1, num_steps, dtype=torch.long, device="meta")
+    condition = torch.zeros(1, num_steps, signature.num_conditions, device="meta")
+    return x, condition if signature.num_conditions else None

@@ -17,32 +17,22 @@ from torch.nn.utils.parametrizations import weight_norm
 from models import Network
 
 
-class TextbookConv(nn.Module):
-    """A weight-normalised dilated convolution that pads both ends and cuts off the later one."""
-
-    def __init__(self, num_inputs: int, num_outputs: int, kernel_size: int, dilation: int) -> None:
-        super().__init__()
-        self.surplus = (kernel_size - 1) * dilation
-        self.conv = weight_norm(
-            nn.Conv1d(num_inputs, num_outputs, kernel_size, padding=self.surplus, dilation=dilation)
-        )
-
-    def forward(self, x_BCT: Tensor) -> Tensor:
-        y_BCT = self.conv(x_BCT)
-        return y_BCT[:, :, : -self.surplus].contiguous() if self.surplus else y_BCT
-
-
 class TextbookBlock(nn.Module):
-    """Two convolutions with the same dilation, and a residual sum."""
+    """Two weight-normalised convolutions with the same dilation, and a residual sum."""
 
     def __init__(self, num_inputs: int, num_outputs: int, kernel_size: int, dilation: int) -> None:
         super().__init__()
-        self.conv1 = TextbookConv(num_inputs, num_outputs, kernel_size, dilation)
-        self.conv2 = TextbookConv(num_outputs, num_outputs, kernel_size, dilation)
+        pad = (kernel_size - 1) * dilation
+        self.conv1, self.conv2 = (
+            weight_norm(nn.Conv1d(fed, num_outputs, kernel_size, padding=pad, dilation=dilation))
+            for fed in (num_inputs, num_outputs)
+        )
         self.skip = nn.Conv1d(num_inputs, num_outputs, 1) if num_inputs != num_outputs else None
 
     def forward(self, x_BCT: Tensor) -> Tensor:
-        h_BCT = F.relu(self.conv2(F.relu(self.conv1(x_BCT))))
+        h_BCT = x_BCT
+        for conv in (self.conv1, self.conv2):
+            h_BCT = F.relu(conv(h_BCT)[:, :, : x_BCT.shape[2]].contiguous())
         return F.relu(h_BCT + (x_BCT if self.skip is None else self.skip(x_BCT)))
 
 
@@ -62,8 +52,8 @@ class TextbookTcn(nn.Module):
                 raise ValueError("a textbook block has ReLUs and a residual sum")
             kernel_size, dilation = conv1.kernel_size[0], block.conv1.dilation
             theirs = TextbookBlock(conv1.in_channels, conv2.out_channels, kernel_size, dilation)
-            theirs.conv1.conv.load_state_dict(conv1.state_dict())
-            theirs.conv2.conv.load_state_dict(conv2.state_dict())
+            theirs.conv1.load_state_dict(conv1.state_dict())
+            theirs.conv2.load_state_dict(conv2.state_dict())
             if theirs.skip is not None:
                 with torch.no_grad():
                     theirs.skip.weight.copy_(block.skip.weight.unsqueeze(2))
@@ -75,12 +65,7 @@ class TextbookTcn(nn.Module):
         self.to(ours.head.weight)
 
     def forward(
-        self,
-        x: Tensor,
-        *,
-        lengths: None = None,
-        last_only: bool = False,
-        condition: None = None,
+        self, x: Tensor, *, lengths: None = None, last_only: bool = False, condition: None = None
     ) -> tuple[Tensor, None]:
         """Outputs (B, T, O), or (B, 1, O) with `last_only`, for ids (B, T) or reals (B, T, I).
 

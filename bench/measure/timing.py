@@ -12,12 +12,11 @@ import torch
 from torch.utils.benchmark import Timer
 
 from bench.core.backend import synchronize
-from bench.core.records import Times
+from bench.core.timings import Times
 
 Call = Callable[[], object]
 
-LEAST_SAMPLES = 5
-MOST_SAMPLES = 1000
+LEAST_SAMPLES, MOST_SAMPLES = 5, 1000
 BLOCK_SECONDS = 0.02
 """Shortest block of calls in `turns`, so that the resolution of the clock does not matter."""
 

@@ -1,12 +1,10 @@
 """The training loop: one spec gives one outcome.
 
-    repeat
-        validate, on a stream of its own, and keep the weights that validated best
-        stop if the score was clearly passed twice in a row, diverged, or the budget is used up
-        take the next steps: sample a batch, backward pass, clip the gradient, update
-    test once, on a third stream, with the weights that validated best
-
-The step is in `bench.measure.update`, the metrics are in `bench.measure.evaluation`.
+repeat
+    validate, on a stream of its own, and keep the weights that validated best
+    stop if the score was clearly passed twice in a row, diverged, or the budget is used up
+    take the next steps: sample a batch, backward pass, clip the gradient, update
+test once, on a third stream, with the weights that validated best
 """
 
 import hashlib
@@ -102,16 +100,17 @@ def train(
         if keep is not None:
             keep(fit.best_weights)
         test = _tested(run, task)
-        beyond = [(other.length, _tested(run, other)) for other in task.beyond()]
+        beyond = tuple(
+            Beyond(length=other.length, test=found.values, num_test=found.num_sequences)
+            for other, found in ((other, _tested(run, other)) for other in task.beyond())
+        )
         seconds = run.seconds(fit)
         trained = probe(network, task, probed, step=fit.best_step)
     probes = None
     if initial is not None and trained is not None:
         measured, seen = field
         probes = Probes(measured_field=measured, seen_steps=seen, initial=initial, trained=trained)
-    return _outcome(
-        run, fit, test=test, beyond=beyond, seconds=seconds, probes=probes, one=probed.part(0, 1)
-    )
+    return _outcome(run, fit, test, beyond, seconds, probes, probed.part(0, 1))
 
 
 def _fit(run: _Run, place: Place | None, on_progress: Callable[[Progress], None]) -> Fit:
@@ -199,14 +198,13 @@ def _checkpoint(run: _Run, fit: Fit) -> Checkpoint:
 def _outcome(
     run: _Run,
     fit: Fit,
-    *,
     test: Evaluation,
-    beyond: list[tuple[int, Evaluation]],
+    beyond: tuple[Beyond, ...],
     seconds: float,
     probes: Probes | None,
     one: Batch,
 ) -> Outcome:
-    """The outcome of a run whose latency is still to be measured, on the sequence `one`."""
+    """The outcome of a run; the sequence `one` is timed after the peak memory is read."""
     spec, task = run.spec, run.task
     receptive_field = run.network.receptive_field
     return Outcome(
@@ -229,10 +227,7 @@ def _outcome(
         eager_because=run.take_step.eager_because,
         latency=_latency(run.network, task, one, run.device),
         probes=probes,
-        beyond=tuple(
-            Beyond(length=length, test=found.values, num_test=found.num_sequences)
-            for length, found in beyond
-        ),
+        beyond=beyond,
         baselines=task.baselines(),
     )
 

@@ -57,7 +57,7 @@ class UpdaterState(Frozen):
     model_config = ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=True)
 
     optimizer: dict[int, dict[str, Tensor]]
-    """Parameter number → name → value kept by the optimizer."""
+    """The optimizer's values: parameter number → name → value."""
     generator: Tensor
     step: int
     total_loss: float
@@ -85,8 +85,7 @@ class Updater:
         self._network, self._task = network, task
         self._training, self._generator = training, generator
         self._total_loss = torch.zeros((), device=generator.device)
-        self._num_summed = 0
-        self._step = 0
+        self._num_summed = self._step = 0
         self._graph: torch.cuda.CUDAGraph | None = None
         self.eager_because: str | None = None
         self._whole = flatten(network) if generator.device.type == "cpu" else None
@@ -118,12 +117,8 @@ class Updater:
 
     def state(self) -> UpdaterState:
         """A copy of the state, from which `load` continues; waits for the device."""
-        kept = self.optimizer.state_dict()["state"]
         return UpdaterState(
-            optimizer={
-                number: {name: value.clone() for name, value in values.items()}
-                for number, values in kept.items()
-            },
+            optimizer=deepcopy(self.optimizer.state_dict()["state"]),
             generator=self._generator.get_state(),
             step=self._step,
             total_loss=self._total_loss.item(),
@@ -172,17 +167,14 @@ class Updater:
             return
         rate = training.learning_rate * (left / cooldown_steps)
         for group in self.optimizer.param_groups:
-            if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(rate)
-            else:
-                group["lr"] = rate
+            captured = isinstance(group["lr"], Tensor)
+            group["lr"] = group["lr"].fill_(rate) if captured else rate
 
     def _capture(self) -> None:
         """Record a step, and leave weights, optimizer and generators as they were before."""
         device = self._generator.device
-        weights = {name: value.clone() for name, value in self._network.state_dict().items()}
-        drawn = self._generator.get_state()
-        dropped = torch.cuda.get_rng_state(device)
+        weights = deepcopy(self._network.state_dict())
+        drawn, dropped = self._generator.get_state(), torch.cuda.get_rng_state(device)
 
         def undo() -> None:
             self._network.load_state_dict(weights)

@@ -4,26 +4,29 @@
 here.
 """
 
+import copy
 import math
 import tomllib
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import models
 import tasks
 from bench.core.backend import Backend, prepare
 from bench.core.machine import fingerprint
-from bench.core.records import Times, YardstickRecord, now
+from bench.core.records import YardstickRecord, now
 from bench.core.spec import Part, Spec, Training, Yardstick
 from bench.core.store import Store
+from bench.core.timings import Times
 from bench.measure.textbook import TextbookTcn
-from bench.measure.timing import alternate, seconds_of, turns
+from bench.measure.timing import Call, alternate, seconds_of, turns
 from bench.measure.train import train
 from bench.measure.update import Updater, update
 
@@ -43,6 +46,32 @@ class Absent(Exception):
     """Something that a comparison needs is not on this machine."""
 
 
+@dataclass(frozen=True)
+class _Case:
+    """A yardstick with its task and our network on a device."""
+
+    yardstick: Yardstick
+    task: tasks.Task
+    network: models.Network
+    device: str
+    capture: bool
+
+    @property
+    def x_t(self) -> Tensor:
+        """One step of one sequence."""
+        generator = self.task.generator("train", 0, self.device)
+        return self.task.sample(1, generator).x[:, 0].contiguous()
+
+    def training_step(self, network: nn.Module, *, capture: bool) -> Updater:
+        training = Training(learning_rate=LEARNING_RATE, batch_size=BATCH_SIZE, max_steps=2**31)
+        generator = self.task.generator("train", 0, self.device)
+        return Updater(network.train(), self.task, training, generator, capture)
+
+    @torch.inference_mode()
+    def turns(self, sides: dict[str, Call]) -> dict[str, Times]:
+        return turns(sides, self.device, rounds=ROUNDS)
+
+
 def load(path: Path = LIST) -> list[Yardstick]:
     return [Yardstick.model_validate(each) for each in tomllib.loads(path.read_text())["yardstick"]]
 
@@ -51,11 +80,17 @@ def run(results: Path, backend: Backend, device: str) -> Iterator[YardstickRecor
     """Measure each yardstick and write its record."""
     prepare(backend)
     for yardstick in load():
+        model = yardstick.model
         content: dict[str, Any] = {"status": "ok"}
         try:
             with torch.random.fork_rng(devices=[device] if device != "cpu" else []):
                 torch.manual_seed(0)
-                content["times"] = KINDS[yardstick.kind](yardstick, backend, device)
+                task = tasks.load(yardstick.task.name, **yardstick.task.fields)
+                network = models.network(
+                    model.name, task.signature, width=model.width, **model.fields
+                )
+                case = _Case(yardstick, task, network.to(device), device, backend.capture)
+                content["times"] = KINDS[yardstick.kind](case)
         except (Absent, tasks.DataUnavailable) as error:
             content = {"status": "skipped", "error": str(error)}
         record = YardstickRecord(
@@ -77,73 +112,50 @@ def line(record: YardstickRecord) -> str:
     return f"{yardstick.name}: {theirs} {record.ratio:.3g} × ours, aim {aim}: {verdict}{more}"
 
 
-def _network(yardstick: Yardstick, device: str) -> tuple[tasks.Task, models.Network]:
-    task = tasks.load(yardstick.task.name, **yardstick.task.fields)
-    model = yardstick.model
-    network = models.network(model.name, task.signature, width=model.width, **model.fields)
-    return task, network.to(device)
-
-
-def _x_t(task: tasks.Task, device: str) -> torch.Tensor:
-    """One step of one sequence."""
-    return task.sample(1, task.generator("train", 0, device), "train").x[:, 0].contiguous()
-
-
-def _training_step(network: nn.Module, task: tasks.Task, device: str, *, capture: bool) -> Updater:
-    training = Training(learning_rate=LEARNING_RATE, batch_size=BATCH_SIZE, max_steps=2**31)
-    network.train()
-    return Updater(network, task, training, task.generator("train", 0, device), capture)
-
-
-@torch.inference_mode()
-def _cell(yardstick: Yardstick, backend: Backend, device: str) -> dict[str, Times]:
+def _cell(case: _Case) -> dict[str, Times]:
     """A step against `torch.nn.LSTMCell` and against a rival of ours, of as many parameters."""
-    with torch.inference_mode(False):
-        task, network = _network(yardstick, device)
-        size, num_inputs = models.num_parameters(network), task.signature.num_inputs
-        assert yardstick.rival is not None
-        rival = models.network(yardstick.rival, task.signature, param_budget=size).to(device)
-        # 4 gates of H units: 4·H·(I + H) weights and 8·H biases.
-        width = round(-(num_inputs + 2) / 2 + math.sqrt((num_inputs + 2) ** 2 / 4 + size / 4))
-        cell = nn.LSTMCell(num_inputs, width).to(device)
-    x_t, x_1I = _x_t(task, device), torch.randn(1, num_inputs, device=device)
-    state = torch.zeros(1, width, device=device), torch.zeros(1, width, device=device)
+    size, num_inputs = models.num_parameters(case.network), case.task.signature.num_inputs
+    name = case.yardstick.rival
+    assert name is not None
+    rival = models.network(name, case.task.signature, param_budget=size).to(case.device)
+    # 4 gates of H units: 4·H·(I + H) weights and 8·H biases.
+    width = round(-(num_inputs + 2) / 2 + math.sqrt((num_inputs + 2) ** 2 / 4 + size / 4))
+    cell = nn.LSTMCell(num_inputs, width).to(case.device)
+    x_1I = torch.randn(1, num_inputs, device=case.device)
+    state = torch.zeros(1, width, device=case.device), torch.zeros(1, width, device=case.device)
 
     def theirs() -> None:
         nonlocal state
         state = cell(x_1I, state)
 
     sides = {
-        "our stepper": partial(network.stepper(), x_t),
+        "our stepper": partial(case.network.stepper(), case.x_t),
         f"LSTMCell({width})": theirs,
-        f"our {yardstick.rival} stepper": partial(rival.stepper(), x_t),
+        f"our {name} stepper": partial(rival.stepper(), case.x_t),
     }
-    return turns(sides, device, rounds=ROUNDS)
+    return case.turns(sides)
 
 
-def _window(yardstick: Yardstick, backend: Backend, device: str) -> dict[str, Times]:
+def _window(case: _Case) -> dict[str, Times]:
     """A step against reading the whole receptive field again, for all outputs or the last one."""
-    task, network = _network(yardstick, device)
-    network.eval()
-    field, x_t = int(network.receptive_field), _x_t(task, device)
+    network, x_t = case.network.eval(), case.x_t
+    field = int(network.receptive_field)
     x = x_t[:, None].expand(1, field, *x_t.shape[1:]).contiguous()
     sides = {
         "our stepper": partial(network.stepper(), x_t),
         f"forward over {field} steps": partial(network, x),
         "the same, last step alone": partial(network, x, last_only=True),
     }
-    with torch.inference_mode():
-        return turns(sides, device, rounds=ROUNDS)
+    return case.turns(sides)
 
 
-def _library(yardstick: Yardstick, backend: Backend, device: str) -> dict[str, Times]:
+def _library(case: _Case) -> dict[str, Times]:
     """A step against the streaming mode of the library pytorch-tcn."""
     try:
         from pytorch_tcn import TCN  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise Absent("pytorch-tcn is not installed: pip install pytorch-tcn==1.2.3") from None
-    task, network = _network(yardstick, device)
-    signature, model = task.signature, yardstick.model
+    signature, model = case.task.signature, case.yardstick.model
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         library = TCN(
@@ -153,20 +165,18 @@ def _library(yardstick: Yardstick, backend: Backend, device: str) -> dict[str, T
             dropout=0.0,
             output_projection=signature.num_outputs,
         )
-    library = library.to(device).eval()
-    x_BCT = torch.randn(1, signature.num_inputs, 1, device=device)
+    library = library.to(case.device).eval()
+    x_BCT = torch.randn(1, signature.num_inputs, 1, device=case.device)
     sides = {
-        "our stepper": partial(network.stepper(), _x_t(task, device)),
+        "our stepper": partial(case.network.stepper(), case.x_t),
         "pytorch-tcn": partial(library, x_BCT, inference=True),
     }
-    with torch.inference_mode():
-        return turns(sides, device, rounds=ROUNDS)
+    return case.turns(sides)
 
 
-def _flat(yardstick: Yardstick, backend: Backend, device: str) -> dict[str, Times]:
+def _flat(case: _Case) -> dict[str, Times]:
     """A step early in a stream against one after a million."""
-    task, network = _network(yardstick, device)
-    early, late, x_t = network.stepper(), network.stepper(), _x_t(task, device)
+    early, late, x_t = case.network.stepper(), case.network.stepper(), case.x_t
     for _ in range(LATE):
         late(x_t)
 
@@ -177,37 +187,34 @@ def _flat(yardstick: Yardstick, backend: Backend, device: str) -> dict[str, Time
 
     ours = f"from step {EARLY:,}"
     sides = {ours: partial(early, x_t), f"from step {LATE:,}": partial(late, x_t)}
-    return turns(sides, device, rounds=ROUNDS, before={ours: restart})
+    return turns(sides, case.device, rounds=ROUNDS, before={ours: restart})
 
 
-def _sampling(yardstick: Yardstick, backend: Backend, device: str) -> dict[str, Times]:
+def _sampling(case: _Case) -> dict[str, Times]:
     """Sampling a sequence by the stepper against reading the past again for every step."""
-    task, network = _network(yardstick, device)
 
-    def draw(cached: bool) -> torch.Tensor:
-        generator = torch.Generator(device).manual_seed(0)
-        return models.generate(
-            network, task.signature.num_steps, generator=generator, cached=cached
-        )
+    def draw(cached: bool) -> Tensor:
+        generator = torch.Generator(case.device).manual_seed(0)
+        num_steps = case.task.signature.num_steps
+        return models.generate(case.network, num_steps, generator=generator, cached=cached)
 
-    sides = {"cached": partial(draw, True), "naive": partial(draw, False)}
-    return turns(sides, device, rounds=SAMPLED_ROUNDS)
+    sides: dict[str, Call] = {"cached": partial(draw, True), "naive": partial(draw, False)}
+    return turns(sides, case.device, rounds=SAMPLED_ROUNDS)
 
 
-def _textbook(yardstick: Yardstick, backend: Backend, device: str) -> dict[str, Times]:
+def _textbook(case: _Case) -> dict[str, Times]:
     """A training step against the same step of the textbook's network, from the same weights."""
-    task, network = _network(yardstick, device)
+    networks = {"our network": case.network, "textbook": TextbookTcn(case.network)}
     sides = {
-        name: _training_step(trained, task, device, capture=backend.capture)
-        for name, trained in (("our network", network), ("textbook", TextbookTcn(network)))
+        name: case.training_step(each, capture=case.capture) for name, each in networks.items()
     }
-    return turns(sides, device, rounds=ROUNDS)
+    return turns(sides, case.device, rounds=ROUNDS)
 
 
-def _overhead(yardstick: Yardstick, backend: Backend, device: str) -> dict[str, Times]:
+def _overhead(case: _Case) -> dict[str, Times]:
     """The training loop against a bare one, without the time of validation and test."""
-    task, network = _network(yardstick, device)
-    model = models.load(yardstick.model.name, **yardstick.model.fields)
+    task, network, device = case.task, case.network, case.device
+    model = models.load(case.yardstick.model.name, **case.yardstick.model.fields)
     training = Training(
         learning_rate=LEARNING_RATE,
         batch_size=BATCH_SIZE,
@@ -215,17 +222,16 @@ def _overhead(yardstick: Yardstick, backend: Backend, device: str) -> dict[str, 
         num_validation=1,
     )
     spec = Spec(
-        task=Part(name=yardstick.task.name, fields=task.fields, version=task.version),
-        model=Part(name=yardstick.model.name, fields=model.fields, version=model.version),
+        task=Part(name=case.yardstick.task.name, fields=task.fields, version=task.version),
+        model=Part(name=case.yardstick.model.name, fields=model.fields, version=model.version),
         param_budget=None,
-        width=yardstick.model.width,
+        width=case.yardstick.model.width,
         extra_width=0,
         training=training,
         seed=0,
     )
     generator = task.generator("train", 0, device)
-    initial = {name: value.clone() for name, value in network.state_dict().items()}
-    network.train()
+    initial = copy.deepcopy(network.train().state_dict())
 
     def ours() -> float:
         return train(spec, device).train_seconds / TRAINED_STEPS
@@ -243,20 +249,18 @@ def _overhead(yardstick: Yardstick, backend: Backend, device: str) -> dict[str, 
     return alternate({"our loop": ours, "bare loop": bare}, ROUNDS // 2)
 
 
-def _capture(yardstick: Yardstick, backend: Backend, device: str) -> dict[str, Times]:
+def _capture(case: _Case) -> dict[str, Times]:
     """A training step as a CUDA graph against the same step launched kernel by kernel."""
-    if device == "cpu":
+    if case.device == "cpu":
         raise Absent("there is no GPU here")
-    sides = {}
-    for name, capture in (("captured", True), ("eager", False)):
-        task, network = _network(yardstick, device)
-        sides[name] = _training_step(network, task, device, capture=capture)
-    if not sides["captured"].captured:
-        raise Absent(f"the step cannot be captured: {sides['captured'].eager_because}")
-    return turns(sides, device, rounds=ROUNDS)
+    captured = case.training_step(copy.deepcopy(case.network), capture=True)
+    if not captured.captured:
+        raise Absent(f"the step cannot be captured: {captured.eager_because}")
+    eager = case.training_step(case.network, capture=False)
+    return turns({"captured": captured, "eager": eager}, case.device, rounds=ROUNDS)
 
 
-KINDS: dict[str, Callable[[Yardstick, Backend, str], dict[str, Times]]] = {
+KINDS: dict[str, Callable[[_Case], dict[str, Times]]] = {
     "cell": _cell,
     "window": _window,
     "library": _library,

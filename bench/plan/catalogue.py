@@ -1,4 +1,4 @@
-"""Names and first lines of the tasks, models and profiles there are, without importing them."""
+"""Names and first lines of all tasks, models and profiles, found without importing them."""
 
 import ast
 import tomllib
@@ -9,7 +9,7 @@ PROFILES = Path(__file__).parent / "profiles"
 
 
 def first_lines(package: str) -> dict[str, str]:
-    """Each file of a package that does not begin with `_`, and what its first line says."""
+    """Name of each public file of a package → the first line of its docstring."""
     spec = find_spec(package)
     assert spec is not None
     assert spec.submodule_search_locations is not None
@@ -21,13 +21,13 @@ def first_lines(package: str) -> dict[str, str]:
 
 
 def profiles() -> dict[str, str]:
+    """Name of each profile of the project → the first line of its description."""
     return {path.stem: _description(path) for path in sorted(PROFILES.glob("*.toml"))}
 
 
 def _description(path: Path) -> str:
-    """The first line that says what a profile is for; empty where it says nothing."""
     try:
-        said = tomllib.loads(path.read_text(encoding="utf-8")).get("description", "")
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return ""
-    return str(said).strip().partition("\n")[0]
+    return str(content.get("description", "")).strip().partition("\n")[0]

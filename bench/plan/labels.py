@@ -1,7 +1,7 @@
 """What a task and a model are called: plain names for data, labels for people."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import models
@@ -14,23 +14,21 @@ class Label:
     """How a task and a model are identified in tables and figures."""
 
     task: str
-    """The task's name."""
     task_variant: str
-    """The task's fields that differ from their defaults, `length` aside: `side=7`."""
+    """The task's fields, except `length`, that differ from their defaults: `side=7`."""
     model: str
-    """The model's name."""
     variant: str
-    """The model's fields that differ from their defaults: `chrono=True`; empty: a plain model."""
+    """The model's fields that differ from their defaults: `chrono=True`. Empty: a plain model."""
     family: str
 
     @property
     def task_label(self) -> str:
-        """For people: `pixel_mnist side=7`."""
+        """For display: `pixel_mnist side=7`."""
         return _joined(self.task, self.task_variant)
 
     @property
     def model_label(self) -> str:
-        """For people: `gru chrono=True`."""
+        """For display: `gru chrono=True`."""
         return _joined(self.model, self.variant)
 
 
@@ -39,14 +37,14 @@ def _joined(*parts: str) -> str:
 
 
 def family(model: str) -> str:
-    """The family of the model of this name; `other` where no such model is loaded."""
+    """The family of a model; `other` if the model is not loaded."""
     return models.model_class(model).family if model in models.names() else "other"
 
 
 def variant(part: tasks.Task | models.Model) -> str:
-    """Each field that differs from its default, and a task's note.
+    """Each field that differs from its default, then the task's note.
 
-    `length` is left out, and so are fields that repeat what others say (`repr=False`).
+    `length` and fields that follow from others (`repr=False`) are left out.
     """
     changed = [
         f"{field.name}={getattr(part, field.name)}"
@@ -58,25 +56,22 @@ def variant(part: tasks.Task | models.Model) -> str:
 
 
 def label(part: tasks.Task | models.Model, name: str) -> str:
-    """The name and what differs from the defaults: `gru chrono=True`."""
+    """The name and the fields that differ from their defaults: `gru chrono=True`."""
     return _joined(name, variant(part))
 
 
 def label_of(subject: Subject) -> Label:
-    """The label of one network on one task, whatever is done with it.
+    """The label of a network on a task.
 
-    A task or a model that is not loaded here, of a plug-in say, has its plain name alone.
+    If the task or the model is not loaded here, such as one of a plug-in, its variant is empty.
     """
     task, model = subject.task, subject.model
+    task_known, model_known = task.name in tasks.names(), model.name in models.names()
     return Label(
         task=task.name,
-        task_variant=variant(tasks.load(task.name, **task.fields))
-        if task.name in tasks.names()
-        else "",
+        task_variant=variant(tasks.load(task.name, **task.fields)) if task_known else "",
         model=model.name,
-        variant=variant(models.load(model.name, **model.fields))
-        if model.name in models.names()
-        else "",
+        variant=variant(models.load(model.name, **model.fields)) if model_known else "",
         family=family(model.name),
     )
 
@@ -84,8 +79,8 @@ def label_of(subject: Subject) -> Label:
 def labels(specs: Sequence[Spec]) -> dict[str, Label]:
     """Spec id → label.
 
-    Runs that differ only in a training setting, such as the learning rate of a sweep, have that
-    setting in their variant.
+    If runs differ only in training settings, such as the learning rate of a sweep, these settings
+    are part of the variant.
     """
     by_network = {spec.network: spec for spec in specs}
     of_network = {network: label_of(spec) for network, spec in by_network.items()}
@@ -97,20 +92,8 @@ def labels(specs: Sequence[Spec]) -> dict[str, Label]:
     }
 
 
-def with_settings(
-    specs: Sequence[Spec], found: Mapping[str, tuple[str, str]]
-) -> dict[str, tuple[str, str]]:
-    """Labels of task and model by spec id, completed by the settings that tell runs apart."""
-    settings = differing_settings(specs, found)
-    return {
-        spec.id: (found[spec.id][0], _joined(found[spec.id][1], settings[spec.id]))
-        for spec in specs
-    }
-
-
-def differing_settings(specs: Iterable[Spec], names: Mapping[str, object]) -> dict[str, str]:
+def differing_settings(specs: Sequence[Spec], names: Mapping[str, object]) -> dict[str, str]:
     """Spec id → the settings in which runs of the same name, length and seed differ, as text."""
-    specs = list(specs)
     alike: dict[tuple[object, int, int], list[Spec]] = {}
     for spec in specs:
         alike.setdefault((names[spec.id], spec.length, spec.seed), []).append(spec)

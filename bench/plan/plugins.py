@@ -1,7 +1,7 @@
-"""The user's files that define a task or a model: checked, imported and registered.
+"""Checks, imports and registers the user's files that define a task or a model.
 
-A file runs in this process, with the rights of the user who names it. An error in it ends the
-command: `RequestError` holds one line that names the place in the user's file, and the traceback.
+A file runs in this process, with the rights of the user. An error in it ends the command with a
+`RequestError`: one line that names the place in the user's file, then the traceback.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ _hashes: dict[str, str] = {}
 
 @dataclass(frozen=True, kw_only=True)
 class Plugin:
-    """A file that was imported once; worker processes import it again from its path."""
+    """A file of the user. Each worker process imports it again from its path."""
 
     path: Path
 
@@ -36,8 +36,8 @@ class Plugin:
 def load(path: Path) -> Plugin:
     """Import the file and register what it defines under the file's name.
 
-    Raises `RequestError` if the file is missing, is not named like a Python module, has a name that
-    is taken, can't be imported, or defines no task and no model or two of a kind.
+    Raises `RequestError` if the file is missing or can't be imported, if its name is taken or is
+    not that of a Python module, and if it defines two tasks, two models, or none of either.
     """
     name = path.stem
     if not path.is_file():
@@ -76,12 +76,12 @@ def load(path: Path) -> Plugin:
 def explained(error: BaseException, what: str) -> BaseException:
     """The error itself, or a `RequestError` if a loaded plug-in raised it.
 
-    `what` describes what was done meanwhile, as in `raises while runs are planned`.
+    `what` says when it was raised, as in `raises while runs are planned`.
     """
     frames = traceback.extract_tb(error.__traceback__)
     files = {str(path): path for path in _files.values()}
     blamed = next((files[f.filename] for f in reversed(frames) if f.filename in files), None)
-    if blamed is None:  # an AttributeError may be about a class of a plug-in, without a frame there
+    if blamed is None:  # an AttributeError about a plug-in's class has no frame in its file
         lacking = getattr(error, "obj", None)
         owner = lacking if isinstance(lacking, type) else type(lacking)
         blamed = _files.get(owner.__module__)
@@ -95,17 +95,12 @@ def _explained(error: BaseException, path: Path, what: str) -> RequestError:
 
 
 def names() -> list[str]:
-    """Names of the plug-ins that are loaded."""
+    """Names of the loaded plug-ins."""
     return list(_files)
 
 
-def files() -> list[Path]:
-    """Paths of the plug-ins that are loaded."""
-    return list(_files.values())
-
-
 def hashes(*classes: type) -> dict[str, str]:
-    """SHA-256 of the plug-in files that define these classes, by name of the file."""
+    """Name → SHA-256 of each plug-in file that defines one of these classes."""
     return {cls.__module__: _hashes[cls.__module__] for cls in classes if cls.__module__ in _files}
 
 
@@ -124,7 +119,7 @@ def _imported(path: Path) -> ModuleType:
 
 
 def _defined(module: ModuleType) -> Sequence[type[tasks.Task] | type[models.Model]]:
-    """The tasks and models that a module defines itself, in the order of their names."""
+    """The tasks and models that the module defines itself, in alphabetical order."""
     return [
         member
         for _, member in inspect.getmembers(module, inspect.isclass)

@@ -1,5 +1,7 @@
 """TOML → validated Profile. Errors name the file, the key and the value."""
 
+import ast
+import contextlib
 import dataclasses
 import re
 import tomllib
@@ -22,36 +24,34 @@ from bench.core.spec import Frozen, Measure, Positive, Training
 from bench.plan.catalogue import PROFILES
 
 DEFAULT_MAX_STEPS = 2_000
-"""Updates of a run if neither the profile nor its grids say how many."""
+"""Number of updates if neither the profile nor its grids set it."""
 TUNED = "tuned"
-"""A learning rate taken from the committed tuning run."""
+"""Stands for the learning rate in `rates.toml`."""
 
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1)]
 Study = Literal["main", "variants", "receptive_field", "beyond", "generation"]
-"""A part of the report. `main`: the comparison itself; `variants`: other forms of a model beside
-it; `receptive_field`: networks whose field stops short of the task; `beyond`: lengths that were
-not trained; `generation`: likelihoods, and samples of what was learned."""
+"""A part of the report. `main`: the comparison itself. `variants`: models with fields other than
+their defaults. `receptive_field`: networks whose receptive field is shorter than the task needs.
+`beyond`: tests at lengths that were not trained. `generation`: likelihoods and samples."""
 
 
 class TrainingChoice(Training):
-    """What a profile may say of `Training`: any part of it, and rates to be tuned or swept."""
+    """Any part of `Training`. The learning rate may also be "tuned", or a list to sweep."""
 
     learning_rate: Rate | Literal["tuned"] | list[Rate] = TUNED  # pyright: ignore
     max_steps: Positive | None = None  # pyright: ignore
 
 
 class ModelChoice(Frozen):
-    """A model with fields other than its defaults, a size or a training of its own."""
+    """A model, with its own fields, size and training settings if they differ from the grid's."""
 
     name: str
     fields: dict[str, Any] = {}
     width: Positive | None = None
-    """Units a layer; no budget is met."""
+    """Units per layer, instead of a budget of parameters."""
     param_budget: Positive | None = None
-    """Of this model, in place of the grid's."""
     training: TrainingChoice = TrainingChoice()
-    """What differs from the grid's training."""
 
     @model_validator(mode="after")
     def _of_one_size(self) -> "ModelChoice":
@@ -65,19 +65,19 @@ def _named(choice: Any) -> Any:
 
 
 Models = Annotated[
-    list[Annotated[ModelChoice, BeforeValidator(_named)]],  # a bare name is a model as it comes
+    list[Annotated[ModelChoice, BeforeValidator(_named)]],  # a name alone is a plain model
     Field(min_length=1),
 ]
 
 
 class Grid(Frozen):
-    """A task, its lengths, and what differs from the profile's own settings."""
+    """A task, its lengths, and the settings that differ from the profile's."""
 
     task: str
-    """A task's name, or `*`: every task that no other grid names."""
+    """Name of a task, or `*` for every task that no other grid names."""
     task_fields: dict[str, Any] = {}
     lengths: Annotated[list[int], Field(min_length=1)] | Literal["default", "smallest"] = "default"
-    """Dependency lengths; `default`: the task's own; `smallest`: its smallest instance."""
+    """Dependency lengths. `default`: those of the task; `smallest`: its smallest instance."""
     models: Models | None = None
     param_budget: Positive | None = None
     seeds: Seeds | None = None
@@ -85,7 +85,7 @@ class Grid(Frozen):
     study: Study = "main"
     """The part of the report that its runs belong to."""
     keep_weights: bool = False
-    """Whether the trained weights are kept, to sample from."""
+    """Whether the trained weights are kept, so that `sample` can use them."""
 
 
 class SpeedGrid(Frozen):
@@ -95,9 +95,9 @@ class SpeedGrid(Frozen):
     task_fields: dict[str, Any] = {}
     lengths: Annotated[list[int], Field(min_length=1)] | Literal["default", "smallest"] = "default"
     batch_sizes: Annotated[list[Positive], Field(min_length=1)] = [1, 64]
-    """Sequences at once."""
+    """Numbers of sequences that are processed at once."""
     measures: Annotated[tuple[Measure, ...], Field(min_length=1)] = ("train", "forward", "step")
-    """What is timed: see `SpeedSpec.measures`."""
+    """See `SpeedSpec.measures`."""
     models: Models | None = None
     param_budget: Positive | None = None
 
@@ -106,43 +106,43 @@ class SpeedGrid(Frozen):
     def _untrained(cls, models: list[ModelChoice] | None) -> list[ModelChoice] | None:
         for choice in models or ():
             if choice.training.model_fields_set:
-                raise ValueError(f"training of {choice.name}: nothing is trained here")
+                raise ValueError(f"training of {choice.name}: a speed grid trains nothing")
         return models
 
 
 class Profile(Frozen):
-    """How much is run."""
+    """Everything that a profile asks for."""
 
     description: str
     caveat: str = ""
-    """A warning that stands before everything else in the reports of this profile."""
+    """A warning at the top of every report of this profile."""
     seeds: Seeds
     param_budget: Positive
     models: Models | None = None
-    """Models of every grid that names none; by default all there are."""
+    """The models of every grid that does not list its own. None: all models."""
     task_fields: dict[str, Any] = {}
-    """Fields of every task that has them; a grid's own come first."""
+    """Fields for every task that has them, unless its grid sets them."""
     training: TrainingChoice = TrainingChoice()
     grid: Annotated[list[Grid], Field(min_length=1)]
     speed: list[SpeedGrid] = []
-    """What is timed beside the streaming step of every network that is trained."""
+    """Timings in addition to the streaming step, which is timed for every trained network."""
 
 
 def names() -> list[str]:
-    """The profiles that come with the project."""
+    """Names of the project's own profiles."""
     return sorted(path.stem for path in PROFILES.glob("*.toml"))
 
 
 def load(name: str, settings: Sequence[str] = ()) -> Profile:
-    """The profile of this name or at this path, with `key=value` settings over its own.
+    """The profile of this name or at this path, changed by `key=value` settings.
 
-    Raises `RequestError` where the profile does not exist, is malformed or holds a bad value.
+    Raises `RequestError` if the profile does not exist, is malformed or holds a bad value.
     """
     path = PROFILES / f"{name}.toml" if name in names() else Path(name)
     if path.suffix != ".toml":
         raise unknown("profile", name, names(), "--profile")
     try:
-        text = path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
+        text = path.read_text(encoding="utf-8-sig")  # some editors write a byte-order mark
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise RequestError(f"--profile: can't read {path}: {reason}") from None
@@ -152,23 +152,30 @@ def load(name: str, settings: Sequence[str] = ()) -> Profile:
         raise RequestError(f"{path}: malformed TOML: {one_line(str(error))}") from None
     profile = _validated(content, str(path))
     for setting in settings:
-        profile = _validated(_with_setting(content, setting), f"--set {one_line(setting)}")
+        place = f"--set {one_line(setting)}"
+        _set(content, setting, place)
+        profile = _validated(content, place)
     return profile
 
 
-def _with_setting(content: dict[str, Any], setting: str) -> dict[str, Any]:
-    """Set `key=value` for the whole profile: a grid's or a model's own value gives way."""
-    place = f"--set {one_line(setting)}"
+def parsed(text: str) -> Any:
+    """A value as TOML or Python writes it, such as `true` or `True`, or else the text itself."""
+    with contextlib.suppress(ValueError, RecursionError):
+        return tomllib.loads(f"value = {text}")["value"]
+    with contextlib.suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+        return ast.literal_eval(text)
+    return text
+
+
+def _set(content: dict[str, Any], setting: str, place: str) -> None:
+    """Change the profile's content by `key=value`; this replaces the values of grids and models."""
     key, equals, text = setting.partition("=")
     key, text = key.strip().removeprefix("training."), text.strip()
     if not equals or not key or not text:
         raise RequestError(f"{place}: not of the form key=value")
     if not setting.isprintable():
-        raise RequestError(f"{place}: holds a line break or another character that is not text")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except (ValueError, RecursionError):
-        value = text  # a bare word: --set learning_rate=tuned
+        raise RequestError(f"{place}: holds a line break or another unprintable character")
+    value = parsed(text)
     grids = content["grid"] + content.get("speed", [])
     holders = grids + [
         choice
@@ -176,10 +183,11 @@ def _with_setting(content: dict[str, Any], setting: str) -> dict[str, Any]:
         for choice in holder.get("models", [])
         if isinstance(choice, dict)
     ]
+    owners = _task_fields()
     if key.startswith("task_fields."):
         field = key.removeprefix("task_fields.")
-        if field not in _task_fields():
-            raise unknown("task field", one_line(field), _task_fields(), place)
+        if field not in owners:
+            raise unknown("task field", one_line(field), owners, place)
         content["task_fields"] = {**content.get("task_fields", {}), field: value}
         for grid in grids:
             grid.get("task_fields", {}).pop(field, None)
@@ -195,16 +203,15 @@ def _with_setting(content: dict[str, Any], setting: str) -> dict[str, Any]:
         for holder in holders:
             holder.pop(key, None)
             if key == "param_budget":
-                holder.pop("width", None)  # the other way to say how large
-    elif owners := _task_fields().get(key):
+                holder.pop("width", None)  # a model has either a width or a budget
+    elif key in owners:
         raise RequestError(
-            f"{place}: {key} is a field of {', '.join(owners)}; write --set task_fields.{setting}"
+            f"{place}: {key} is a field of {', '.join(owners[key])}; "
+            f"write --set task_fields.{setting}"
         )
     else:
-        raise unknown(
-            "key", one_line(key), {*Training.model_fields, *_OF_GRIDS, *_OF_PROFILE}, place
-        )
-    return content
+        keys = {*Training.model_fields, *_OF_GRIDS, *_OF_PROFILE}
+        raise unknown("key", one_line(key), keys, place)
 
 
 _OF_PROFILE = {"description", "seeds", "param_budget", "models"}
@@ -213,7 +220,7 @@ _OF_GRIDS = {"keep_weights"}
 
 
 def _task_fields() -> dict[str, list[str]]:
-    """Field → names of the tasks that have it, `length` aside."""
+    """Name of a field, except `length` → names of the tasks that have it."""
     owners: dict[str, list[str]] = {}
     for name in tasks.names():
         for field in dataclasses.fields(tasks.task_class(name)):
@@ -226,18 +233,17 @@ def _validated(content: dict[str, Any], place: str) -> Profile:
     try:
         return Profile.model_validate(content)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise _explained(first, place) from None
+        raise _explained(error.errors(include_url=False)[0], place) from None
 
 
 _SCHEMAS = {"training": Training, "models": ModelChoice, "grid": Grid, "speed": SpeedGrid}
 _VALID = {"learning_rate": 'a positive number, a list of them, or "tuned"'}
-"""Valid values of keys that take several types, in words."""
+"""Valid values of keys that accept several types."""
 
 
 def _explained(error: Any, place: str) -> RequestError:
-    """One line for pydantic's first complaint."""
-    # If a key takes several types, pydantic appends the name of one, as in `constrained-float`.
+    """One line for an error of pydantic."""
+    # If a key accepts several types, pydantic appends one to the place, as `constrained-float`.
     *parents, key = [part for part in error["loc"] if re.fullmatch(r"\w+", str(part))] or [""]
     where = one_line(".".join(map(str, [*parents, key])))
     if error["type"] == "extra_forbidden":
@@ -252,9 +258,9 @@ def _explained(error: Any, place: str) -> RequestError:
 
 
 def checked_fields(cls: type, fields: dict[str, Any], kind: str, place: str) -> dict[str, Any]:
-    """The fields of a task's or model's dataclass, each of its declared type.
+    """Check the fields of a task's or model's dataclass against their declared types.
 
-    Raises `RequestError` for an unknown field, a value of another type, or a field that is missing.
+    Raises `RequestError` for an unknown or missing field, and for a value of another type.
     """
     from typing import get_type_hints
 

@@ -1,4 +1,4 @@
-"""Learning rates: what a sweep tried, what was chosen of it, and which one a plan takes."""
+"""Learning rates: what a sweep tried, what it chose, and which rate a plan uses."""
 
 import json
 import tomllib
@@ -12,29 +12,30 @@ RATES = Path(__file__).parent / "rates.toml"
 
 
 class Tried(Frozen):
-    """One rate of a grid. Scores are best validation scores of runs over lengths and seeds."""
+    """One rate of a grid. A run's score is its best validation score."""
 
     rate: float
     num_runs: int
     num_solved: int
-    """Runs whose score reached `solved`."""
+    """Number of runs whose score reached `solved`."""
     score: float | None = None
-    """Mean over runs; None where one failed, which takes the rate out of the choice."""
+    """Mean over runs (lengths and seeds). None if a run failed; the rate is then not chosen."""
     low: float | None = None
+    """Smallest score of a run."""
     high: float | None = None
-    """Least and greatest over runs."""
+    """Largest score of a run."""
     updates: float
-    """Mean of a run."""
+    """Mean number of updates per run."""
     seconds: float
-    """Computing time of all runs."""
+    """Computing time of all runs together."""
 
 
 class Tuned(Frozen):
-    """The rate of a task and model, and what speaks for it."""
+    """The rate chosen for a task and model, and the sweep it was chosen from."""
 
     rate: float
     tried: tuple[Tried, ...]
-    """The whole grid, rising."""
+    """All rates of the grid, in ascending order."""
 
     @property
     def chosen(self) -> Tried:
@@ -46,35 +47,35 @@ class Tuned(Frozen):
 
     @property
     def seconds(self) -> float:
-        """What the choice cost."""
+        """Computing time of the whole sweep."""
         return sum(tried.seconds for tried in self.tried)
 
 
 Rates = Mapping[str, Mapping[str, Tuned]]
-"""Task name → model label → its rate."""
+"""Name of a task → label of a model → its rate."""
 
 
 class Sweep(Frozen):
-    """The rates chosen from one sweep."""
+    """The rates chosen from the records of one sweep."""
 
     records: str
-    """Where its records are."""
+    """Folder of the records."""
     rates: dict[str, dict[str, Tuned]]
 
 
 def load(path: Path = RATES) -> Sweep:
-    """As `python -m bench tune` wrote it."""
+    """Read a file that `python -m bench tune` wrote."""
     return Sweep.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
 
 
 def find(rates: Rates, task: str, label: str, model: str) -> Tuned | None:
-    """What was tuned for this variant of the model on this task; else for the plain model."""
+    """The rate tuned for this variant of the model on this task, or else for the plain model."""
     of_task = rates.get(task, {})
     return of_task.get(label) or of_task.get(model)
 
 
 def tuned_rate(rates: Rates, task: str, label: str, model: str) -> float:
-    """The rate that was found; where none was tuned, the middle of all tuned ones."""
+    """The rate that `find` gives, or else the median of all tuned rates."""
     found = find(rates, task, label, model)
     if found is not None:
         return found.rate
@@ -83,7 +84,7 @@ def tuned_rate(rates: Rates, task: str, label: str, model: str) -> float:
 
 
 def write(path: Path, sweep: Sweep) -> Path:
-    """As TOML, a table a task and model."""
+    """Write the sweep as TOML, with one table per task and model."""
     lines = [
         "# Learning rates by task and model, chosen on validation by `python -m bench tune`.",
         f"records = {_quoted(sweep.records)}",
@@ -92,17 +93,15 @@ def write(path: Path, sweep: Sweep) -> Path:
         for model, tuned in sorted(of_task.items()):
             lines += ["", f"[rates.{task}.{_quoted(model)}]", f"rate = {tuned.rate}", "tried = ["]
             for tried in tuned.tried:
-                content = ", ".join(
-                    f"{key} = {value}"
-                    for key, value in tried.model_dump().items()
-                    if value is not None
+                content = tried.model_dump(exclude_none=True).items()
+                lines.append(
+                    f"    {{ {', '.join(f'{key} = {value}' for key, value in content)} }},"
                 )
-                lines.append(f"    {{ {content} }},")
             lines.append("]")
     write_whole(path, ("\n".join(lines) + "\n").encode())
     return path
 
 
 def _quoted(text: str) -> str:
-    """As a basic string of TOML, which has the escapes of JSON."""
+    """The text as a TOML string. TOML has the same escapes as JSON."""
     return json.dumps(text, ensure_ascii=False)

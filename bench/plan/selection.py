@@ -1,62 +1,63 @@
-"""What a command selects of a profile: tasks, models, lengths and seeds."""
+"""The tasks, models, lengths and seeds of a profile that a command selects."""
 
-import ast
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import models
 import tasks
 from bench.core.errors import RequestError, one_line, unknown
-from bench.plan.profile import ModelChoice, Profile, checked_fields
+from bench.plan.profile import ModelChoice, Profile, checked_fields, parsed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """What to take of a profile; an empty tuple takes everything."""
+    """What a command runs of a profile. An empty tuple selects everything."""
 
     tasks: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
-    """Names, which select plain models, and labels such as `gru chrono=true`."""
+    """Names of plain models, and labels of variants such as `gru chrono=true`."""
     lengths: tuple[int, ...] = ()
     seeds: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resolved(Selection):
-    """A selection whose names were found."""
+    """A selection whose names have been checked."""
 
     choices: tuple[tuple[ModelChoice, models.Model], ...] = ()
-    """The models selected, in the order of `models`."""
+    """The selected models, in the order of `models`."""
+
+    def has_task(self, name: str) -> bool:
+        return not self.tasks or name in self.tasks
 
     def choose(
         self,
         every: Sequence[tuple[ModelChoice, models.Model]],
         listed: Sequence[models.Model],
     ) -> list[tuple[ModelChoice, models.Model]]:
-        """Those of a grid's models that are selected.
+        """The models of a grid, `every`, that are selected.
 
-        A name selects the plain model. If the grids of the task list other forms of it alone, as
-        those of the paper do, the name selects these. `listed` holds the models of all these grids.
+        A name selects the plain model. If the grids of the task list only variants of it, as in the
+        profile `paper`, the name selects these variants. `listed` holds the models of all these
+        grids.
         """
+
+        def selects(selected: models.Model, model: models.Model) -> bool:
+            only_variants = selected not in listed and not _changed(selected)
+            return model == selected or (only_variants and type(model) is type(selected))
+
         if not self.models:
             return list(every)
-        return [pair for pair in every if self._selects(pair[1], listed)]
-
-    def _selects(self, model: models.Model, listed: Sequence[models.Model]) -> bool:
-        for _, selected in self.choices:
-            if model == selected:
-                return True
-            plain = not _changed(selected) and type(model) is type(selected)
-            if plain and selected not in listed:
-                return True
-        return False
+        return [
+            (choice, model)
+            for choice, model in every
+            if any(selects(selected, model) for _, selected in self.choices)
+        ]
 
     def not_listed(
         self, profile: Profile, found: Sequence[models.Model]
     ) -> list[tuple[ModelChoice, models.Model]]:
-        """The selected models that the profile names nowhere, and selected variants not in a grid.
+        """The selected models that the profile does not name, and variants missing in a grid.
 
         `found` holds the models that the grid lists.
         """
@@ -76,7 +77,7 @@ def _changed(model: models.Model) -> bool:
 
 
 def resolve(selection: Selection) -> Resolved:
-    """The selection with its models; `RequestError` for an unknown name or field."""
+    """Check the selection. Raises `RequestError` for an unknown name or field."""
     for name in selection.tasks:
         if name not in tasks.names():
             raise unknown("task", name, tasks.names(), "--task")
@@ -90,7 +91,7 @@ def resolve(selection: Selection) -> Resolved:
 
 
 def _choice(text: str) -> tuple[ModelChoice, models.Model]:
-    """The model of a label: its name, then `field=value` for each field, separated by spaces."""
+    """The model of a label: a name, then `field=value` for each field, separated by spaces."""
     name, *settings = text.split() or [""]
     if name not in models.names():
         raise unknown("model", one_line(name), models.names(), "--model")
@@ -101,22 +102,10 @@ def _choice(text: str) -> tuple[ModelChoice, models.Model]:
             raise RequestError(
                 f"--model {one_line(text)}: {setting!r} is not of the form field=value"
             )
-        fields[field] = _value(value)
+        fields[field] = parsed(value)
     cls = models.model_class(name)
     fields = checked_fields(cls, fields, name, "--model")
     try:
         return ModelChoice(name=name, fields=fields), cls(**fields)
     except ValueError as error:
         raise RequestError(f"--model: {error}") from None
-
-
-def _value(text: str) -> Any:
-    """A value as TOML or Python writes it, as in `true` and `True`; else the text itself."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except ValueError:
-        pass
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text

@@ -1,4 +1,4 @@
-"""What a report is made of, and the frames that its sections share."""
+"""The source of a report, and the frames that its sections share."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,38 +18,37 @@ from bench.report.horizon import Horizon
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """What a report is made of."""
+    """The plan, the records and the settings that one report covers."""
 
     profile_name: str
     profile_description: str
     caveat: str = ""
     """A warning of the profile, shown before everything else."""
     specs: Sequence[Spec]
-    """What was planned."""
     labels: runs.Labels
     thresholds: runs.Thresholds
     records: Sequence[Record]
-    """Of one backend, of planned specs alone."""
+    """Records of planned specs, all of one backend."""
     num_records: int = 0
-    """Training records in the results folder; 0: they were not counted."""
+    """Training records in the results folder; 0: not counted."""
     unsupported: Sequence[tuple[str, str, str]] = ()
     """Task, model, reason."""
     damaged: Sequence[Damaged] = ()
     other_backends: Sequence[str] = ()
     speed: Sequence[SpeedRecord] = ()
-    """Of planned networks, of one machine and backend."""
+    """Times of planned networks, from one machine and backend."""
     yardsticks: Sequence[YardstickRecord] = ()
-    """Of the same machine."""
+    """Comparisons with other implementations, from the same machine."""
     studies: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Spec id → the studies it belongs to; a spec that is not listed belongs to the main one."""
     sweep: Sweep | None = None
-    """What the tuned learning rates were chosen from."""
+    """The runs that the learning rates were tuned with."""
     samples: Sequence[SampleRecord] = ()
-    """What was drawn from the networks of these runs."""
+    """Samples that the trained networks of these runs generated."""
 
 
 class Data:
-    """The frames of a report, each computed once, when it is first asked for."""
+    """The frames of a report. Each is computed once, at its first use."""
 
     def __init__(self, source: Source) -> None:
         self.source = source

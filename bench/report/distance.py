@@ -1,4 +1,4 @@
-"""Gradients against the distance of an input: rows of records, and the panels that show them."""
+"""Gradients by distance of the input: the frame made from records, and its panels."""
 
 from collections.abc import Sequence
 
@@ -40,9 +40,9 @@ def by_distance(records: Sequence[Record], labels: Labels, gradient: str) -> pd.
 def repeated(
     rows: Sequence[dict[str, object]], **values: Sequence[Sequence[float | None]]
 ) -> pd.DataFrame:
-    """Each row as often as it has values, with one column of them per keyword.
+    """Each row repeated for each of its values, with one column of values per keyword.
 
-    Millions of rows may come of many runs: too many to be built one by one.
+    Many runs may give millions of rows, so they are not built one by one.
     """
     if not rows:
         return pd.DataFrame()
@@ -73,7 +73,7 @@ def draw_by_distance(panel: Axes, rows: pd.DataFrame, style: Style, floor: float
     panel.set_xscale("symlog", linthresh=1, linscale=0.4)
     ticks = [0, *(c * 10**e for e in range(7) for c in (1, 3) if c * 10**e <= furthest)]
     panel.xaxis.set_major_locator(FixedLocator(ticks))
-    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: drawing.short(value)))
+    panel.xaxis.set_major_formatter(FuncFormatter(drawing.short))
     panel.xaxis.set_minor_locator(NullLocator())
     panel.set_xlim(-0.1, furthest * 1.25)
     # An axis needs a height where all values lie on the floor; panels may share theirs.
@@ -93,5 +93,5 @@ def decades(low: float, high: float) -> list[float]:
 
 
 def _power(value: float, floor: float) -> str:
-    below = r"\leq " if value <= floor * 1.01 else ""
-    return f"${below}10^{{{round(np.log10(value))}}}$"
+    power = str(round(np.log10(value))).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{'≤ ' if value <= floor * 1.01 else ''}10{power}"

@@ -12,7 +12,6 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from bench.core.records import is_share
@@ -21,6 +20,11 @@ from bench.report.facets import Style
 
 PANEL = (3.4, 2.8)
 """Width and height of a panel, in inches."""
+GRID: dict[Any, Any] = dict(sns.axes_style("whitegrid"))
+"""Settings of matplotlib for panels: a light grid, no ticks."""
+_PALETTE = sns.color_palette("colorblind", 10).as_hex()
+COLOURS = [*_PALETTE[:3], *_PALETTE[4:], _PALETTE[3]]
+"""The fourth colour comes last, since it is hard to tell from the second in grey."""
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*", "<", ">"]
 DASHES = ["-", "--", ":", "-.", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1))]
 DOTTED_AGAIN = {"linestyle": (0, (1, 2)), "alpha": 0.6}
@@ -46,14 +50,11 @@ def styles(plain: Iterable[str], variants: Iterable[str] = ()) -> Style:
 
     Models can be told apart without colour too.
     """
-    # The fourth colour is hard to tell from the second in grey: it comes last.
-    palette = sns.color_palette("colorblind", 10)
-    palette = [*palette[:3], *palette[4:], palette[3]]
     return {
         model: {
-            "color": palette[i % len(palette)],
+            "color": COLOURS[i % len(COLOURS)],
             # Where colours come round again, the markers differ.
-            "marker": MARKERS[(i + 3 * (i // len(palette))) % len(MARKERS)],
+            "marker": MARKERS[(i + 3 * (i // len(COLOURS))) % len(MARKERS)],
             "linestyle": DASHES[i % len(DASHES)],
         }
         for i, model in enumerate([*sorted(set(plain)), *sorted(set(variants))])
@@ -63,14 +64,14 @@ def styles(plain: Iterable[str], variants: Iterable[str] = ()) -> Style:
 def titled_panels(
     titles: Sequence[str], num_columns: int = 3, counts: facets.Counts = NO_COUNTS
 ) -> tuple[Figure, list[Axes]]:
-    """A figure with one panel per title, and at most as many panels as a figure holds.
+    """A figure with one panel per title, up to the most panels of a figure.
 
-    `counts` says of what else only a part is shown.
+    `counts` names what else is shown only in part.
     """
     num_titles, titles = len(titles), titles[: facets.MOST_PANELS]
     num_columns = 2 if len(titles) == 4 else min(num_columns, len(titles))
     num_rows = -(-len(titles) // num_columns)
-    with sns.axes_style("whitegrid"):
+    with mpl.rc_context(GRID):
         figure = Figure(
             figsize=(PANEL[0] * num_columns, PANEL[1] * num_rows + 0.5), layout="constrained"
         )
@@ -133,15 +134,6 @@ def shared_legend(figure: Figure, panels: Sequence[Axes], style: Style) -> None:
         )
 
 
-def show_dollars(figure: Figure) -> None:
-    """Show dollar signs in names as they are; only the labels of ticks may be formulas."""
-    axes = [axis for panel in figure.axes for axis in (panel.xaxis, panel.yaxis)]
-    ticks = {label for axis in axes for label in axis.get_ticklabels(which="both")}
-    for label in figure.findobj(Text):
-        if label not in ticks:
-            label.set_parse_math(False)
-
-
 def show_all_of_a_share(panel: Axes, values: Sequence[float], unit: str = "share of") -> None:
     """Show the axis from 0 to 1 where the values are shares."""
     if is_share(unit) and all(0 <= value <= 1 for value in values):
@@ -149,7 +141,7 @@ def show_all_of_a_share(panel: Axes, values: Sequence[float], unit: str = "share
 
 
 def dodged(lengths: pd.Series, i: int, num_models: int) -> pd.Series:
-    """Where the points of the i-th of `num_models` models stand; the lengths rise."""
+    """The x positions of the i-th of `num_models` models; the lengths are sorted."""
     room = (lengths.pct_change().dropna() / 2).min() if len(lengths) > 1 else MOST_DODGE
     apart = min(DODGE, min(room, MOST_DODGE) / num_models)
     return lengths * (1 + apart * (i - (num_models - 1) / 2))
@@ -238,7 +230,7 @@ def levels(panel: Axes, chance: float | None, solved: float | None) -> None:
 
 
 def explain(panel: Axes, label: str, **look: Any) -> None:
-    """An entry of the legend for a mark that belongs to no single model."""
+    """Add a legend entry for a mark that all models share."""
     panel.add_line(Line2D([], [], color=GREY, ls="none", label=label, **look))
 
 

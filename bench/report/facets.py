@@ -27,8 +27,8 @@ Style = Mapping[str, Mapping[str, Any]]
 def at_the_longest(frame: pd.DataFrame) -> pd.DataFrame:
     """One length per task: the longest that more than half of the task's plain models have.
 
-    Where there is no such length, the one that most models have. Variants are asked only where a
-    task has no plain model.
+    Where there is no such length, the one that most models have. Variants count only where a task
+    has no plain model.
     """
     longest = {}
     for task, rows in frame.groupby("task_label", sort=False):

@@ -19,7 +19,7 @@ DTYPES: Mapping[Kind, str] = {
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a table: what a row holds there."""
+    """One column of a table."""
 
     name: str
     kind: Kind
@@ -90,7 +90,7 @@ class Table:
 
 
 def typed(columns: Sequence[Column], rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """Rows as a frame; what a row does not hold is missing there."""
+    """Rows as a frame; a column that a row lacks is missing there."""
     rows = list(rows)
     return pd.DataFrame(
         {
@@ -114,7 +114,7 @@ def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def is_true(flags: pd.Series) -> pd.Series:
-    """Flags without missing values: what is not known is not true."""
+    """Flags without missing values; a missing flag counts as false."""
     return flags.fillna(False).astype(bool)
 
 
@@ -141,6 +141,16 @@ def by_length(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.iloc[keys.sort_values(["task", "T", "model"]).index.to_numpy()].reset_index(
         drop=True
     )
+
+
+def span(values: Iterable[float]) -> str:
+    """`5` or `5 to 20`; from 100 on in whole numbers."""
+    values = list(values) or [0]
+    low, high = (
+        f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2g}"
+        for value in (min(values), max(values))
+    )
+    return low if low == high else f"{low} to {high}"
 
 
 def listed(column: pd.Series) -> str:

@@ -1,4 +1,4 @@
-"""Markdown and names of files: nothing that a name, a label or an error holds becomes markup."""
+"""Markdown and file names; text from records is escaped, so that it never becomes markup."""
 
 import hashlib
 import re

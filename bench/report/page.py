@@ -3,6 +3,7 @@
 import base64
 import itertools
 import re
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,8 +18,9 @@ from bench.core.backend import num_cores
 from bench.core.errors import one_line
 from bench.core.files import write_whole
 from bench.core.intervals import wilson
-from bench.report import claims
+from bench.report.claims import limits
 from bench.report.data import Data, Source
+from bench.report.frame import span
 from bench.report.markup import file_name, markdown_table, shortened, template, text
 from bench.report.pictures import draw
 from bench.report.section import Filled, Item, Picture, Section, built
@@ -78,8 +80,7 @@ def report_page(data: Data, parts: Sequence[tuple[Section, Sequence[Item]]]) -> 
     seeds = made.groupby(["task_label", "model_label", "T"])["seed"].nunique()
     by_title: dict[str, list[str]] = {}
     for section, items in parts:
-        blocks = [block for item in items if (block := as_markdown(item))]
-        by_title.setdefault(section.title, []).extend(blocks)
+        by_title.setdefault(section.title, []).extend(filter(None, map(as_markdown, items)))
     return template(TEMPLATES, "report.md.jinja").render(
         source=source,
         coverage=coverage(source),
@@ -90,7 +91,7 @@ def report_page(data: Data, parts: Sequence[tuple[Section, Sequence[Item]]]) -> 
         verdicts=data.verdicts,
         timed_on=source.speed[0].machine if source.speed else None,
         timed_backend=data.timed_backend,
-        num_seeds=_range(seeds) if len(seeds) else "no",
+        num_seeds=span(seeds),
         all_solved=_all_solved(int(seeds.max())) if len(seeds) else None,
         num_problems=int((runs["status"] != "ok").sum()) + len(source.damaged),
         sections={title: blocks for title, blocks in by_title.items() if blocks},
@@ -120,7 +121,7 @@ def claims_page(data: Data, figures: Sequence[Picture]) -> str:
             each.key: [as_markdown(figure) for figure in figures if figure.name in each.figures]
             for each in data.verdicts
         },
-        not_tested=claims.not_tested(data.runs),
+        not_tested=limits(data.runs),
         backend=data.timed_backend,
     )
 
@@ -149,36 +150,35 @@ def _all_solved(num_seeds: int) -> str:
     return f"{num_seeds} of {num_seeds} seeds is {low:.2f} to {high:.2f}"
 
 
-def _range(values: pd.Series) -> str:
-    low, high = values.min(), values.max()
-    return f"{low}" if low == high else f"{low} to {high}"
-
-
 def _summary(folder: Path, data: Data) -> str:
     """What the command prints."""
     runs, profile = data.runs, data.source.profile_name
     counts = Counter(runs["status"])
-    said = ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))
+    statuses = ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))
     lines = []
     if data.horizons:
         lines += ["Horizon: the largest T that at least half of the seeds solve", ""]
         lines += [f"{one_line(task)}: {one_line(far)}" for task, far in horizon_headlines(data)]
         lines += [""]
     lines += [*data.headlines, ""] if data.headlines else []
+    answers = {verdict.verdict for verdict in data.verdicts}
     judged = "; ".join(f"({verdict.key}) {verdict.verdict}" for verdict in data.verdicts)
-    lines += [f"Claims: {judged}", ""]
+    lines += [f"Claims: {judged if len(answers) > 1 else answers.pop()}", ""]
     reasons = runs[runs["status"].isin(("failed", "skipped"))]
     for (status, error), group in reasons.groupby(["status", "error"], sort=False):
         where = ", ".join(dict.fromkeys(group["task_label"]))
-        lines.append(f"{status}: {len(group)} runs of {where}: {one_line(str(error))}")
-    lines.append(f"{len(runs)} runs of profile {profile}: {said}")
+        lines.append(f"{status} ({len(group)}), {where}: {one_line(str(error))}")
+        if status == "failed":
+            show = shlex.join(["show", group["id"].iloc[0], "--results", str(folder)])
+            lines.append(f"  for its traceback: python -m bench {one_line(show)}")
+    lines.append(f"Runs of profile {profile}: {len(runs)}; {statuses}")
     place = one_line(str(folder))
     lines.append(f"The report is {place}/report.html, the claims {place}/claims.html")
     return "\n".join(lines)
 
 
 def html(markdown: str, title: str, folder: Path) -> str:
-    """A page that holds everything: figures as data, no script, nothing loaded."""
+    """A page in one file: figures are embedded, and it has no script and loads nothing."""
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = parser.parse(markdown)
     headings = []

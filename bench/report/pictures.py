@@ -12,13 +12,13 @@ from io import BytesIO, StringIO
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from bench.core.processes import end_with_parent
-from bench.report.drawing import show_dollars
 
 DPI = 160
-FIGURES_A_PROCESS = 6
-"""Fewer figures are drawn sooner than a process has loaded what it draws with."""
+FIGURES_PER_PROCESS = 6
+"""With fewer figures, starting another process takes longer than drawing them here."""
 
 Drawing = Callable[[], Figure]
 Files = dict[str, bytes]
@@ -30,10 +30,10 @@ def draw(
 ) -> Iterator[tuple[str, Files]]:
     """The name and the files of each figure, in order; those in `as_png` have a PNG too.
 
-    Other processes begin at once, before the first figure is asked for. The pictures are the same,
-    byte for byte, whichever process drew them.
+    Other processes start drawing at once. The files are the same, byte for byte, whichever process
+    drew them.
     """
-    num_processes = min(num_cores, len(drawings) // FIGURES_A_PROCESS)
+    num_processes = min(num_cores, len(drawings) // FIGURES_PER_PROCESS)
     if num_processes < 2:
         return ((name, pictures(drawing, png=name in as_png)) for name, drawing in drawings.items())
     context = multiprocessing.get_context("spawn")
@@ -57,7 +57,7 @@ def _in_order(
 
 
 def _begin() -> None:
-    """A drawing process ends with the process it draws for, and silently at Ctrl-C."""
+    """End with the parent process, and without a traceback at Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     end_with_parent()
 
@@ -65,7 +65,8 @@ def _begin() -> None:
 def pictures(drawing: Drawing, *, png: bool = False) -> Files:
     """The files of a figure. The layout is solved once, so that both show the same."""
     figure = drawing()
-    show_dollars(figure)
+    for label in figure.findobj(Text):
+        label.set_parse_math(False)  # a dollar sign in a name is shown as it is
     FigureCanvasAgg(figure)
     figure.set_dpi(DPI)
     layout = figure.get_layout_engine()

@@ -192,7 +192,7 @@ def solved_after(outcome: Outcome, solved_at: float | None) -> int | None:
 
 
 def counted(runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs that enter a mean, failed ones at their task's chance level."""
+    """The runs that enter a mean; failed runs score at the chance level of their task."""
     runs = runs[runs["status"].isin(COUNTED)].copy()
     for column in ("chance", "solved_at", "score_name", "unit"):
         known = runs.groupby("task_label")[column].transform("first")
@@ -217,7 +217,7 @@ def solving(rows: pd.DataFrame) -> tuple[int, float, float] | None:
 
 
 def scores(runs: pd.DataFrame) -> pd.DataFrame:
-    """Per task, length and model: mean score, its interval, its range and who solves the task."""
+    """Per task, T and model: mean score, interval, range, and how many seeds solve the task."""
     rows = []
     for cell, seeds in groups(counted(runs), ROW):
         unit, score = seeds["unit"].iloc[0], seeds["score"]

@@ -33,7 +33,7 @@ class Filled:
 
 @dataclass(frozen=True, kw_only=True)
 class Text:
-    """Words of a section, as Markdown."""
+    """Text of a section, as Markdown."""
 
     markdown: str
 
@@ -53,17 +53,21 @@ class Section:
     order: int
     """The place on the page; sections are sorted by it."""
     tables: tuple[Table, ...] = ()
-    """Every table that `build` may give: the data dictionary describes them."""
+    """Every table that `build` may return; the data dictionary describes them."""
     build: Callable[[Data], Iterable[Item]]
 
 
 def sections() -> list[Section]:
-    """Every section that a module of `bench.report.sections` defines, in the order of the page."""
+    """Every section that a module of `bench.report.sections` defines, in the order of the page.
+
+    A module whose name begins with an underscore holds helpers and defines no section.
+    """
     from bench.report import sections as package
 
     modules = [
         importlib.import_module(f"{package.__name__}.{module.name}")
         for module in pkgutil.iter_modules(package.__path__)
+        if not module.name.startswith("_")
     ]
     return sorted((module.SECTION for module in modules), key=lambda section: section.order)
 

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from bench.core.records import SpeedRecord, Times, Work
+from bench.core.records import SpeedRecord
 from bench.core.spec import Spec
+from bench.core.timings import Times, Work
 from bench.plan.labels import label_of
-from bench.report.frame import IDENTITY, Column, numbers, typed
+from bench.report.frame import IDENTITY, Column, numbers, span, typed
 from bench.report.runs import key
 
 WORK = (("train", "A training step"), ("forward", "Whole sequences"), ("step", "A streaming step"))
@@ -47,7 +48,7 @@ TIMED = (
         )
     ),
     Column("plain_step_ms", "number", "ms", "One step by `forward` on a chunk of one."),
-    Column("prefill_ms", "number", "ms", "A whole sequence in one pass, and one step more."),
+    Column("prefill_ms", "number", "ms", "A whole sequence in one pass, then one more step."),
     Column("window_ms", "number", "ms", "The whole receptive field read again."),
     Column("window_last_ms", "number", "ms", "The same, asking for the last step alone."),
     Column("state_bytes", "integer", "bytes", "State of one stream."),
@@ -183,6 +184,6 @@ def _step_headlines(timed: pd.DataFrame) -> Iterator[str]:
             if len(ratio):
                 yield (
                     f"streaming, batch {batch}: a step of {ours} takes {ratio.median():.2g} × a "
-                    f"step of {other} ({ratio.min():.2g} to {ratio.max():.2g} over "
-                    f"{len(ratio)} tasks and lengths)"
+                    f"step of {other} (tasks and lengths: {len(ratio)}; ratio "
+                    f"{span(ratio)})"
                 )

@@ -1,15 +1,14 @@
-"""The same runs on the nodes of a Ray cluster.
+"""Runs on the nodes of a Ray cluster.
 
 Each node receives the project as it is here, the source of plug-ins and the spec of a run. It makes
-the run in a process of its own, as one machine would, and returns the record as JSON. The record is
-written here, so that nodes need not share a file system. Ray queues runs, places them on nodes and
-repeats those whose worker or node is lost.
+the run in a separate process and returns the record as JSON. The record is written on this machine,
+so the nodes need no shared file system. Ray chooses the node of each run, and repeats runs whose
+worker or node is lost.
 """
 
 import contextlib
 import importlib.util
 import logging
-import math
 import os
 import re
 import shutil
@@ -21,7 +20,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +31,6 @@ from bench.core.machine import fingerprint
 from bench.core.records import Record
 from bench.core.store import Store
 from bench.measure import weights
-from bench.plan.plugins import Plugin
 from bench.run import workers
 from bench.run.job import Event, Job, Setup, make_record
 from bench.run.workers import Limits
@@ -46,17 +44,17 @@ PACKAGES = ("bench", "models", "tasks")
 """Folders of the project that are sent to the nodes."""
 INSTALL = "python -m pip install --editable '.[cluster]'"
 GPU = "cuda:0"
-"""Name of the GPU inside a run: Ray shows it only that one."""
+"""Name of the GPU inside a run: Ray makes only one GPU visible to it."""
 CONNECT_S = 40.0
 """Time limit for a cluster to answer."""
 ANSWER_S = 10.0
-"""Time limit for its port to answer."""
+"""Time limit for the port of the cluster to answer."""
 LOOK_S = 5.0
-"""Time between two looks at the nodes of the cluster."""
+"""Time after which the nodes of the cluster are counted again."""
 MOST_LOSSES = 3
-"""A run has failed once it has lost its worker or its node so many times."""
+"""A run counts as failed when it has lost its worker or its node this many times."""
 END_S = 5.0
-"""Time that cancelled runs get to end."""
+"""Time for cancelled runs to end."""
 
 _TRY = """
 import logging, sys, ray
@@ -69,7 +67,7 @@ except Exception as error:
 
 @contextlib.contextmanager
 def connected(address: str) -> Iterator[None]:
-    """Connect to a running cluster, `auto` being this machine's, while the block lasts.
+    """Stay connected to a running cluster while the block lasts; `auto` means this machine's.
 
     Raises `RequestError` if Ray is not installed or no cluster answers within a minute.
     """
@@ -79,7 +77,7 @@ def connected(address: str) -> Iterator[None]:
     if importlib.util.find_spec("ray") is None:
         raise RequestError(f"--ray: Ray is not installed here; to install it: {INSTALL}")
     _try(address)
-    os.environ.setdefault("RAY_task_oom_retries", str(MOST_LOSSES - 1))  # else without end
+    os.environ.setdefault("RAY_task_oom_retries", str(MOST_LOSSES - 1))  # default: no limit
     import ray
 
     variables = {
@@ -89,7 +87,7 @@ def connected(address: str) -> Iterator[None]:
     }
     handler = signal.getsignal(signal.SIGTERM)
     with contextlib.ExitStack() as stack:
-        # Ray prints the logs of lost nodes. The records say what became of the runs.
+        # Ray prints the logs of lost nodes. The records hold what matters of them.
         nowhere = stack.enter_context(open(os.devnull, "w"))
         stack.enter_context(contextlib.redirect_stdout(nowhere))
         folder = stack.enter_context(tempfile.TemporaryDirectory())
@@ -112,16 +110,13 @@ def connected(address: str) -> Iterator[None]:
 def _try(address: str) -> None:
     """Raise `RequestError` unless a cluster answers.
 
-    This takes a process of its own, since Ray waits for two minutes and then ends its process.
+    Ray is asked in a separate process: without an answer it waits two minutes and then exits.
     """
     if address != "auto":
         host, _, port = address.rpartition(":")
         try:
             socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S).close()
-        except (
-            OSError,
-            OverflowError,
-        ) as error:
+        except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise RequestError(f"--ray: no cluster answers at {address}: {reason}") from None
     try:
@@ -135,12 +130,12 @@ def _try(address: str) -> None:
         reason = f"nothing within {CONNECT_S:g} s"
         raise RequestError(f"--ray: no cluster answers at {address}: {reason}") from None
     if tried.returncode:
-        said = tried.stderr.strip().splitlines() or [f"exit status {tried.returncode}"]
-        raise RequestError(f"--ray: can't connect to {address}: {said[-1]}")
+        lines = tried.stderr.strip().splitlines() or [f"exit status {tried.returncode}"]
+        raise RequestError(f"--ray: can't connect to {address}: {lines[-1]}")
 
 
 def gpus() -> tuple[str, ...]:
-    """The GPU that a run gets, if any node has one."""
+    """The GPU that each run gets, if any node has one."""
     return (GPU,) if any(node.get("GPU") for node in _nodes()) else ()
 
 
@@ -161,7 +156,7 @@ def _num_slots(backend: Backend, per_gpu: int) -> int:
 
 
 def _needs(backend: Backend, per_gpu: int) -> dict[str, float]:
-    """Resources of a node that one run needs."""
+    """Resources that one run needs: kind → amount."""
     on_gpu = {"GPU": 1 / per_gpu} if backend.device == "cuda" else {}
     return {"CPU": float(backend.threads), **on_gpu}
 
@@ -173,22 +168,13 @@ def _nodes() -> list[dict[str, float]]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Order:
-    """What a node needs to make a run."""
+def make_run(
+    job: Job, setup: Setup, sources: dict[str, bytes], run_timeout_s: float
+) -> tuple[str, bytes | None]:
+    """Make a run on this node, in a separate process.
 
-    job: Job
-    backend: Backend
-    plugins: tuple[Plugin, ...]
-    sources: dict[str, bytes]
-    """Source of the plug-ins, by name."""
-    run_timeout_s: float | None
-
-
-def make_run(order: Order) -> tuple[str, bytes | None]:
-    """Make a run on this node, in a process of its own.
-
-    Returns its record as JSON and, if they are to be kept, its weights as safetensors.
+    `sources` holds the source of each plug-in by name. Returns the record as JSON and, if they are
+    to be kept, the weights as safetensors.
     """
     ended = []
 
@@ -197,17 +183,12 @@ def make_run(order: Order) -> tuple[str, bytes | None]:
             ended.append(event.record)
 
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        plugins = [replace(plugin, path=Path(folder, plugin.path.name)) for plugin in order.plugins]
+        plugins = [replace(plugin, path=Path(folder, plugin.path.name)) for plugin in setup.plugins]
         for plugin in plugins:
-            plugin.path.write_bytes(order.sources[plugin.name])
-        setup = Setup(
-            results=Path(folder, "results"),
-            backend=order.backend,
-            device="cpu" if order.backend.device == "cpu" else GPU,
-            plugins=tuple(plugins),
-        )
-        workers.execute([order.job], setup, Limits(run_timeout_s=order.run_timeout_s), on_event)
-        kept = weights.path(setup.results, order.job.spec, order.backend)
+            plugin.path.write_bytes(sources[plugin.name])
+        setup = replace(setup, results=Path(folder, "results"), plugins=tuple(plugins))
+        workers.execute([job], setup, Limits(run_timeout_s=run_timeout_s), on_event)
+        kept = weights.path(setup.results, job.spec, setup.backend)
         content = kept.read_bytes() if kept.is_file() else None
     (record,) = ended
     return record.model_dump_json(), content
@@ -224,9 +205,9 @@ def execute(
 ) -> None:
     """Run every job on the cluster in the given order, and report each record.
 
-    As many runs are submitted as the live nodes have room for, or, if `fixed`, as the limits say.
-    After the time limit no further run is submitted. Raises `StorageError` if a record can't be
-    written.
+    At most as many runs are submitted at a time as the live nodes have room for or, if `fixed`, as
+    `limits.num_workers` allows. After the time limit no further run is submitted. Raises
+    `StorageError` if a record can't be written.
     """
     import ray
 
@@ -238,8 +219,8 @@ def execute(
         max_calls=1 if "GPU" in needs else 0,  # the next run may get another GPU
     )(make_run)
     sources = {plugin.name: plugin.path.read_bytes() for plugin in setup.plugins}
-    limit_s = math.inf if limits.time_limit_s is None else limits.time_limit_s
-    deadline = time.monotonic() + limit_s
+    on_node = replace(setup, device="cpu" if setup.backend.device == "cpu" else GPU)
+    deadline = time.monotonic() + limits.time_limit_s
     waiting = deque(jobs)
     submitted: dict[ray.ObjectRef, Job] = {}
     try:
@@ -249,14 +230,8 @@ def execute(
             most = limits.num_workers if fixed else max(_num_slots(setup.backend, per_gpu), 1)
             while waiting and len(submitted) < most:
                 job = waiting.popleft()
-                order = Order(
-                    job=job,
-                    backend=setup.backend,
-                    plugins=setup.plugins,
-                    sources=sources,
-                    run_timeout_s=limits.run_timeout_s,
-                )
-                submitted[remote.remote(order)] = job
+                ref = remote.remote(job, on_node, sources, limits.run_timeout_s)
+                submitted[ref] = job
             for ref in _ended(list(submitted)):
                 job = submitted.pop(ref)
                 on_event(Event(spec=job.spec, record=_written(ref, job, setup)))
@@ -268,7 +243,7 @@ def execute(
 
 
 def _ended(refs: "list[ray.ObjectRef]") -> "list[ray.ObjectRef]":
-    """Runs that have ended: one, or none if it is time to look at the nodes again."""
+    """A run that has ended, or none if it is time to count the nodes again."""
     import ray
 
     if not refs:
@@ -280,7 +255,7 @@ def _ended(refs: "list[ray.ObjectRef]") -> "list[ray.ObjectRef]":
 
 
 def _written(ref: "ray.ObjectRef", job: Job, setup: Setup) -> Record:
-    """The record of a run that has ended, written here with the weights it returned."""
+    """The record of a run that has ended, after it was written here with its weights."""
     record, content = _returned(ref, job, setup.backend)
     if content is not None:
         write_whole(weights.path(setup.results, job.spec, setup.backend), content)
@@ -289,7 +264,7 @@ def _written(ref: "ray.ObjectRef", job: Job, setup: Setup) -> Record:
 
 
 def _returned(ref: "ray.ObjectRef", job: Job, backend: Backend) -> tuple[Record, bytes | None]:
-    """The record and the weights that a node returned; a failed record if it returned none."""
+    """The record and the weights that a node returned; a failed record if there is none."""
     import ray
     from ray import exceptions
 
@@ -306,17 +281,18 @@ def _returned(ref: "ray.ObjectRef", job: Job, backend: Backend) -> tuple[Record,
         exceptions.ObjectLostError,
         exceptions.OutOfMemoryError,
     ) as error:
-        reason = f"the worker process died, {MOST_LOSSES} times; the last: {_first_sentence(error)}"
+        last = _first_sentence(error)
+        reason = f"the worker process died {MOST_LOSSES} times; the last time: {last}"
     except (exceptions.RayError, ValueError) as error:
         reason = f"{type(error).__name__}: {_first_sentence(error)}"
     else:
-        # A node has the files of the project but not its history.
+        # A node has the files of the project but not its git history.
         machine = record.machine.model_copy(update={"commit": fingerprint().commit})
         return record.model_copy(update={"machine": machine}), content
     return make_record(job.spec, backend, "failed", error=reason), None
 
 
 def _first_sentence(error: object) -> str:
-    """The first sentence of a message of Ray's, which are long."""
+    """The first sentence of a message of Ray; its messages are long."""
     line = next(iter(str(error).strip().splitlines()), "")
     return line.split(". ")[0].rstrip(".")

@@ -1,8 +1,10 @@
 """Which records of a results folder a report covers."""
 
+import contextlib
+import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import models
 import tasks
@@ -11,75 +13,100 @@ from bench.core.records import Record, SpeedRecord
 from bench.core.spec import PROTOCOL, SPEED_PROTOCOL, Spec, SpeedSpec, Subject
 from bench.plan import plugins
 from bench.plan.grid import Plan, Selection, make_plan, model_of, task_of
-from bench.plan.profile import Profile
-
-
-@dataclass(frozen=True, kw_only=True)
-class Coverage:
-    """The plan of a report: what was asked for, and what else the folder holds."""
-
-    plan: Plan
-    left_out: tuple[str, ...] = ()
-    """A sentence for each group of records that the report can't cover."""
-    num_extra: int = 0
-    """Recorded runs that were not asked for."""
+from bench.plan.labels import Label, label_of
+from bench.plan.profile import Profile, Study
+from bench.run.progress import counted
 
 
 def is_current(spec: Spec | SpeedSpec) -> bool:
-    """Whether task, model and protocol are the ones that a new run would have."""
-    newest = PROTOCOL if isinstance(spec, Spec) else SPEED_PROTOCOL
-    return spec.protocol == newest and is_loaded(spec) and _same_code(spec)
-
-
-def is_loaded(spec: Subject) -> bool:
-    """Whether there are a task and a model of these names; plug-ins may be missing."""
-    return spec.task.name in tasks.names() and spec.model.name in models.names()
-
-
-def _same_code(spec: Subject) -> bool:
+    """Whether a new run of this task and model would have the same code, fields and protocol."""
+    if not_loaded(spec):
+        return False
     try:
         task, model = task_of(spec), model_of(spec)
     except (TypeError, ValueError):  # its fields are no longer accepted
         return False
     return (
-        (task.fields, task.version) == (spec.task.fields, spec.task.version)
+        spec.protocol == (PROTOCOL if isinstance(spec, Spec) else SPEED_PROTOCOL)
+        and (task.fields, task.version) == (spec.task.fields, spec.task.version)
         and (model.fields, model.version) == (spec.model.fields, spec.model.version)
         and plugins.hashes(type(task), type(model)) == spec.plugin_sha256
     )
 
 
-def covered(
-    plan: Plan, profile: Profile, selection: Selection, records: Iterable[Record]
-) -> Coverage:
-    """The plan, extended by every other recorded run that today's tasks and models describe."""
+def not_loaded(spec: Subject) -> str | None:
+    """The name of the spec's task or model if it is missing, because it is a plug-in perhaps."""
+    if spec.task.name not in tasks.names():
+        return spec.task.name
+    return None if spec.model.name in models.names() else spec.model.name
+
+
+def covered(plan: Plan, profile: Profile, selection: Selection, records: Iterable[Record]) -> Plan:
+    """The plan of a report: the plan that was asked for, and every other run in the records.
+
+    Runs of older code, and of tasks and models that are not loaded, can't be reported: `left_out`
+    has a sentence for each group of them. If nothing was selected and no run of the profile is
+    recorded, the records alone are covered, so that no run of another profile counts as missing.
+    """
+    recorded = {record.spec.id: record.spec for record in records}
     planned = {spec.id for spec in plan.specs}
-    others = {r.spec.id: r.spec for r in records if r.spec.id not in planned}
-    absent: Counter[str] = Counter()
-    older: Counter[str] = Counter()
+    others = [spec for spec_id, spec in recorded.items() if spec_id not in planned]
+    sentences: Counter[str] = Counter()
     extra = []
-    for spec in others.values():
-        if not is_loaded(spec):
-            missing = spec.task.name if spec.task.name not in tasks.names() else spec.model.name
-            absent[missing] += 1
+    for spec in others:
+        if missing := not_loaded(spec):
+            reason = "which is not loaded; if it is a plug-in, give its file by --plugin"
+            sentences[f"{missing}, {reason}"] += 1
         elif is_current(spec):
             extra.append(spec)
         else:
-            older[f"{spec.model.name} on {spec.task.name}"] += 1
-    sentences = [
-        f"the report leaves out {number} runs of {name}, which is not loaded; "
-        f"if it is a plug-in, give its file by --plugin"
-        for name, number in sorted(absent.items())
-    ] + [
-        f"the report leaves out {number} runs of {name} that another version of the code made"
-        for name, number in sorted(older.items())
+            made_by = "that another version of the code made"
+            sentences[f"{spec.model.name} on {spec.task.name} {made_by}"] += 1
+    left_out = [
+        f"the report leaves out {counted(number, 'run')} of {what}"
+        for what, number in sorted(sentences.items())
     ]
-    studies = dict(plan.studies)
+    specs = plan.specs
+    if extra and selection == Selection() and not planned & recorded.keys():
+        specs = ()
+        covers = counted(len(extra), "other run")
+        left_out.append(f"no run of the profile is recorded; the report covers {covers}")
+    studies = {**plan.studies, **_studies(extra, plan, profile, selection)}
+    return replace(plan, specs=(*specs, *extra), studies=studies, left_out=tuple(left_out))
+
+
+def _studies(
+    extra: Sequence[Spec], plan: Plan, profile: Profile, selection: Selection
+) -> dict[str, frozenset[Study]]:
+    """Spec id → the studies of a run that was not asked for.
+
+    These are its studies in the whole profile, else those of other runs of its task and model
+    there. If the profile has no such runs, a run with fields that differ from defaults belongs to
+    `variants`, and any other run to `main`.
+    """
+    whole = plan
     if extra and selection != Selection():
-        studies = {**make_plan(profile, Selection()).studies, **studies}
-    return Coverage(
-        plan=replace(plan, specs=(*plan.specs, *extra), studies=studies),
-        left_out=tuple(sentences),
-        num_extra=len(extra),
+        # Without the selection a plan may be impossible, and code of plug-ins may raise anything.
+        with contextlib.suppress(Exception, SystemExit):
+            whole = make_plan(profile, Selection())
+    of_pair: dict[Label, frozenset[Study]] = {}
+    for spec in whole.specs if extra else ():
+        pair = label_of(spec)
+        of_pair[pair] = of_pair.get(pair, frozenset()) | whole.studies[spec.id]
+    main, variants = frozenset[Study](("main",)), frozenset[Study](("variants",))
+    return {
+        spec.id: whole.studies.get(spec.id)
+        or of_pair.get(label_of(spec))
+        or (main if _is_plain(task_of(spec)) and _is_plain(model_of(spec)) else variants)
+        for spec in extra
+    }
+
+
+def _is_plain(part: tasks.Task | models.Model) -> bool:
+    """Whether every field but `length` has its default."""
+    return all(
+        field.name == "length" or not field.repr or getattr(part, field.name) == field.default
+        for field in dataclasses.fields(part)
     )
 
 

@@ -1,11 +1,10 @@
-"""A command's runs and timings from beginning to end: estimate, execution, progress, exit state."""
+"""The runs and timings of a command: estimate, execution, progress and result."""
 
+import math
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-from tqdm import tqdm
 
 from bench.core.backend import num_cores, room_bytes
 from bench.core.errors import one_line
@@ -16,9 +15,12 @@ from bench.run import inventory, workers
 from bench.run.estimate import wall_seconds
 from bench.run.inventory import Inventory
 from bench.run.job import Job, measure, run_in_this_process
-from bench.run.progress import ProgressBar, duration, speed_line, unique_names
+from bench.run.progress import ProgressBar, counted, duration, speed_line
 from bench.run.request import Request, make_results, with_data
 from bench.run.workers import Limits
+
+LONG_S = 300.0
+"""Estimated wall time from which on the outlook names the ways to run less."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,13 +28,13 @@ class Manner:
     """How the runs of a command are executed."""
 
     workers: int | None = None
-    """Runs at the same time; None: one per core, or `per_gpu` on each GPU."""
+    """Runs at the same time. None: one per core, or `per_gpu` on each GPU."""
     per_gpu: int = 1
-    run_timeout_s: float | None = None
-    time_limit_s: float | None = None
+    run_timeout_s: float = math.inf
+    time_limit_s: float = math.inf
     on_cluster: bool = False
     debug: bool = False
-    """One run after the other in this process, up to the first error."""
+    """Whether runs are made one by one in this process, up to the first error."""
     timed: bool = True
     """Whether timings follow."""
     reported: bool = True
@@ -56,16 +58,16 @@ class Manner:
 
 
 def plan_table(plan: Plan, waiting: Sequence[Spec]) -> str:
-    """One row per task and model: the number of runs, how many are done, and the lengths."""
+    """One row per task and model: how many runs, how many of them are recorded, and the lengths."""
     ids = {spec.id for spec in waiting}
     rows: dict[tuple[str, str], list[Spec]] = {}
     for spec in plan.specs:
         rows.setdefault((spec.task.name, spec.model.name), []).append(spec)
-    lines = [f"{'task':16} {'model':10} {'runs':>5} {'done':>6}  lengths"]
+    lines = [f"{'task':16} {'model':10} {'runs':>5} {'recorded':>8}  lengths"]
     for (task, model), specs in rows.items():
-        done = sum(spec.id not in ids for spec in specs)
+        recorded = sum(spec.id not in ids for spec in specs)
         lengths = " ".join(str(length) for length in sorted({spec.length for spec in specs}))
-        lines.append(f"{task:16} {model:10} {len(specs):5} {done:6}  {lengths}")
+        lines.append(f"{task:16} {model:10} {len(specs):5} {recorded:8}  {lengths}")
     for missing in plan.unsupported:
         lines.append(f"{missing.task:16} {missing.model:10} not supported: {missing.reason}")
     return "\n".join(lines)
@@ -73,37 +75,39 @@ def plan_table(plan: Plan, waiting: Sequence[Spec]) -> str:
 
 def outlook(request: Request, found: Inventory, jobs: Sequence[Job], manner: Manner) -> str:
     """What is planned, what is recorded already, and the wall time that the rest takes."""
-    at_once = manner.num_at_once(request)
     num_specs = len(request.plan.specs)
     shard = "" if request.shard is None else f", shard {request.shard}"
-    line = f"profile {request.profile_name}{shard}: {num_specs} runs"
+    line = f"profile {request.profile_name}{shard}: {counted(num_specs, 'run')}"
     if not manner.again:
-        line += f", {num_specs - len(jobs)} already there"
+        line += f", {num_specs - len(jobs)} recorded"
     timings = inventory.waiting_timings(request, found) if manner.timed else []
     if not jobs and not timings:
         return f"{line}; nothing to do"
+    at_once = manner.num_at_once(request)
     seconds = wall_seconds(
         [job.estimate_s for job in jobs],
         at_once,
         num_timings=len(timings),
         num_reported=num_specs if manner.reported else 0,
     )
-    line += f"; the rest takes about {duration(seconds)} of wall time"
+    line += f"; the rest takes about {duration(seconds)} of wall time on {request.device}"
     if timings:
-        line += f" with {len(timings)} timings"
-    line += f", on {request.device}, {at_once} at once"
-    if not jobs:
-        return line
-    return (
-        f"{line}. Less: --profile smoke or quick, --task, --model, --length, --time-limit MINUTES"
-    )
+        line += f", including {counted(len(timings), 'timing')}"
+    if jobs:
+        line += f", with {counted(at_once, 'run')} at a time"
+    if jobs and seconds > LONG_S:
+        line += (
+            ". To run less, use --profile smoke or quick, --task, --model, --length or "
+            "--time-limit MINUTES"
+        )
+    return line
 
 
 def execute(request: Request, specs: Sequence[Spec], manner: Manner) -> bool:
-    """Make the runs that are not recorded yet; returns whether every one is there and succeeded."""
+    """Make the runs that are not recorded yet; returns whether no record of the specs is failed."""
     found = inventory.read(request)
     waiting = list(specs) if manner.again else inventory.waiting_specs(request, found, specs)
-    prepare_results(request, found, len(waiting))  # before anything of a task runs
+    prepare_results(request, found, len(waiting))  # before any code of a task runs
     jobs = inventory.make_jobs(request, found, waiting, calibrate=not manner.on_cluster)
     print(outlook(request, found, jobs, manner), file=sys.stderr)
     remove_leftovers(request.results, found.records)
@@ -117,23 +121,24 @@ def execute(request: Request, specs: Sequence[Spec], manner: Manner) -> bool:
         bar.close()
     left = f"; {bar.num_left} left, the same command continues" if bar.num_left else ""
     took = duration(time.monotonic() - begin)
-    print(f"{bar.num_done} runs in {took}{left}", file=sys.stderr)
+    print(f"{counted(bar.num_done, 'run')} in {took}{left}", file=sys.stderr)
     made = inventory.read(request).of(specs, request.backend)
     return all(record.status != "failed" for record in made)
 
 
 def _run_all(request: Request, jobs: Sequence[Job], manner: Manner, bar: ProgressBar) -> None:
+    if not jobs:
+        return
     if manner.debug:
         run_in_this_process(jobs, request.setup, bar)
         return
-    room = None
-    if jobs and not manner.on_cluster:
-        room = {device: room_bytes(device) for device in request.devices}
     limits = Limits(
         num_workers=manner.num_at_once(request),
-        room=room,
         time_limit_s=manner.time_limit_s,
         run_timeout_s=manner.run_timeout_s,
+        room=None
+        if manner.on_cluster
+        else {device: room_bytes(device) for device in request.devices},
     )
     if manner.on_cluster:
         from bench.run import cluster
@@ -150,27 +155,19 @@ def prepare_results(request: Request, found: Inventory, num_runs: int = 0) -> No
     for file in found.damaged:
         aside = request.store.set_aside(file)
         if aside is not None:
-            print(f"moved to {one_line(str(aside))}; the run is made again", file=sys.stderr)
+            print(f"moved to {one_line(str(aside))}; the run is repeated", file=sys.stderr)
 
 
 def time_networks(request: Request, *, again: bool = False) -> bool:
     """Take the timings that are not recorded yet; returns whether none failed."""
-    found = inventory.read_summaries(request)
+    found = inventory.read(request)
     prepare_results(request, found)
     planned = request.speed_specs
     specs = list(planned) if again else inventory.waiting_timings(request, found)
-    there = len(planned) - len(specs)
-    print(f"timing: {len(planned)} networks, {there} already there", file=sys.stderr)
-    names = unique_names(specs)
-    hidden = not sys.stderr.isatty()
+    recorded = len(planned) - len(specs)
+    print(f"timing: {counted(len(planned), 'network')}, {recorded} recorded", file=sys.stderr)
     succeeded = True
-    with tqdm(total=len(specs), unit="network", disable=hidden, dynamic_ncols=True) as bar:
-        for number, record in enumerate(measure(specs, request.setup), 1):
-            succeeded &= record.status != "failed"
-            line = speed_line(record, names[record.spec.id])
-            if hidden:
-                print(f"[{number}/{len(specs)}] {line}", file=sys.stderr)
-            else:
-                bar.set_postfix_str(line, refresh=False)
-            bar.update()
+    for number, record in enumerate(measure(specs, request.setup), 1):
+        succeeded &= record.status != "failed"
+        print(f"[{number}/{len(specs)}] {speed_line(record)}", file=sys.stderr)
     return succeeded

@@ -1,11 +1,11 @@
-"""What a results folder holds already, and what is therefore still to be done."""
+"""What a results folder holds, and which runs and timings it lacks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.core.backend import Backend
 from bench.core.machine import fingerprint
-from bench.core.records import Record, SampleRecord, SpeedRecord, Summary, YardstickRecord
+from bench.core.records import Record, SampleRecord, SpeedRecord, YardstickRecord
 from bench.core.spec import Spec, SpeedSpec
 from bench.core.store import Damaged
 from bench.measure import samples, weights
@@ -19,8 +19,6 @@ class Inventory:
     """The records of a results folder."""
 
     records: Sequence[Record]
-    """Training records; empty in an inventory of summaries."""
-    summaries: Sequence[Summary]
     speed: Sequence[SpeedRecord]
     yardsticks: Sequence[YardstickRecord]
     samples: Sequence[SampleRecord]
@@ -34,29 +32,12 @@ class Inventory:
 
 
 def read(request: Request) -> Inventory:
-    """Read every record."""
     records, damaged = request.store.read_all()
-    return _with_times(request, records, records, damaged)
-
-
-def read_summaries(request: Request) -> Inventory:
-    """Read as much of the training records as `waiting_jobs` needs, which is much faster."""
-    summaries, damaged = request.store.read_summaries()
-    return _with_times(request, (), summaries, damaged)
-
-
-def _with_times(
-    request: Request,
-    records: Sequence[Record],
-    summaries: Sequence[Summary],
-    damaged: Sequence[Damaged],
-) -> Inventory:
     speed, damaged_speed = request.store.read_speed()
     yardsticks, damaged_yardsticks = request.store.read_yardsticks()
     drawn, damaged_samples = samples.read_all(request.store)
     return Inventory(
         records=records,
-        summaries=summaries,
         speed=speed,
         yardsticks=yardsticks,
         samples=drawn,
@@ -65,19 +46,18 @@ def _with_times(
 
 
 def waiting_specs(request: Request, inventory: Inventory, specs: Sequence[Spec]) -> list[Spec]:
-    """The specs that have no finished record, or lack the weights that are to be kept."""
+    """The specs without a finished record, or without weights that should have been kept."""
     ended = {
         record.spec.id
-        for record in inventory.summaries
+        for record in inventory.records
         if record.backend == request.backend and record.finished and _has_weights(request, record)
     }
     return [spec for spec in specs if spec.id not in ended]
 
 
-def _has_weights(request: Request, record: Summary) -> bool:
-    if record.spec.id not in request.plan.kept or record.outcome is None:
-        return True
-    return weights.path(request.results, record.spec, record.backend).is_file()
+def _has_weights(request: Request, record: Record) -> bool:
+    file = weights.path(request.results, record.spec, record.backend)
+    return record.spec.id not in request.plan.kept or file.is_file()
 
 
 def make_jobs(
@@ -85,9 +65,9 @@ def make_jobs(
 ) -> list[Job]:
     """A job for each spec, the longest first.
 
-    With `calibrate`, models without records of this machine are timed for a moment.
+    With `calibrate`, models without records of this machine are timed briefly for the estimates.
     """
-    estimator = Estimator(request.backend, inventory.summaries if specs else ())
+    estimator = Estimator(request.backend, inventory.records if specs else ())
     if calibrate:
         estimator.calibrate(specs, request.device)
     jobs = [
@@ -114,7 +94,7 @@ def waiting_timings(request: Request, inventory: Inventory) -> list[SpeedSpec]:
 
 
 def yardsticks_of(found: Inventory, timed: Sequence[SpeedRecord]) -> list[YardstickRecord]:
-    """The comparisons of the machine that took these times, in the order they were made."""
+    """The yardsticks of the machine that took these times, in the order of their creation."""
     slug = timed[0].machine.slug if timed else fingerprint().slug
     here = [record for record in found.yardsticks if record.machine.slug == slug]
     return sorted(here, key=lambda record: record.created)

@@ -1,4 +1,4 @@
-"""One training run or one timing, from its spec to its record."""
+"""One training run or one timing: from the spec to the record."""
 
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -14,38 +14,38 @@ from bench.core.processes import context, end, end_with_parent, how_it_ended
 from bench.core.records import Record, SpeedRecord, now
 from bench.core.spec import Spec, SpeedSpec
 from bench.core.store import Store
-from bench.plan.plugins import Plugin
+from bench.measure import weights
+from bench.measure.checkpoint import Place, remove
+from bench.measure.train import train
+from bench.plan.plugins import Plugin, load
+from tasks import DataUnavailable
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A run that is still to be made."""
+    """A run to make."""
 
     spec: Spec
     estimate_s: float
     memory_bytes: int = 0
-    """Estimated need on the GPU."""
+    """Estimated GPU memory; 0 on a CPU."""
     keep_weights: bool = False
-    """Whether the tested weights are kept beside the record."""
+    """Whether the tested weights are written beside the record."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """What every worker needs to know, whatever it runs."""
+    """What a worker process needs for every run."""
 
     results: Path
     backend: Backend
     device: str
     plugins: tuple[Plugin, ...] = ()
 
-    @property
-    def user_files(self) -> list[Path]:
-        return [plugin.path for plugin in self.plugins]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Progress of a run: its step, loss and score; or its record, once it has ended."""
+    """Progress of a run: its step, loss and score, or its record once it has ended."""
 
     spec: Spec
     step: int = 0
@@ -73,25 +73,24 @@ def _origin(spec: Spec | SpeedSpec, backend: Backend) -> dict[str, object]:
 
 def failure(error: BaseException, setup: Setup) -> dict[str, str]:
     """The fields of a record that explain an error."""
-    return {"error": short_reason(error, setup.user_files), "traceback": traceback_of(error)}
+    user_files = [plugin.path for plugin in setup.plugins]
+    return {"error": short_reason(error, user_files), "traceback": traceback_of(error)}
 
 
 def run_one(
     spec: Spec, setup: Setup, on_event: Callable[[Event], None], *, keep_weights: bool = False
 ) -> Record:
     """Train one spec in this process and write its record; an error becomes a failed record."""
-    from bench.measure.checkpoint import Place, remove
-
     try:
         record = _trained(spec, setup, on_event, keep_weights=keep_weights)
     except (BrokenPipeError, KeyboardInterrupt, StorageError):
         raise  # the parent is gone, the user interrupts, or the disk is full: not the run's fault
-    except BaseException as error:  # the code of a plug-in may call sys.exit
+    except BaseException as error:  # a plug-in may call sys.exit
         record = make_record(spec, setup.backend, "failed", **failure(error, setup))
     if record.status == "failed":
         release_memory(setup.device)  # after the except block, where no traceback holds tensors
     Store(setup.results).write(record)
-    remove(Place(results=setup.results, spec=spec, backend=setup.backend))
+    remove(_place(spec, setup))
     return record
 
 
@@ -99,51 +98,36 @@ def run_in_this_process(
     jobs: Sequence[Job], setup: Setup, on_event: Callable[[Event], None]
 ) -> None:
     """Train one spec after the other in this process; the first error is raised unchanged."""
-    from bench.measure.checkpoint import Place, remove
-
     prepare(setup.backend)
     for job in jobs:
-        place = Place(results=setup.results, spec=job.spec, backend=setup.backend)
         try:
             record = _trained(job.spec, setup, on_event, keep_weights=job.keep_weights)
         except Exception:
-            remove(place)  # the next attempt begins again, as after a failure in a worker
+            remove(_place(job.spec, setup))  # the next attempt starts over
             raise
         Store(setup.results).write(record)
-        remove(place)
+        remove(_place(job.spec, setup))
         on_event(Event(spec=job.spec, record=record))
+
+
+def _place(spec: Spec, setup: Setup) -> Place:
+    """The place of the run's checkpoint."""
+    return Place(results=setup.results, spec=spec, backend=setup.backend)
 
 
 def _trained(
     spec: Spec, setup: Setup, on_event: Callable[[Event], None], *, keep_weights: bool
 ) -> Record:
-    """The record of a run that trained, diverged or lacked its data; other errors are raised."""
-    from bench.measure import weights
-    from bench.measure.checkpoint import Place
-    from bench.measure.train import Progress, train
-    from tasks import DataUnavailable
-
-    def on_progress(progress: Progress) -> None:
-        on_event(
-            Event(
-                spec=spec,
-                step=progress.step,
-                max_steps=progress.max_steps,
-                loss=progress.loss,
-                score=progress.score,
-            )
-        )
-
+    """The record of a run that trained, diverged or has no data; other errors are raised."""
+    keep = partial(weights.write, setup.results, spec, setup.backend) if keep_weights else None
     try:
         outcome = train(
             spec,
             setup.device,
-            on_progress,
+            lambda progress: on_event(Event(spec=spec, **vars(progress))),
             capture=setup.backend.capture,
-            place=Place(results=setup.results, spec=spec, backend=setup.backend),
-            keep=partial(weights.write, setup.results, spec, setup.backend)
-            if keep_weights
-            else None,
+            place=_place(spec, setup),
+            keep=keep,
         )
     except DataUnavailable as error:
         return make_record(spec, setup.backend, "skipped", error=str(error))
@@ -154,11 +138,9 @@ def _trained(
 
 
 def begin(setup: Setup) -> None:
-    """Prepare a worker process: signals, threads and precision, plug-ins."""
+    """Prepare a worker process: signals, threads, precision and plug-ins."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
     end_with_parent()
-    from bench.plan.plugins import load
-
     prepare(setup.backend)
     for plugin in setup.plugins:
         load(plugin.path)
@@ -167,7 +149,6 @@ def begin(setup: Setup) -> None:
 def measure_one(spec: SpeedSpec, setup: Setup) -> SpeedRecord:
     """Time one spec in this process; an error becomes a failed record."""
     from bench.measure.speed import measure
-    from tasks import DataUnavailable
 
     try:
         speed = measure(spec, setup.backend, setup.device)
@@ -181,7 +162,7 @@ def measure_one(spec: SpeedSpec, setup: Setup) -> SpeedRecord:
 def measure(specs: Sequence[SpeedSpec], setup: Setup) -> Iterator[SpeedRecord]:
     """Time one spec after the other, each in a fresh process, and write its record.
 
-    Only one process works at a time, so that no other run of this bench disturbs the times.
+    Only one process works at a time, so that the times are not disturbed.
     """
     for spec in specs:
         ours, theirs = context().Pipe()
@@ -204,7 +185,7 @@ def measure(specs: Sequence[SpeedSpec], setup: Setup) -> Iterator[SpeedRecord]:
 
 
 def _measure(connection: Connection, spec: str, setup: Setup) -> None:
-    """The work of a process that times one spec."""
+    """Time one spec and send its record: the target of a process."""
     begin(setup)
     record = measure_one(SpeedSpec.model_validate_json(spec), setup)
     connection.send_bytes(record.model_dump_json().encode())

@@ -1,6 +1,5 @@
-"""What a command asks for: a plan, the devices for it, and the results folder."""
+"""The request of a command: plan, devices and results folder."""
 
-import contextlib
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,8 +9,7 @@ import tasks
 from bench.core.backend import Backend, choose_devices
 from bench.core.errors import RequestError, StorageError
 from bench.core.files import sweep, write_whole
-from bench.core.records import Record
-from bench.core.spec import Spec, SpeedSpec
+from bench.core.spec import SpeedSpec
 from bench.core.store import Store
 from bench.measure import weights
 from bench.plan import plugins, profile
@@ -20,6 +18,7 @@ from bench.plan.plugins import Plugin
 from bench.plan.profile import Profile
 from bench.run.coverage import is_current
 from bench.run.job import Job, Setup, failure, make_record
+from bench.run.progress import counted
 from bench.run.shard import Shard, part
 
 REPORT_BYTES, RUN_BYTES = 20_000_000, 30_000
@@ -51,7 +50,6 @@ class Request:
 
     @property
     def setup(self) -> Setup:
-        """What each worker needs to know."""
         return Setup(
             results=self.results, backend=self.backend, device=self.device, plugins=self.plugins
         )
@@ -70,7 +68,7 @@ def make_request(
     plugin_files: Sequence[Path] = (),
     shard: Shard | None = None,
 ) -> Request:
-    """Resolve the arguments of a command; raises `RequestError` for any that makes no sense."""
+    """Resolve the arguments of a command; raises `RequestError` for an invalid one."""
     devices = choose_devices(device, gpus)
     on_cpu = devices[0] == "cpu"
     loaded = tuple(plugins.load(path.resolve()) for path in plugin_files)
@@ -100,11 +98,11 @@ def make_request(
 def _planned(
     chosen: Profile, source: str, selection: Selection
 ) -> tuple[Plan, tuple[SpeedSpec, ...]]:
-    """What to train and what to time; `RequestError` if a plug-in raises meanwhile."""
+    """What to train and what to time; `RequestError` if a plug-in raises an error."""
     try:
         plan = make_plan(chosen, selection, source=source)
         timed = make_speed_plan(chosen, selection, plan.specs, source=source)
-        thresholds(plan.specs)  # the last code of a task that runs in this process
+        thresholds(plan.specs)  # so that an error in them is reported now, not after training
     except RequestError:
         raise
     except (Exception, SystemExit) as error:
@@ -132,20 +130,19 @@ def again(request: Request, spec_id: str) -> Request:
             f"--again: {spec.name} ({spec.id}) was made with another version of {spec.task.name} "
             f"or {spec.model.name}, or with a plug-in that --plugin does not name"
         )
+    nothing = Plan(specs=(), unsupported=(), studies={})
     if isinstance(spec, SpeedSpec):
-        plan = Plan(specs=(), unsupported=(), studies={})
-        return replace(request, plan=plan, speed_specs=(spec,))
+        return replace(request, plan=nothing, speed_specs=(spec,))
     has_weights = weights.path(request.results, spec, request.backend).is_file()
     kept = frozenset({spec.id} if has_weights else ())
-    plan = Plan(specs=(spec,), unsupported=(), studies={}, kept=kept)
-    return replace(request, plan=plan, speed_specs=())
+    return replace(request, plan=replace(nothing, specs=(spec,), kept=kept), speed_specs=())
 
 
 def make_results(request: Request, num_runs: int = 0) -> None:
-    """Make the results folder and check that the records of so many runs can be written to it.
+    """Make the results folder and check that it can take the records of this many runs.
 
-    Removes what killed writers have left there. Raises `RequestError` if the folder can't be made
-    and `StorageError` if nothing can be written to it.
+    Removes temporary files of killed processes. Raises `RequestError` if the folder can't be made
+    and `StorageError` if it can't be written to or its disk is too full.
     """
     folder = request.results
     try:
@@ -155,46 +152,40 @@ def make_results(request: Request, num_runs: int = 0) -> None:
         raise RequestError(f"--results: can't make {folder}: {reason}") from None
     sweep(folder)
     trial = folder / ".trial"
-    try:
-        write_whole(trial, b"")
-    finally:
-        with contextlib.suppress(OSError):
-            trial.unlink()
+    write_whole(trial, b"")
+    trial.unlink(missing_ok=True)
     free, needed = shutil.disk_usage(folder).free, REPORT_BYTES + RUN_BYTES * num_runs
     if free < needed:
         raise StorageError(
-            f"can't write {num_runs} runs and a report to {folder}: "
+            f"can't write {counted(num_runs, 'run')} and a report to {folder}: "
             f"{free / 1e6:,.0f} MB are free, {needed / 1e6:,.0f} MB are needed"
         )
 
 
 def with_data(request: Request, jobs: Sequence[Job]) -> list[Job]:
-    """The jobs whose task has its data; a record says why each of the others has none."""
-    reasons = unavailable([task_of(job.spec) for job in jobs])
+    """The jobs whose data are there; each of the others gets a record with the reason."""
+    errors = unavailable([task_of(job.spec) for job in jobs])
     ready = []
     for job in jobs:
-        error = reasons.get(task_of(job.spec).sources)
+        error = errors.get(task_of(job.spec).sources)
         if error is None:
             ready.append(job)
+            continue
+        if isinstance(error, tasks.DataUnavailable):
+            record = make_record(job.spec, request.backend, "skipped", error=str(error))
         else:
-            request.store.write(_without_data(job.spec, error, request))
+            explained = failure(error, request.setup)
+            record = make_record(job.spec, request.backend, "failed", **explained)
+        request.store.write(record)
     return ready
 
 
-def _without_data(spec: Spec, error: BaseException, request: Request) -> Record:
-    if isinstance(error, tasks.DataUnavailable):
-        return make_record(spec, request.backend, "skipped", error=str(error))
-    return make_record(spec, request.backend, "failed", **failure(error, request.setup))
-
-
 def unavailable(wanted: Sequence[tasks.Task]) -> dict[str, BaseException]:
-    """`Task.sources` → the error that its data could not be had, where there is one."""
-    found: dict[str, BaseException | None] = {}
-    for task in wanted:
-        if task.sources not in found:
-            try:
-                task.prepare()
-                found[task.sources] = None
-            except (Exception, SystemExit) as error:
-                found[task.sources] = error
-    return {sources: error for sources, error in found.items() if error is not None}
+    """Prepare the data of tasks; `Task.sources` → the error, for data that can't be had."""
+    errors: dict[str, BaseException] = {}
+    for task in {task.sources: task for task in wanted}.values():
+        try:
+            task.prepare()
+        except (Exception, SystemExit) as error:
+            errors[task.sources] = error
+    return errors

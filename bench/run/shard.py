@@ -1,4 +1,4 @@
-"""A machine's part of a plan, for arrays of jobs that know nothing of each other."""
+"""One part of a plan, for arrays of jobs that do not communicate."""
 
 import re
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from bench.run.estimate import rule_of_thumb
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:
-    """Which part, counted from 1, of how many; `ValueError` names the valid ones."""
+    """Part `number`, counted from 1, of `count`; `ValueError` for a number out of range."""
 
     number: int
     count: int
@@ -25,22 +25,21 @@ class Shard:
 
 
 def parse(text: str) -> Shard:
-    """`2/8` is the second part of eight; `ValueError` for what is none."""
+    """`2/8` is the second part of eight; `ValueError` for a text of another form."""
     found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
     if not found:
-        raise ValueError(f"{text!r}; valid: a part of the whole, as 1/8 to 8/8")
+        raise ValueError(f"{text!r}; valid: a part and their number, such as 1/8")
     return Shard(number=int(found[1]), count=int(found[2]))
 
 
 def part(specs: Sequence[Spec], shard: Shard) -> tuple[Spec, ...]:
-    """The specs of one shard, in their order; every spec is in exactly one.
+    """The specs of one shard, in their order; every spec is in exactly one shard.
 
-    They are dealt in rounds, the costliest first, one to each shard: of a round, the costliest to
-    the shard that has the least so far. So no two shards differ by more than one run in number, nor
-    by more than the costliest run in cost. A cost is the rule of thumb's for a CPU, whatever the
-    device and the records: every machine deals alike.
+    The specs are dealt in rounds, the most expensive first, one per shard and round. Within a
+    round, the more expensive specs go to the shards with the smaller cost so far. So two shards
+    differ by at most one run in number, and by at most the most expensive run in cost. Costs are
+    the rule of thumb for a CPU, whatever the device and the records, so that all machines agree.
     """
-
     costs = {spec.id: rule_of_thumb(spec, "cpu") for spec in specs}
     dealt = sorted(costs, key=lambda spec_id: (-costs[spec_id], spec_id))
     loads = [0.0] * min(shard.count, len(dealt))

@@ -1,13 +1,11 @@
 """One record as one screen of text: what was run, how it ended, and how to run it again."""
 
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 
-from bench.core.records import Outcome, Record, Speed, SpeedRecord, Times
-from bench.core.spec import Spec, SpeedSpec
-from bench.run.coverage import is_loaded
-from bench.run.progress import duration, name_of
+from bench.core.records import Outcome, Record, SpeedRecord
+from bench.core.spec import Part, Spec, SpeedSpec
+from bench.run.progress import call_time, counted, duration, medians, name_of
 
 NUM_POINTS = 16
 """Validations that a learning curve shows at most."""
@@ -17,21 +15,23 @@ BAR = 40
 
 def screen(record: Record | SpeedRecord, results: Path) -> str:
     """The text that `show` prints."""
-    spec = record.spec
-    name = name_of(spec) if is_loaded(spec) else spec.name
-    lines = [name, "", *_rows(_identity(record)), ""]
+    blocks = [[name_of(record.spec)], _rows(_identity(record))]
     if isinstance(record, Record) and record.outcome is not None:
-        lines += [*_rows(_scores(record.outcome)), "", *learning_curve(record.outcome), ""]
-        lines += [*_rows(_cost(record.outcome)), ""]
+        outcome = record.outcome
+        blocks += [_rows(_scores(outcome)), learning_curve(outcome), _rows(_cost(outcome))]
     elif isinstance(record, SpeedRecord) and record.speed is not None:
-        lines += [*_rows(_times(record.speed)), ""]
+        times = {
+            name: f"{call_time(each.median)}, 90% of calls between "
+            f"{call_time(each.percentile(5))} and {call_time(each.percentile(95))}"
+            for name, each in medians(record.speed).items()
+        }
+        blocks.append(_rows({"parameters": f"{record.speed.num_parameters:,}", **times}))
     if record.error is not None:
-        lines += _rows({"error": record.error})
+        blocks.append(_rows({"error": record.error}))
     if record.traceback is not None:
-        lines += ["", record.traceback.rstrip()]
-    if lines[-1]:
-        lines.append("")
-    return "\n".join([*lines, "To run it again:", f"  {command(record, results)}"])
+        blocks.append([record.traceback.rstrip()])
+    blocks.append(["To run it again:", f"  {command(record, results)}"])
+    return "\n\n".join("\n".join(block) for block in blocks)
 
 
 def command(record: Record | SpeedRecord, results: Path) -> str:
@@ -49,9 +49,8 @@ def command(record: Record | SpeedRecord, results: Path) -> str:
 
 
 def learning_curve(outcome: Outcome) -> list[str]:
-    """A row per validation: the update, the score, and a bar from the worst to the best score."""
-    score = outcome.score.name
-    points = outcome.curve
+    """A row per validation: the update, the score, and a bar from the lowest to the highest."""
+    score, points = outcome.score.name, outcome.curve
     if len(points) > NUM_POINTS:
         last = len(points) - 1
         points = [points[round(i * last / (NUM_POINTS - 1))] for i in range(NUM_POINTS)]
@@ -68,8 +67,8 @@ def learning_curve(outcome: Outcome) -> list[str]:
     return lines
 
 
-def _rows(entries: dict[str, str]) -> Iterator[str]:
-    return (f"  {key:20} {value}" for key, value in entries.items())
+def _rows(entries: dict[str, str]) -> list[str]:
+    return [f"  {key:20} {value}" for key, value in entries.items()]
 
 
 def _identity(record: Record | SpeedRecord) -> dict[str, str]:
@@ -80,8 +79,8 @@ def _identity(record: Record | SpeedRecord) -> dict[str, str]:
     entries = {
         "id": spec.id,
         "status": record.status,
-        "task": _part(spec.task.name, spec.task.fields, spec.task.version),
-        "model": _part(spec.model.name, spec.model.fields, spec.model.version),
+        "task": _part(spec.task),
+        "model": _part(spec.model),
         "size": size,
     }
     if isinstance(spec, Spec):
@@ -89,13 +88,14 @@ def _identity(record: Record | SpeedRecord) -> dict[str, str]:
         entries["training"] = ", ".join(f"{key}={value}" for key, value in settings.items())
     else:
         entries["timed"] = ", ".join(spec.measures)
-    machine_name = machine.gpu or machine.cpu
-    entries["made on"] = f"{record.backend.name}, {machine_name}, {record.created}"
+    hardware = machine.gpu or machine.cpu
+    entries["made on"] = f"{record.backend.name}, {hardware}, {record.created}"
     return entries
 
 
-def _part(name: str, fields: dict[str, object], version: int) -> str:
-    return f"{name} ({', '.join([*(f'{k}={v}' for k, v in fields.items()), f'version {version}'])})"
+def _part(part: Part) -> str:
+    fields = [f"{name}={value}" for name, value in part.fields.items()]
+    return f"{part.name} ({', '.join([*fields, f'version {part.version}'])})"
 
 
 def _scores(outcome: Outcome) -> dict[str, str]:
@@ -105,7 +105,7 @@ def _scores(outcome: Outcome) -> dict[str, str]:
         "budget": "the budget of updates was spent",
         "diverged": "the loss was no longer finite",
     }[outcome.stopped]
-    entries = {"ended": f"after {outcome.steps:,} updates: {ending}"}
+    entries = {"ended": f"after {counted(outcome.steps, 'update')}: {ending}"}
     for metric in outcome.metrics:
         value = outcome.test[metric.name]
         text = "not finite" if value is None else f"{value:.4g}"
@@ -123,7 +123,7 @@ def _cost(outcome: Outcome) -> dict[str, str]:
     field = outcome.receptive_field
     entries = {
         "parameters": f"{outcome.num_parameters:,}",
-        "receptive field": "unlimited" if field is None else f"{field:,} steps",
+        "receptive field": "unlimited" if field is None else counted(field, "step"),
         "training": duration(outcome.train_seconds),
         "whole run": duration(outcome.total_seconds),
     }
@@ -135,21 +135,3 @@ def _cost(outcome: Outcome) -> dict[str, str]:
     if outcome.peak_memory_bytes is not None:
         entries["peak GPU memory"] = f"{outcome.peak_memory_bytes / 1e6:,.0f} MB"
     return entries
-
-
-def _times(speed: Speed) -> dict[str, str]:
-    entries = {"parameters": f"{speed.num_parameters:,}"}
-    if speed.train:
-        entries["training step"] = _in_ms(speed.train.times)
-    if speed.forward:
-        entries["whole sequences"] = _in_ms(speed.forward.times)
-    if speed.streaming:
-        entries["streaming step"] = _in_ms(speed.streaming.step.times)
-    if speed.sampling:
-        entries["sampling"] = _in_ms(speed.sampling.cached)
-    return entries
-
-
-def _in_ms(times: Times) -> str:
-    low, high = 1e3 * times.percentile(5), 1e3 * times.percentile(95)
-    return f"{1e3 * times.median:.3g} ms, 90% of calls between {low:.3g} and {high:.3g} ms"

@@ -1,7 +1,7 @@
-"""Chooses learning rates from the records of a sweep, on validation alone.
+"""Choice of learning rates from the validation scores of a sweep.
 
-Rates stand on a ladder of half decades: …, 0.001, 0.003, 0.01, 0.03, … A choice at the edge of
-its grid extends the grid by the next rung.
+Rates form a ladder of half decades: …, 0.001, 0.003, 0.01, 0.03, … If the best rate is at the edge
+of its grid, the grid is extended by the next rung.
 """
 
 import math
@@ -12,22 +12,22 @@ from statistics import mean
 from bench.core.records import Outcome, Record
 from bench.core.spec import Spec
 from bench.plan import rates
-from bench.plan.grid import model_of
-from bench.plan.labels import label
+from bench.plan.labels import label_of
 from bench.plan.rates import Tried, Tuned
 from bench.run import inventory
 from bench.run.execute import Manner, execute
+from bench.run.progress import counted
 from bench.run.request import Request
 
 MOST_RUNGS = 6
-"""A grid that has grown to so many rates is not extended further."""
+"""A grid with this many rates is not extended."""
 
 Pair = tuple[str, str]
-"""A task's name and a model's label: each variant of a model has a rate of its own."""
+"""Name of a task and label of a model: each variant of a model has its own rate."""
 
 
 def pair_of(spec: Spec) -> Pair:
-    return spec.task.name, label(model_of(spec), spec.model.name)
+    return spec.task.name, label_of(spec).model_label
 
 
 def sweep(request: Request, manner: Manner) -> bool:
@@ -46,7 +46,8 @@ def sweep(request: Request, manner: Manner) -> bool:
         further = beyond_the_edge(specs, choices)
         if not succeeded or not further:
             break
-        print(f"{len(further)} more runs: a best rate is at the edge of its grid", file=sys.stderr)
+        more = counted(len(further), "further run")
+        print(f"{more}, since a best rate is at the edge of its grid", file=sys.stderr)
         specs += further
     chosen = rates.Sweep(records=str(request.results), rates=choices)
     path = rates.write(request.results / "rates.toml", chosen)
@@ -57,8 +58,8 @@ def sweep(request: Request, manner: Manner) -> bool:
 def choose(records: Sequence[Record]) -> dict[str, dict[str, Tuned]]:
     """Task → model label → the rate that solves most runs.
 
-    Among rates that solve every run the one that needs the fewest updates; between equals the one
-    of the best mean of the best validation scores. The test stream has no part in it.
+    Among rates that solve every run, the one that needs the fewest updates is chosen; otherwise the
+    one with the best validation score, averaged over runs. Test scores are not used.
     """
     groups: dict[Pair, dict[float, list[Record]]] = {}
     for record in records:
@@ -102,14 +103,14 @@ def _sign(outcome: Outcome) -> int:
 
 
 def _best_validation(outcome: Outcome) -> float:
-    """The best validation score; nan where none is finite."""
+    """The best validation score of a run; NaN if none is finite."""
     scores = [point.values[outcome.score.name] for point in outcome.curve]
     known = [score for score in scores if score is not None]
     return max(known, key=lambda score: _sign(outcome) * score, default=math.nan)
 
 
 def beyond_the_edge(specs: Sequence[Spec], chosen: dict[str, dict[str, Tuned]]) -> list[Spec]:
-    """The specs one rung further, where a choice stands at the edge of its grid."""
+    """The specs at the next rung, for each chosen rate at the edge of its grid."""
     further = []
     for task, of_task in chosen.items():
         for model, tuned in of_task.items():

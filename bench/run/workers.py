@@ -1,11 +1,12 @@
-"""The pool of workers: which process makes which run, on which device, and their messages.
+"""A pool of worker processes that make the runs.
 
-Each worker is a process of its own, in the parent's process group. It takes one run at a time over
-a pipe, as JSON, and writes its record itself, so that no finished run is lost with the parent.
+A worker receives one run at a time over a pipe, as JSON. It writes the record itself, so that no
+finished run is lost if the parent is killed.
 """
 
 import contextlib
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,21 +22,21 @@ from bench.core.store import Store
 from bench.run.job import Event, Job, Setup, begin, make_record, run_one
 
 OUT_OF_MEMORY = "OutOfMemoryError"
-"""How the reason begins of a run that a GPU had no room for."""
+"""Beginning of the error of a run for which the GPU had too little memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How much at once, and for how long."""
+    """How many runs go on at the same time, and for how long."""
 
     num_workers: int = 1
-    """Runs at once, over all devices."""
+    """Runs at the same time, over all devices."""
     room: Mapping[str, int | None] | None = None
-    """Device → bytes that runs may take together, None: no limit; by default the setup's alone."""
-    time_limit_s: float | None = None
-    """After this no further run starts; those that run are finished."""
-    run_timeout_s: float | None = None
-    """A run that takes longer is ended and fails."""
+    """Device → bytes for all its runs together (None: no limit). By default the setup's device."""
+    time_limit_s: float = math.inf
+    """After this time no further run starts. Runs that have started are finished."""
+    run_timeout_s: float = math.inf
+    """A run that takes longer is ended and counts as failed."""
 
 
 @dataclass(kw_only=True)
@@ -44,9 +45,10 @@ class _Worker:
     process: BaseProcess
     connection: Connection
     job: Job | None = None
-    due: float = float("inf")
-    """When its run has taken too long."""
+    due: float = math.inf
+    """When the timeout of its run ends, by `time.monotonic`."""
     overdue: bool = False
+    """Whether it was killed because its run took too long."""
 
 
 def execute(
@@ -54,16 +56,16 @@ def execute(
 ) -> None:
     """Run every job in the given order, and report each step and each record.
 
-    A worker that dies, or takes too long, fails its run with the reason in the record, and is
-    replaced. On a device whose room is limited a run waits until there is room for it, or until it
-    is alone there; one that the device had no room for after all is run again by itself. Raises
-    `StorageError` where a record can't be written: what else would run is of no use.
+    If a worker dies or its run takes too long, the run is recorded as failed, with the reason, and
+    the worker is replaced. On a device with limited memory, a run waits until there is room for it
+    or until no other run is there. A run that was out of memory all the same is repeated alone.
+    Raises `StorageError` if a record can't be written.
     """
     pool = _Pool(jobs, setup, limits)
     try:
         pool.fill()
         while pool.busy:
-            for worker in pool.heard():
+            for worker in pool.ready():
                 event = pool.receive(worker)
                 if event is not None:
                     on_event(event)
@@ -73,15 +75,14 @@ def execute(
 
 
 class _Pool:
-    """Workers and the runs that wait for one."""
+    """The workers, and the runs that wait for one."""
 
     def __init__(self, jobs: Sequence[Job], setup: Setup, limits: Limits) -> None:
         self.setup = setup
         self.limits = limits
         self.room = limits.room or {setup.device: None}
         self.waiting = list(jobs)
-        limit_s = limits.time_limit_s
-        self.deadline = float("inf") if limit_s is None else time.monotonic() + limit_s
+        self.deadline = time.monotonic() + limits.time_limit_s
         self.workers: list[_Worker] = []
 
     @property
@@ -89,7 +90,7 @@ class _Pool:
         return [worker for worker in self.workers if worker.job]
 
     def fill(self) -> None:
-        """Hand out what there are workers, room and time for; start workers where some lack."""
+        """Give runs to idle workers while there is room and time; starts missing workers."""
         devices = list(self.room)
         for number in range(self.limits.num_workers):
             if not self.waiting or time.monotonic() >= self.deadline:
@@ -102,24 +103,27 @@ class _Pool:
                     worker = self.workers[number] = self._replaced(worker)
                 self._give(worker, job)
 
-    def heard(self) -> list[_Worker]:
-        """The workers that have something to say, or have died; those that are overdue are ended.
+    def ready(self) -> list[_Worker]:
+        """Wait until workers have sent a message, have died or are overdue; returns the first two.
 
-        Waits until there is one, or one is overdue.
+        Overdue workers are killed.
         """
         by_connection = {worker.connection: worker for worker in self.busy}
         due = min(worker.due for worker in by_connection.values())
-        timeout = None if due == float("inf") else max(due - time.monotonic(), 0.0)
+        timeout = None if due == math.inf else max(due - time.monotonic(), 0.0)
         ready = wait(list(by_connection), timeout)
         for worker in by_connection.values():
             if worker.connection not in ready and time.monotonic() >= worker.due:
                 worker.overdue = True
                 worker.process.kill()
-                worker.due = float("inf")
+                worker.due = math.inf
         return [by_connection[connection] for connection in ready]  # pyright: ignore
 
     def receive(self, worker: _Worker) -> Event | None:
-        """What a busy worker says; where it has died, the record of that. None: it runs again."""
+        """The event that a busy worker has sent, or a failed record if it has died.
+
+        None if its run is repeated alone because it was out of memory.
+        """
         assert worker.job is not None
         job = worker.job
         spec = job.spec
@@ -131,7 +135,7 @@ class _Pool:
             store = Store(self.setup.results)
             left = store.read(store.root / record.path)
             if isinstance(left, Record) and left.finished:
-                record = left  # it died when its run had ended, before it could say so
+                record = left  # it died after it had written the record
             else:
                 store.write(record)
         else:
@@ -140,7 +144,7 @@ class _Pool:
             if "spec" not in content:
                 return Event(spec=spec, **content)
             record = Record.model_validate(content)
-        worker.job, worker.due = None, float("inf")
+        worker.job, worker.due = None, math.inf
         room = self.room[worker.device]
         if (
             room is not None
@@ -158,7 +162,7 @@ class _Pool:
         end(*(worker.process for worker in self.workers))
 
     def _next(self, device: str) -> Job | None:
-        """The longest run that there is room for on the device, taken from those that wait."""
+        """The first waiting run that the device has room for; it no longer waits."""
         taken = [job.memory_bytes for w in self.busy if w.device == device and (job := w.job)]
         room = self.room[device]
         for i, job in enumerate(self.waiting):
@@ -168,9 +172,8 @@ class _Pool:
 
     def _give(self, worker: _Worker, job: Job) -> None:
         worker.job = job
-        if self.limits.run_timeout_s is not None:
-            worker.due = time.monotonic() + self.limits.run_timeout_s
-        # A worker that has just died can't be told; reading from it tells us.
+        worker.due = time.monotonic() + self.limits.run_timeout_s
+        # If the worker has just died, `receive` will notice.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             content = {"spec": job.spec.model_dump(mode="json"), "keep": job.keep_weights}
             worker.connection.send_bytes(json.dumps(content).encode())
@@ -189,29 +192,21 @@ class _Pool:
         return self._start(worker.device)
 
     def _death(self, worker: _Worker) -> str:
-        """How a process ended that should not have."""
+        """Why a worker died in the middle of a run."""
         if worker.overdue:
-            minutes = (self.limits.run_timeout_s or 0.0) / 60
-            return f"took longer than the run timeout of {minutes:g} min"
+            return f"took longer than the run timeout of {self.limits.run_timeout_s / 60:g} min"
         return f"the worker process died: {how_it_ended(worker.process)}"
 
 
 def _work(connection: Connection, setup: Setup) -> None:
-    """A worker's life: read a spec, run it, say how it went, until the pipe closes."""
+    """Receive specs, run them and send events and records, until the parent closes the pipe."""
     begin(setup)
 
-    def tell(content: Mapping[str, object]) -> None:
+    def send(content: Mapping[str, object]) -> None:
         connection.send_bytes(json.dumps(content).encode())
 
     def on_event(event: Event) -> None:
-        tell(
-            {
-                "step": event.step,
-                "max_steps": event.max_steps,
-                "loss": event.loss,
-                "score": event.score,
-            }
-        )
+        send({key: getattr(event, key) for key in ("step", "max_steps", "loss", "score")})
 
     try:
         while True:
@@ -220,7 +215,7 @@ def _work(connection: Connection, setup: Setup) -> None:
             try:
                 record = run_one(spec, setup, on_event, keep_weights=content["keep"])
             except StorageError as error:
-                tell({"unwritable": str(error)})
+                send({"unwritable": str(error)})
             else:
                 connection.send_bytes(record.model_dump_json().encode())
     except (EOFError, BrokenPipeError, ConnectionResetError):

@@ -1,6 +1,5 @@
 """Planted differences between two folders are found, named and decide the exit status."""
 
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,14 @@ from scipy.stats import bootstrap
 from bench.cli import main
 from bench.compare import Comparison, compare, read, write_comparison
 from bench.core.intervals import ratio_of_medians, share_difference
-from bench.core.records import Record, SpeedRecord, Work
+from bench.core.machine import Machine
+from bench.core.records import Record, SpeedRecord
 from bench.core.store import Store
+from bench.core.timings import Work
 from tests.support.records import MACHINE, cost_outcome, outcome, record, spec, speed_record, times
 
 ANOTHER = MACHINE.model_copy(update={"cpu": "Abacus 4000"})
+CHANCE = 0.125
 LABEL = "gru chrono=True"
 NEWER = MACHINE.model_copy(update={"torch": "2.14.0"})
 
@@ -84,15 +86,14 @@ def test_a_folder_compared_with_itself_is_identical(
 def test_only_times_may_differ_between_identical_runs(tmp_path: Path) -> None:
     first, last = outcome(1.0).curve
 
-    def verdict(name: str, **changes: float) -> str:
-        made = outcome(1.0, curve=(first.model_copy(update=changes), last))
+    def verdict(name: str, score: float = 1.0, **changes: float) -> str:
+        made = outcome(score, curve=(first.model_copy(update=changes), last))
         after = [record(spec(seed=seed), outcome=made) for seed in range(3)]
         return only(compared(tmp_path / name, runs([1.0] * 3), after).scores)["verdict"]
 
     assert verdict("times", seconds=7.0) == "identical"
     assert verdict("loss", validation_loss=0.2) == "no clear difference"
-    one_bit = compared(tmp_path / "bit", runs([1.0, 0.5]), runs([1.0, 0.5 + 2**-50]))
-    assert only(one_bit.scores)["verdict"] == "no clear difference"
+    assert verdict("bit", 1.0 - 2**-50) != "identical"
 
 
 @pytest.mark.parametrize(
@@ -105,15 +106,19 @@ def test_only_times_may_differ_between_identical_runs(tmp_path: Path) -> None:
         # The means do not differ clearly, but the numbers of seeds that solve do.
         ((0.95, 0.95, 0.95, 0.95, 0.95), (0.94, 0.94, 0.94, 0.94, 1.0), "worse"),
         ((0.94, 0.94, 0.94, 0.94, 1.0), (0.95, 0.95, 0.95, 0.95, 0.95), "better"),
+        # A failed run is at chance and does not solve.
+        ((1.0, 1.0, 1.0), (None, None, None), "worse"),
     ],
 )
 def test_a_score_is_judged_by_its_interval_and_by_the_seeds_that_solve(
-    before: tuple[float, ...], after: tuple[float, ...], verdict: str, tmp_path: Path
+    before: tuple[float, ...], after: tuple[float | None, ...], verdict: str, tmp_path: Path
 ) -> None:
-    found = compared(tmp_path, runs(before), runs(after))
-    row = only(found.scores)
+    row = only(compared(tmp_path, runs(before), runs(after)).scores)
+    scores = [CHANCE if score is None else score for score in after]
     assert row["verdict"] == verdict
-    assert row["difference"] == pytest.approx(np.mean(after) - np.mean(before))
+    assert row["b"] == pytest.approx(np.mean(scores))
+    assert row["difference"] == pytest.approx(np.mean(scores) - np.mean(before))
+    assert row["solved_b"] == sum(score >= 0.95 for score in scores)
     assert row["seeds"] == len(before)
     assert status(tmp_path, "--fail-on-regression") == (verdict == "worse")
     assert status(tmp_path) == 0
@@ -124,61 +129,48 @@ def test_where_lower_is_better_a_rise_is_worse(tmp_path: Path) -> None:
         made = [cost_outcome(value, **changes) for value in values]
         return [record(spec(seed=seed), outcome=each) for seed, each in enumerate(made)]
 
-    few = compared(tmp_path / "few", costs(0.1, 0.15, 0.19), costs(0.5, 0.4, 0.1))
-    row = only(few.scores)
+    row = only(compared(tmp_path / "few", costs(0.1, 0.15, 0.19), costs(0.5, 0.4, 0.1)).scores)
     assert (row["solved_a"], row["solved_b"]) == (3, 1)
     assert row["verdict"] == "no clear difference"
-    # The interval of a cost is not cut at 1.
-    wide = compared(tmp_path / "wide", costs(0.1, 0.1), costs(0.3, 0.9))
-    assert only(wide.scores)["high"] > 1
+    row = only(compared(tmp_path / "wide", costs(0.1, 0.1), costs(0.3, 0.9)).scores)
+    assert row["high"] > 1  # the interval of a cost is not cut at 1
     before, after = costs(0.1, 0.11, 0.12, solved_at=None), costs(0.2, 0.21, 0.22, solved_at=None)
     found = compared(tmp_path / "no threshold", before, after)
     row = only(found.scores)
-    assert row["verdict"] == "worse"
+    assert (row["verdict"], pd.isna(row["solved_a"])) == ("worse", True)
     assert "solved by" not in write_comparison(tmp_path / "page", found)
-    assert pd.isna(row["solved_a"])
-
-
-def test_a_failed_run_counts_at_chance_and_as_not_solved(tmp_path: Path) -> None:
-    found = compared(tmp_path, runs([1.0, 1.0, 1.0]), runs([None, None, None]))
-    row = only(found.scores)
-    assert (row["b"], row["solved_a"], row["solved_b"]) == (0.125, 3, 0)
-    assert row["verdict"] == "worse"
 
 
 def test_records_without_counterpart_are_listed_with_their_number(tmp_path: Path) -> None:
     skipped = record(spec(model="rnn"), None, status="skipped", error="no data")
-    found = compared(
-        tmp_path,
-        [*runs([1.0, 1.0, 1.0]), *runs([1.0, 1.0], model="gru"), skipped],
-        [*runs([1.0, 1.0]), *runs([0.3], length=20), timed(1.0)],
-    )
+    before = [*runs([1.0, 1.0, 1.0]), *runs([1.0, 1.0], model="gru"), skipped]
+    after = [*runs([1.0, 1.0]), *runs([0.3], length=20), timed(1.0)]
+    found = compared(tmp_path, before, after)
     assert only(found.scores)["seeds"] == 2
-    left = {
-        (row["side"], row["what"], row["model"]): (row["T"], row["count"], row["reason"])
-        for row in found.left.to_dict("records")
-    }
-    assert left == {
-        ("A", "run", "gru"): ("10", 2, "no counterpart in B"),
-        ("A", "run", "rnn"): ("10", 1, "skipped: no data"),
-        ("A", "run", "tcn"): ("10", 1, "no counterpart in B"),
-        ("B", "run", "tcn"): ("20", 1, "no counterpart in A"),
-        ("B", "times", "tcn"): ("10", 1, "no times of this machine and backend in A"),
-    }
+    columns = ["side", "what", "model", "T", "count", "reason"]
+    assert found.left[columns].to_numpy().tolist() == [
+        ["A", "run", "gru", "10", 2, "no counterpart in B"],
+        ["A", "run", "rnn", "10", 1, "skipped: no data"],
+        ["A", "run", "tcn", "10", 1, "no counterpart in B"],
+        ["B", "run", "tcn", "20", 1, "no counterpart in A"],
+        ["B", "times", "tcn", "10", 1, "no times of this machine and backend in A"],
+    ]
 
 
-def test_another_training_setting_is_another_configuration_and_is_named(tmp_path: Path) -> None:
+def test_other_training_or_data_is_another_configuration(tmp_path: Path) -> None:
     found = compared(tmp_path, runs([1.0] * 2), runs([1.0] * 2, learning_rate=0.01))
     assert found.scores.empty
     assert list(found.left["model_label"]) == ["tcn learning_rate=0.001", "tcn learning_rate=0.01"]
+    made = spec()
+    newer = made.model_copy(update={"task": made.task.model_copy(update={"version": 2})})
+    assert compared(tmp_path / "data", [record(made)], [record(newer)]).scores.empty
 
 
 def test_a_raised_version_is_compared_and_shown(tmp_path: Path) -> None:
     def of_version(version: int, score: float, day: int) -> list[Record]:
-        made = [spec(seed=seed) for seed in range(3)]
-        part = made[0].model.model_copy(update={"version": version})
-        raised = [each.model_copy(update={"model": part}) for each in made]
-        return [record(each, score, created=f"2026-01-0{day}T00:00:00Z") for each in raised]
+        part = spec().model.model_copy(update={"version": version})
+        made = [spec(seed=seed).model_copy(update={"model": part}) for seed in range(3)]
+        return [record(each, score, created=f"2026-01-0{day}T00:00:00Z") for each in made]
 
     # B still has the older records.
     both = [*of_version(1, 0.9, 1), *of_version(2, 0.3, 2)]
@@ -187,12 +179,6 @@ def test_a_raised_version_is_compared_and_shown(tmp_path: Path) -> None:
     assert row["changed"] == "model version 1 → 2"
     assert row["b"] == pytest.approx(0.3)
     assert only(found.left)["count"] == 3
-
-
-def test_another_version_of_the_data_is_another_configuration(tmp_path: Path) -> None:
-    made = spec()
-    other = made.model_copy(update={"task": made.task.model_copy(update={"version": 2})})
-    assert compared(tmp_path, [record(made)], [record(other)]).scores.empty
 
 
 @pytest.mark.parametrize(
@@ -208,30 +194,28 @@ def test_another_version_of_the_data_is_another_configuration(tmp_path: Path) ->
 def test_a_time_is_judged_by_the_ratio_of_medians(
     after: tuple[float, ...], verdict: str, tmp_path: Path
 ) -> None:
-    found = compared(tmp_path, [timed(1.0, 1.0, 1.0)], [timed(*after)])
-    row = only(found.times.query("timed == 'training step'"))
-    assert row["verdict"] == verdict
-    assert row["ratio"] == pytest.approx(np.median(after))
-    others = found.times.query("timed != 'training step'")
-    assert list(others["timed"]) == ["streaming step", "whole sequence"]
+    table = compared(tmp_path, [timed(1.0, 1.0, 1.0)], [timed(*after)]).times
+    assert list(table["timed"]) == ["streaming step", "training step", "whole sequence"]
+    assert table["verdict"][1] == verdict
+    assert table["ratio"][1] == pytest.approx(np.median(after))
     assert status(tmp_path, "--fail-on-regression") == (verdict == "slower")
     assert status(tmp_path, "--fail-on-regression", "--tolerance", "150") == 0
 
 
+@pytest.mark.parametrize(
+    ("machine", "shown", "is_regression"),
+    [(ANOTHER, "another", False), (NEWER, "same, other versions", True)],
+)
 def test_times_of_another_machine_are_shown_and_are_not_a_regression(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    machine: Machine, shown: str, is_regression: bool, tmp_path: Path
 ) -> None:
-    found = compared(tmp_path, [timed(1.0, 1.0)], [timed(9.0, 9.0, machine=ANOTHER)])
+    found = compared(tmp_path, [timed(1.0, 1.0)], [timed(9.0, 9.0, machine=machine)])
     row = only(found.times.query("timed == 'training step'"))
-    assert (row["machine"], row["verdict"]) == ("another", "slower")
-    assert status(tmp_path, "--fail-on-regression") == 0
-    assert "3 times are from two machines or backends" in capsys.readouterr().out
-    assert "Abacus 4000" in (tmp_path / "b/comparison/compare.md").read_text()
-
-
-def test_other_versions_on_the_same_hardware_are_a_regression(tmp_path: Path) -> None:
-    found = compared(tmp_path, [timed(1.0, 1.0)], [timed(9.0, 9.0, machine=NEWER)])
-    assert only(found.slower)["machine"] == "same, other versions"
+    assert (row["machine"], row["verdict"]) == (shown, "slower")
+    assert status(tmp_path, "--fail-on-regression") == is_regression
+    page = (tmp_path / "b/comparison/compare.md").read_text()
+    assert ("3 times are from two machines or backends" in page) != is_regression
+    assert f"| {machine.cpu} " in page
 
 
 def test_times_of_two_machines_are_not_pooled(tmp_path: Path) -> None:
@@ -244,17 +228,15 @@ def test_times_of_two_machines_are_not_pooled(tmp_path: Path) -> None:
 
 
 def test_two_models_are_matched_by_task_length_and_seed(tmp_path: Path) -> None:
-    scores = {"tcn": (0.9, 0.91, 0.92), "gru": (0.5, 0.51, 0.52)}
-    every = [run for model, values in scores.items() for run in runs(values, model=model)]
-    every += runs([1.0, 1.0], length=20)  # only the TCN
-    every += [timed(1.0, 1.0), timed(3.0, 3.0, model="gru")]
+    every = [*runs([0.9, 0.91, 0.92]), *runs([0.5, 0.51, 0.52], model="gru")]
+    every += [*runs([1.0, 1.0], length=20), timed(1.0, 1.0), timed(3.0, 3.0, model="gru")]
     found = compared(tmp_path, every, every, models=("tcn", "gru"))
     row = only(found.scores)
     assert (row["model"], row["T"], row["seeds"]) == ("tcn → gru", 10, 3)
     assert row["difference"] == pytest.approx(-0.4)
     assert row["verdict"] == "worse"
     assert only(found.times.query("timed == 'training step'"))["ratio"] == pytest.approx(3)
-    assert only(found.left)["count"] == 2
+    assert only(found.left)["count"] == 2  # only the TCN has T = 20
     # The same folder twice, from the command line.
     one = str(tmp_path / "a")
     wanted = ["--fail-on-regression", "--models"]
@@ -263,39 +245,36 @@ def test_two_models_are_matched_by_task_length_and_seed(tmp_path: Path) -> None:
 
 
 def test_a_model_is_named_by_its_full_label_or_its_plain_name(tmp_path: Path) -> None:
-    plain, both = spec(model="gru"), runs([0.1, 0.1], model="gru")
-    variant = plain.model.model_copy(update={"fields": {"chrono": True}})
-    both += [
-        record(run.spec.model_copy(update={"model": variant}), outcome=outcome(1.0, label=LABEL))
-        for run in both
-    ]
+    both = runs([0.1, 0.1], model="gru")
+    variant = both[0].spec.model.model_copy(update={"fields": {"chrono": True}})
+    specs = [run.spec.model_copy(update={"model": variant}) for run in both]
+    both += [record(each, outcome=outcome(1.0, label=LABEL)) for each in specs]
     for named in (LABEL, "gru chrono=true"):
         found = compared(tmp_path, both, both, models=("gru", named))
         row = only(found.scores)
         assert (row["a"], row["b"], row["seeds"]) == (0.1, 1.0, 2)
         assert (row["model"], row["model_label"]) == ("gru", f"gru → {LABEL}")
     swept = runs([0.2], model="gru", learning_rate=0.01)
-    rate = "gru learning_rate=0.01"
-    found = compared(tmp_path / "swept", [*both, *swept], swept, models=(rate, rate))
+    rate = ("gru learning_rate=0.01", "gru learning_rate=0.01")
+    found = compared(tmp_path / "swept", [*both, *swept], swept, models=rate)
     assert only(found.scores)["verdict"] == "identical"
 
 
 def test_the_summary_is_short_however_much_differs(tmp_path: Path) -> None:
-    lengths = range(10, 20)
-    before = [runs([0.9, 0.91, 0.92], length=length) for length in lengths]
-    after = [runs([0.1, 0.11, 0.12], length=length) for length in lengths]
-    networks = ("tcn", "gru", "lstm", "rnn")
-    found = compared(
-        tmp_path,
-        [*itertools.chain(*before), *(timed(1.0, 1.0, model=model) for model in networks)],
-        [*itertools.chain(*after), *(timed(2.0, 2.0, model=model) for model in networks)],
-    )
+    def folder(score: float, time: float) -> list[Record | SpeedRecord]:
+        scores = [score, score + 0.01, score + 0.02]
+        every = [run for length in range(10, 20) for run in runs(scores, length=length)]
+        return [
+            *every,
+            *(timed(time, time, model=model) for model in ("tcn", "gru", "lstm", "rnn")),
+        ]
+
+    found = compared(tmp_path, folder(0.9, 1.0), folder(0.1, 2.0))
     assert found.num_regressions == 14
     said = write_comparison(tmp_path / "page", found)
     assert said.count("\n") < 15
     assert "and 8 more like these" in said
-    page = (tmp_path / "page" / "compare.md").read_text()
-    assert page.count("| worse") == 10  # all of them
+    assert (tmp_path / "page" / "compare.md").read_text().count("| worse") == 10  # all of them
     assert len(pd.read_csv(tmp_path / "page" / "scores.csv")) == 10
 
 

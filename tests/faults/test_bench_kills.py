@@ -23,6 +23,7 @@ from tests.support.harness import (
     not_drawn,
     processes,
     repeated,
+    reported,
     run_here,
     tables,
     wait_until,
@@ -52,11 +53,11 @@ def test_a_bench_killed_at_any_moment_goes_on_and_loses_nothing(
     times: int, begin: Begin, tmp_path: Path, capfd: Capture, record_property: Note
 ) -> None:
     # The pause keeps a fast machine from making every run before the last kill.
-    stubs = Stubs(folder=tmp_path / "stubs", num_seeds=2 + 2 * times, pause_s=0.2)
+    stubs = Stubs(folder=tmp_path / "stubs", num_seeds=1 + 2 * times, pause_s=0.2)
     results, undisturbed = tmp_path / "results", tmp_path / "undisturbed"
     moments, kept, half, early = random.Random(0), {}, 0, 0
     for i in range(times):
-        bench = begin(*stubs.arguments(results))
+        bench = begin(*stubs.arguments(results, *reported(times)))
         if i % 5 == 4:  # at whatever it is doing
             time.sleep(moments.uniform(0, 6))
         else:
@@ -79,14 +80,14 @@ def test_a_bench_killed_at_any_moment_goes_on_and_loses_nothing(
             assert others == tables_or_half
     assert early > 0.8 * times
     left = grow_old(results)
-    run_here(capfd, *stubs.arguments(results))
+    run_here(capfd, *stubs.arguments(results, *reported(times)))
     made = by_id(results)
     assert len(made) == stubs.num_runs
     assert {path: path.read_bytes() for path in kept} == kept
     assert not [path for path in left if path.exists()]
     assert not list(results.rglob("*.pt"))
 
-    run_here(capfd, *stubs.arguments(undisturbed))
+    run_here(capfd, *stubs.arguments(undisturbed, *reported(times)))
     assert made == by_id(undisturbed)
     assert tables(results) == tables(undisturbed)
     record_property(
@@ -97,11 +98,12 @@ def test_a_bench_killed_at_any_moment_goes_on_and_loses_nothing(
     )
 
 
-@repeated(few=1, many=50)
+@pytest.mark.faults
 def test_killed_workers_fail_their_runs_and_touch_no_other(
-    times: int, begin: Begin, tmp_path: Path, capfd: Capture, record_property: Note
+    begin: Begin, tmp_path: Path, capfd: Capture, record_property: Note
 ) -> None:
-    stubs = Stubs(folder=tmp_path / "stubs", num_seeds=2 + 2 * times, pause_s=0.05)
+    times = 50
+    stubs = Stubs(folder=tmp_path / "stubs", num_seeds=1 + 2 * times, pause_s=0.05)
     results, moments = tmp_path / "results", random.Random(0)
     bench = begin(*stubs.arguments(results))
     kept, killed = {}, set()

@@ -101,7 +101,7 @@ RECORD: dict[str, tuple[Spoil, str]] = {
     ),
     "a text in place of a number": (
         edited('"length": 10', '"length": 10, "x": NaN'),
-        "what JSON has not",
+        "a value that JSON does not keep",
     ),
     "ok without an outcome": (written(lambda c: c.update(outcome=None)), "no outcome"),
     "without its score": (written(lambda c: c["outcome"]["test"].clear()), "no value of recall"),

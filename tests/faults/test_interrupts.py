@@ -15,14 +15,15 @@ from tests.support.harness import (
     by_id,
     finished,
     processes,
-    repeated,
     run_here,
     wait_until,
 )
 
 
 @pytest.mark.parametrize("whom", ["everyone", pytest.param("the bench", marks=pytest.mark.faults)])
-@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "told", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.faults)]
+)
 def test_a_bench_that_is_told_to_stop_leaves_no_worker(
     told: signal.Signals, whom: str, begin: Begin, tmp_path: Path
 ) -> None:
@@ -53,15 +54,15 @@ def test_a_bench_that_is_told_to_stop_leaves_no_worker(
     assert {path: after.get(path) for path in before} == before
 
 
+@pytest.mark.faults
 @pytest.mark.usefixtures("plugins")
-@repeated(few=1, many=4)
 def test_two_benches_on_one_folder_both_end_well(
-    times: int,
     begin: Begin,
     tmp_path: Path,
     capfd: Capture,
     record_property: Note,
 ) -> None:
+    times = 4
     stubs = Stubs(folder=tmp_path / "stubs", num_seeds=4)
     run_here(capfd, *stubs.arguments(tmp_path / "alone"))
     alone = by_id(tmp_path / "alone")

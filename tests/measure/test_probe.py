@@ -27,7 +27,7 @@ def echo(weights: list[float]) -> Network:
 @pytest.mark.parametrize("kernel_size", [1, 2, 3, 7])
 @pytest.mark.parametrize("form", [{}, {"gated": True}, {"residual": False}])
 def test_perturbing_finds_the_field_of_the_formula(kernel_size: int, form: dict[str, bool]) -> None:
-    for num_blocks in (1, 2, 5, 8):
+    for num_blocks in (1, 2, 7):
         net = models.network(
             "tcn", REALS, width=4, kernel_size=kernel_size, num_blocks=num_blocks, **form
         )

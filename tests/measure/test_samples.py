@@ -13,14 +13,14 @@ import tasks
 from bench.cli import main
 from bench.core.records import Record, SampleRecord
 from bench.core.store import Store
-from bench.measure import judge, media, weights
-from bench.measure.samples import read_all
+from bench.measure import media, samples, weights
+from tests.support.commands import ROOT
 from tests.support.harness import not_drawn
 
 PROFILE = """
 description = "two updates, kept"
 seeds = [0, 1]
-param_budget = 30_000
+param_budget = 5_000
 models = ["gru"]
 
 [training]
@@ -48,6 +48,7 @@ keep_weights = true
 study = "generation"
 task = "markov_source"
 lengths = [4]
+seeds = [0]
 """
 
 
@@ -58,13 +59,24 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "kept.toml").write_text(PROFILE)
     with pytest.MonkeyPatch.context() as monkeypatch:
         not_drawn(monkeypatch)
+        monkeypatch.setattr(media, "DPI", 40)
         assert main(run(folder)) == 0
         yield folder / "results"
 
 
 def run(folder: Path) -> list[str]:
     profile, results = str(folder / "kept.toml"), str(folder / "results")
-    return ["run", "--no-speed", "--device", "cpu", "--profile", profile, "--results", results]
+    return [
+        "run",
+        "--debug",
+        "--no-speed",
+        "--device",
+        "cpu",
+        "--profile",
+        profile,
+        "--results",
+        results,
+    ]
 
 
 def sample(results: Path, *arguments: str) -> list[str]:
@@ -107,9 +119,9 @@ def test_text_begins_with_its_prompt_and_depends_on_its_seed(
         return Path(text).read_text()
 
     first = drawn()
-    before = len(read_all(Store(results))[0])
+    before = len(samples.read_all(Store(results))[0])
     assert drawn("--prompt", "Not to") != first
-    assert len(read_all(Store(results))[0]) == before + 1  # another prompt, another file
+    assert len(samples.read_all(Store(results))[0]) == before + 1  # another prompt, another file
     assert first.count("To be") >= 3
     assert drawn("--naive") == first  # the stepper computes what forward computes
     assert drawn("--seed", "1") != first
@@ -136,7 +148,7 @@ def test_sounds_are_files_that_play(results: Path, capsys: pytest.CaptureFixture
     longer, _ = heard("--steps", "150")
     assert len(longer) == 2 * (150 + 8000 // 4)
     assert np.array_equal(heard("--steps", "150", "--naive")[0], longer)
-    made = [each for each in read_all(Store(results))[0] if each.condition == "pluck C#"]
+    made = [each for each in samples.read_all(Store(results))[0] if each.condition == "pluck C#"]
     assert {each.steps for each in made} == {None, 150}
     assert "synthetic" in made[0].task_label
 
@@ -147,7 +159,7 @@ def test_the_report_shows_the_samples(results: Path) -> None:
     assert main(["report", "--device", "cpu", "--profile", profile, "--results", str(results)]) == 0
     page = (results / "report.md").read_text()
     assert "## Generation" in page
-    pictures = [made.picture for made in read_all(Store(results))[0] if made.picture]
+    pictures = [made.picture for made in samples.read_all(Store(results))[0] if made.picture]
     assert pictures
     assert all(f"]({picture})" in page for picture in pictures)
     likelihood = (results / "tables" / "likelihood.csv").read_text()
@@ -181,7 +193,7 @@ def test_a_request_that_cannot_be_met_ends_with_one_line(
 
 
 def test_an_image_has_its_own_number_of_steps(capsys: pytest.CaptureFixture[str]) -> None:
-    committed = Path(__file__).parent.parent.parent / "results" / "reference" / "cpu"
+    committed = ROOT / "results" / "reference" / "cpu"
     assert main(sample(committed, "pixelcnn", "--steps", "7")) == 2
     assert "--steps 7: an image of this task has" in capsys.readouterr().err
 
@@ -208,37 +220,37 @@ def test_a_damaged_file_of_weights_is_an_error(
 
 def test_a_record_of_samples_cannot_point_to_another_picture(results: Path) -> None:
     assert main(sample(results, "gru", "--task", "audio", "--number", "1", "--seed", "5")) == 0
-    (made,) = [each for each in read_all(Store(results))[0] if each.seed == 5]
+    (made,) = [each for each in samples.read_all(Store(results))[0] if each.seed == 5]
     path = results / made.path
-    number = len(read_all(Store(results))[0])
+    number = len(samples.read_all(Store(results))[0])
     text = path.read_text()
     path.write_text(text.replace(f'"{made.picture}"', '"../../secret.png"'))
-    assert len(read_all(Store(results))[0]) == number - 1
-    (damaged,) = read_all(Store(results))[1]
-    assert "a picture of another record" in damaged.reason
+    assert len(samples.read_all(Store(results))[0]) == number - 1
+    (damaged,) = samples.read_all(Store(results))[1]
+    assert "the picture belongs to another record" in damaged.reason
     path.write_text("[" * 100_000)
-    assert len(read_all(Store(results))[0]) == number - 1
+    assert len(samples.read_all(Store(results))[0]) == number - 1
     path.write_text(text)
-    assert SampleRecord.model_validate_json(text) in read_all(Store(results))[0]
+    assert SampleRecord.model_validate_json(text) in samples.read_all(Store(results))[0]
 
 
 def test_the_judge_recognises_real_images_and_rejects_noise(
     real_mnist: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(judge, "NUM_STEPS", 400)
-    judge._classifier.cache_clear()
+    monkeypatch.setattr(samples, "NUM_STEPS", 200)
+    samples._classifier.cache_clear()
     task = tasks.load("mnist_generation", length=49, conditional=True)
     batch = next(task.evaluation("validation", 0, 1000))
     assert batch.condition is not None
-    found = judge.agreement(task, batch.y, batch.condition)
+    found = samples.agreement(task, batch.y, batch.condition)
     assert found.share > 0.6
     assert found.low < found.share < found.high
     assert abs(found.share - found.on_real) < 0.1
-    wrong = judge.agreement(task, batch.y, (batch.condition + 1) % 10)
+    wrong = samples.agreement(task, batch.y, (batch.condition + 1) % 10)
     assert wrong.share < 0.1
     noise = torch.randint(2, batch.y.shape, generator=torch.Generator().manual_seed(0))
-    assert judge.agreement(task, noise, batch.condition).share < 0.25
-    judge._classifier.cache_clear()
+    assert samples.agreement(task, noise, batch.condition).share < 0.25
+    samples._classifier.cache_clear()
 
 
 def test_a_grid_has_one_row_per_condition() -> None:

@@ -8,13 +8,15 @@ from bench.measure import timing
 from tests.support.records import times
 
 
-def test_times_are_seconds_of_a_call() -> None:
+def test_times_are_seconds_of_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
     def call() -> None:
         time.sleep(2e-3)
 
+    monkeypatch.setattr(timing, "BLOCK_SECONDS", 0.05)
     for taken in (
         timing.throughput(call, "cpu", min_seconds=0.02),
         timing.latency(call, "cpu", min_seconds=0.02),
+        timing.turns({"call": call}, "cpu", rounds=5)["call"],
     ):
         assert len(taken.samples) >= timing.LEAST_SAMPLES
         assert 2e-3 < taken.median < 10e-3

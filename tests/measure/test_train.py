@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from typing import Any
 
 import pytest
 import torch
@@ -12,7 +11,7 @@ import models
 import tasks
 from bench.core.records import MetricInfo
 from bench.core.spec import Spec
-from bench.measure import evaluation, judge, probe
+from bench.measure import evaluation, probe, samples
 from bench.measure import train as loop
 from bench.measure.evaluation import Evaluation, clearly_passed, evaluate
 from bench.measure.train import Progress, train
@@ -34,7 +33,9 @@ def learned(spec: Spec) -> tuple:
 def test_the_same_spec_gives_the_same_numbers_bit_for_bit(model: str) -> None:
     skip_unless_supported(model, task_of(tiny()).signature)
     torch.manual_seed(1)
+    state = torch.random.get_rng_state()
     first = learned(tiny(model=model))
+    assert torch.equal(state, torch.random.get_rng_state())  # the global generator is left alone
     torch.manual_seed(2)
     torch.rand(7)
     assert learned(tiny(model=model)) == first
@@ -82,8 +83,8 @@ def test_constants_that_define_a_score_are_pinned() -> None:
     assert (evaluation.STANDARD_ERRORS, loop.TIMES_SOLVED) == (2.0, 2)
     assert (probe.NUM_SEQUENCES, probe.NUM_DISTANCES) == (32, 40)
     assert (probe.HELD, probe.MARGIN) == (0.95, 16)
-    assert (judge.HIDDEN, judge.NUM_STEPS, judge.BATCH) == (256, 4000, 128)
-    assert (judge.LEARNING_RATE, judge.DROPOUT) == (1e-3, 0.2)
+    assert (samples.HIDDEN, samples.NUM_STEPS, samples.BATCH) == (256, 4000, 128)
+    assert (samples.LEARNING_RATE, samples.DROPOUT) == (1e-3, 0.2)
 
 
 def test_probes_are_taken_before_training_and_of_the_tested_weights() -> None:
@@ -121,21 +122,12 @@ def test_padding_does_not_change_an_evaluation() -> None:
     assert batch.lengths is not None
     together = evaluate(network, task, [batch], "cpu")
     alone = [
-        Batch(
-            x=batch.x[i : i + 1, : int(batch.lengths[i])],
-            y=batch.y[i : i + 1],
-        )
-        for i in range(20)
+        Batch(x=batch.x[i : i + 1, :length], y=batch.y[i : i + 1])
+        for i, length in enumerate(batch.lengths.tolist())
     ]
     one_by_one = evaluate(network, task, alone, "cpu")
     assert together.values == pytest.approx(one_by_one.values)
     assert together.loss == pytest.approx(one_by_one.loss)
-
-
-def test_training_leaves_the_global_generator_alone() -> None:
-    state = torch.random.get_rng_state()
-    train(tiny(), "cpu")
-    assert torch.equal(state, torch.random.get_rng_state())
 
 
 def test_every_model_trains_on_the_same_batches(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,15 +155,12 @@ def test_a_curve_begins_at_zero_and_ends_with_the_budget() -> None:
     assert found.steps == 25
 
 
-def test_a_loss_that_is_not_finite_is_an_outcome() -> None:
+def test_a_loss_that_is_not_finite_is_an_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
     found = train(tiny("adding", learning_rate=1e30, optimizer="sgd", clip_norm=None), "cpu")
     assert found.stopped == "diverged"
     assert found.steps == 10
     assert found.best_step == 0  # tested with the last good weights
     assert found.test["within_tolerance"] is not None
-
-
-def test_a_training_loss_that_is_not_finite_ends_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Updater, "mean_loss", lambda take_step: math.nan)
     found = train(tiny(), "cpu")  # its validation loss is finite
     assert (found.stopped, found.steps) == ("diverged", 10)
@@ -216,29 +205,32 @@ def test_the_weights_that_validated_best_are_tested() -> None:
     assert tested.values == pytest.approx(found.test)
 
 
-def test_a_run_stops_once_clearly_solved(monkeypatch: pytest.MonkeyPatch) -> None:
-    scores = iter([0.1, 0.99, 0.5, 0.99, 0.99, 0.99])
-    original = loop.evaluate
+def planted(
+    monkeypatch: pytest.MonkeyPatch, scores: list[float], num_sequences: int = 1000
+) -> None:
+    """Every evaluation of `copy_memory` or `markov_source` gives the next of these scores."""
+    left = iter(scores)
 
-    def planted(network, task, batches, device):
-        found = original(network, task, batches, device)
-        value = next(scores, 0.7)
-        return Evaluation(
-            values={**found.values, "recall": value},
-            loss=found.loss,
-            num_sequences=found.num_sequences,
+    def evaluated(network, task: tasks.Task, batches, device) -> Evaluation:
+        value = next(left, 0.7)
+        values: dict[str, float | None] = dict.fromkeys(
+            (metric.name for metric in task.objective.all_metrics), value
         )
+        return Evaluation(values=values, loss=value, num_sequences=num_sequences, score_error=0.01)
 
-    monkeypatch.setattr(loop, "evaluate", planted)
-    settings: dict[str, Any] = {"max_steps": 90, "num_validation": 1000}
-    found = train(tiny(**settings), "cpu")
-    assert (found.stopped, found.steps) == (
-        "solved",
-        40,
-    )  # two validations in a row, and not before
-    scores = iter([0.1, 0.99, 0.99, 0.99])
-    found = train(tiny(stop_when_solved=False, **settings), "cpu")
+    monkeypatch.setattr(loop, "evaluate", evaluated)
+
+
+def test_a_run_stops_once_clearly_solved_twice_in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    planted(monkeypatch, [0.1, 0.99, 0.5, 0.99, 0.99, 0.99])
+    found = train(tiny(max_steps=90), "cpu")
+    assert (found.stopped, found.steps) == ("solved", 40)
+    planted(monkeypatch, [0.1, 0.99, 0.99, 0.99])
+    found = train(tiny(stop_when_solved=False, max_steps=90), "cpu")
     assert (found.stopped, found.steps) == ("budget", 90)
+    # The Wilson interval of 20 of 20 begins at 0.84.
+    planted(monkeypatch, [1.0] * 9, num_sequences=20)
+    assert train(tiny(), "cpu").stopped == "budget"
 
 
 GAP = MetricInfo(name="gap", unit="bits", higher_is_better=False, chance=2.0)
@@ -266,21 +258,10 @@ def test_a_score_that_is_not_a_share_must_pass_by_two_standard_errors(
 def test_a_run_stops_once_a_cost_is_clearly_below_its_threshold(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    gaps = iter([2.0, 0.01, 0.5, 0.01, 0.01, 0.01])
-
-    def planted(network, task, batches, device):
-        value = next(gaps, 1.0)
-        return Evaluation(
-            values={"gap_bits": value, "bits": value},
-            loss=value,
-            num_sequences=100,
-            score_error=0.01,
-        )
-
-    monkeypatch.setattr(loop, "evaluate", planted)
+    planted(monkeypatch, [2.0, 0.01, 0.5, 0.01, 0.01, 0.01])
     found = train(tiny("markov_source", max_steps=90), "cpu")
     assert (found.stopped, found.steps, found.best_step) == ("solved", 40, 10)
-    gaps = iter([2.0, 0.5, 0.3, 0.4, 0.4])
+    planted(monkeypatch, [2.0, 0.5, 0.3, 0.4, 0.4])
     found = train(tiny("markov_source", max_steps=30), "cpu")
     assert (found.stopped, found.best_step) == ("budget", 20)  # the lowest
 
@@ -303,16 +284,6 @@ def test_the_error_of_a_score_is_the_standard_error_of_its_mean() -> None:
     with torch.no_grad():
         values = torch.cat([task.objective.score.values(network(b.x)[0], b) for b in parts])
     assert found.score_error == pytest.approx(values.std().item() / len(values) ** 0.5, rel=1e-4)
-
-
-def test_few_sequences_never_clearly_solve(monkeypatch: pytest.MonkeyPatch) -> None:
-    perfect = Evaluation(
-        values={"recall": 1.0, "faultless": 1.0, "cross_entropy": 0.0}, loss=0.0, num_sequences=20
-    )
-    monkeypatch.setattr(loop, "evaluate", lambda *_: perfect)
-    assert (
-        train(tiny(), "cpu").stopped == "budget"
-    )  # the Wilson interval of 20 of 20 begins at 0.84
 
 
 def test_the_learning_rate_falls_linearly_at_the_end() -> None:

@@ -117,7 +117,7 @@ def test_equal_generators_give_equal_ids_and_nothing_else_is_drawn() -> None:
 def test_samples_begin_with_the_prompt_and_continue_it(form: str, condition: Tensor | None) -> None:
     net = network(form, signature_for(condition))
     whole = generate(net, condition=condition)
-    for num_known in (0, 1, 20, T):
+    for num_known in (1, 20, T):
         prompt = whole[:, :num_known]
         assert torch.equal(generate(net, condition=condition, prompt=prompt), whole)
     other = (whole[:, :20] + 1) % K
@@ -265,18 +265,3 @@ def test_a_missing_condition_or_one_of_another_shape_is_a_value_error() -> None:
             net.stepper(B, condition=ids, compiled=compiled)(x[:, 0], row)
         with pytest.raises(ValueError, match="valid: None"):
             network("gru").stepper(B, compiled=compiled)(x[:, 0], row)
-
-
-# Causality of the shifted inputs
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_prediction_of_a_step_depends_only_on_earlier_steps(name: str) -> None:
-    net, tokens = network(name), random_ids(1)
-    y, _ = net(inputs(tokens))
-    for step in range(T - 1):
-        changed = tokens.clone()
-        changed[:, step] = (tokens[:, step] + 1) % K
-        other, _ = net(inputs(changed))
-        assert torch.equal(other[:, : step + 1], y[:, : step + 1])
-        assert (other[:, step + 1 :] != y[:, step + 1 :]).any()

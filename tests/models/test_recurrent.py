@@ -1,6 +1,5 @@
 """Sizes and initialisations of lstm, gru and rnn."""
 
-import math
 from typing import Any
 
 import pytest
@@ -8,20 +7,12 @@ import torch
 
 import models
 from models import Network
-from tests.support.signatures import REALS, Signature
+from tests.support.signatures import Signature
 
 
 def network(name: str, width: int, reach: int = 20, **fields: Any) -> Network:
     torch.manual_seed(0)
     return models.network(name, Signature(reach=reach), width=width, **fields).double().eval()
-
-
-@pytest.mark.parametrize(("name", "gates"), [("lstm", 4), ("gru", 3), ("rnn", 1)])
-def test_recurrent_parameters_are_the_closed_form(name: str, gates: int) -> None:
-    net = network(name, 7)
-    layer = gates * 7 * (REALS.num_inputs + 7 + 2)
-    assert models.num_parameters(net) == layer + 7 * REALS.num_outputs + REALS.num_outputs
-    assert net.receptive_field == math.inf
 
 
 def layer_of(name: str, width: int, reach: int = 20, **fields: Any) -> Any:

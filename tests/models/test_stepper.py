@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import models
 from models import Network
-from models._stepper import CapturedStepper, CompiledStepper, TorchStepper, tensors
+from models._stepper import CapturedStepper, CompiledStepper, Stepper, TorchStepper, tensors
 from tests.support.signatures import BUILT_IN, REALS, TOKENS, Signature, sequences
 
 CAPTURED = tuple(name for name in BUILT_IN if name != "pixelcnn")
@@ -28,11 +28,16 @@ def close(y: torch.Tensor, expected: torch.Tensor, dtype: torch.dtype) -> None:
     assert (y - expected).abs().max() <= within * expected.abs().max()
 
 
+KINDS = [
+    (CompiledStepper, torch.float32),
+    (CompiledStepper, torch.float64),
+    (TorchStepper, torch.float64),
+    (CapturedStepper, torch.float64),
+]
+
+
 @st.composite
-def configurations(
-    draw: st.DrawFn, names: tuple[str, ...] = BUILT_IN
-) -> tuple[str, dict[str, Any]]:
-    name = draw(st.sampled_from(names))
+def sizes(draw: st.DrawFn, name: str) -> dict[str, Any]:
     how: dict[str, Any] = {"width": draw(st.integers(1, 9))}
     if name == "tcn":
         how |= {"kernel_size": draw(st.integers(1, 5)), "num_blocks": draw(st.integers(1, 4))}
@@ -51,68 +56,60 @@ def configurations(
             how["nonlinearity"] = draw(st.sampled_from(["tanh", "relu"]))
         how["num_layers"] = draw(st.integers(1, 3))
         how["extra_width"] = draw(st.integers(0, how["num_layers"] - 1))
-    return name, how
+    return how
 
 
 @given(
-    configuration=configurations(),
+    data=st.data(),
+    kind=st.sampled_from(KINDS),
     signature=st.sampled_from([TOKENS, REALS]),
-    dtype=st.sampled_from([torch.float32, torch.float64]),
     batch_size=st.integers(1, 4),
     prefill=st.integers(0, 40),
-    compiled=st.booleans(),
+    steps=st.integers(1, 45),
 )
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=15)
+@pytest.mark.parametrize("name", BUILT_IN)
 def test_stepping_is_forward(
-    configuration: tuple[str, dict[str, Any]],
+    name: str,
+    data: st.DataObject,
+    kind: tuple[type[Stepper], torch.dtype],
     signature: Signature,
-    dtype: torch.dtype,
     batch_size: int,
     prefill: int,
-    compiled: bool,
+    steps: int,
 ) -> None:
-    name, how = configuration
-    net = network(name, signature, dtype, 1, **how)
-    x = sequences(signature, batch_size, prefill + 45)
+    """`forward` reads the beginning, the stepper goes on, and `forward` reads the end."""
+    cls, dtype = kind
+    net = network(name, signature, dtype, 1, **data.draw(sizes(name)))
+    end = prefill + steps
+    x = sequences(signature, batch_size, end + 20)
     x = x if signature.input == "token" else x.to(dtype)
     expected = net(x)[0].detach()
-    stepper = net.stepper(batch_size, compiled=compiled)
-    assert isinstance(stepper, CompiledStepper if compiled else TorchStepper)
+    if cls is CapturedStepper and name in CAPTURED:
+        stepper = CapturedStepper(net, batch_size)
+    else:
+        stepper = net.stepper(batch_size, compiled=cls is CompiledStepper)
+        assert isinstance(stepper, CompiledStepper) == (cls is CompiledStepper)
     if prefill:
         stepper.load(net(x[:, :prefill])[1])
-    ys = [stepper(x_t) for x_t in x[:, prefill:].unbind(1)]
-    close(torch.stack(ys, 1), expected[:, prefill:], dtype)
+    ys = [stepper(x_t) for x_t in x[:, prefill:end].unbind(1)]
+    close(torch.stack(ys, 1), expected[:, prefill:end], dtype)
+    close(net(x[:, end:], stepper.state())[0].detach(), expected[:, end:], dtype)
     stepper.reset()
     ys = [stepper(x_t) for x_t in x[:, :5].unbind(1)]
     close(torch.stack(ys, 1), expected[:, :5], dtype)
 
 
-@given(
-    configuration=configurations(CAPTURED),
-    signature=st.sampled_from([TOKENS, REALS]),
-    batch_size=st.integers(1, 3),
-    prefill=st.integers(0, 40),
-)
-@settings(deadline=None, max_examples=25)
-def test_stepping_on_fixed_buffers_is_forward(
-    configuration: tuple[str, dict[str, Any]], signature: Signature, batch_size: int, prefill: int
-) -> None:
-    name, how = configuration
-    net = network(name, signature, torch.float64, 1, **how)
-    x = sequences(signature, batch_size, prefill + 45)
-    x = x if signature.input == "token" else x.double()
-    expected = net(x)[0].detach()
-    stepper = CapturedStepper(net, batch_size)
-    if prefill:
-        stepper.load(net(x[:, :prefill])[1])
-    first = [stepper(x_t) for x_t in x[:, prefill : prefill + 20].unbind(1)]
-    y, _ = net(x[:, prefill + 20 :], stepper.state())
-    close(torch.cat([torch.stack(first, 1), y.detach()], 1), expected[:, prefill:], torch.float64)
-    stepper.reset()
-    close(stepper(x[:, 0]), expected[:, 0], torch.float64)
+@pytest.mark.parametrize("name", CAPTURED)
+def test_fixed_buffers_continue_from_a_state_that_is_not_full(name: str) -> None:
+    net, x = network(name, REALS, torch.float64, 1, width=4), sequences(REALS, 2, 12)
+    stepper = CapturedStepper(net, 2)
+    stepper.load(net(x[:, :3])[1])
+    ys = [stepper(x_t) for x_t in x[:, 3:].unbind(1)]
+    close(torch.stack(ys, 1), net(x)[0][:, 3:].detach(), torch.float64)
 
 
-def test_a_start_other_than_zeros_is_not_captured() -> None:
+def test_a_start_other_than_zeros_and_a_growing_state_are_not_captured() -> None:
     net = network("rnn", REALS, torch.float32, 0, width=4)
     forward = net.core.forward
 
@@ -123,19 +120,8 @@ def test_a_start_other_than_zeros_is_not_captured() -> None:
     net.core.forward = from_ones
     with pytest.raises(ValueError, match="not a state of zeros"):
         CapturedStepper(net, 1)
-
-
-@pytest.mark.parametrize("name", BUILT_IN)
-@pytest.mark.parametrize("compiled", [True, False])
-def test_forward_continues_from_a_steppers_state(name: str, compiled: bool) -> None:
-    for steps in (1, 3, 50):
-        net = network(name, REALS, torch.float64, 2, width=5)
-        x = sequences(REALS, 2, steps + 20)
-        stepper = net.stepper(2, compiled=compiled)
-        for x_t in x[:, :steps].unbind(1):
-            stepper(x_t)
-        y, _ = net(x[:, steps:], stepper.state())
-        close(y.detach(), net(x)[0][:, steps:].detach(), torch.float64)
+    with pytest.raises(ValueError, match="keep its size"):
+        CapturedStepper(network("pixelcnn", REALS, torch.float32, 0, width=4), 1)
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
@@ -174,11 +160,6 @@ def test_the_state_is_bounded_by_the_receptive_field() -> None:
     lstm = network("lstm", REALS, torch.float32, 5, width=6, num_layers=2)
     assert lstm.stepper(1).state_bytes == 2 * 2 * 6 * 4
     assert lstm.stepper(1, compiled=False).state_bytes == 2 * 2 * 6 * 4
-
-
-def test_the_state_of_pixelcnn_is_not_captured() -> None:
-    with pytest.raises(ValueError, match="keep its size"):
-        CapturedStepper(network("pixelcnn", REALS, torch.float32, 0, width=4), 1)
 
 
 def test_a_step_of_another_shape_is_a_value_error() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import models
 from models import Network
-from models.tcn import causal_conv, receptive_field
+from models.tcn import causal_conv
 from tests.support.signatures import REALS, Signature, sequences
 
 
@@ -99,21 +99,6 @@ def test_the_tcn_is_the_textbook_tcn(
     )
 
 
-@pytest.mark.parametrize(("kernel_size", "num_blocks"), [(2, 1), (2, 3), (3, 2), (5, 2), (1, 3)])
-def test_the_receptive_field_is_exact(kernel_size: int, num_blocks: int) -> None:
-    fields: dict[str, Any] = {"kernel_size": kernel_size, "num_blocks": num_blocks}
-    net = network(width=16, **fields)
-    field = int(net.receptive_field)
-    assert field == receptive_field(kernel_size, num_blocks)
-    x = sequences(REALS, 1, field + 3).requires_grad_()
-    net(x)[0][:, -1].sum().backward()
-    assert x.grad is not None
-    touched = (x.grad[0] != 0).any(1)
-    # A ReLU may block single paths, but not the only one to the oldest input.
-    assert touched[3]
-    assert not touched[:3].any()
-
-
 def test_depth_covers_twice_the_reach_unless_given() -> None:
     for reach in (1, 12, 61, 1011, 4107):
         signature = Signature(reach=reach)
@@ -121,22 +106,6 @@ def test_depth_covers_twice_the_reach_unless_given() -> None:
         assert field >= 2 * reach
         assert field < 4 * reach + 20
     assert models.network("tcn", REALS, width=2, num_blocks=2).receptive_field == 43
-
-
-def test_weights_are_normalised() -> None:
-    core: Any = network().core
-    conv = core.blocks[0].conv1.conv
-    weight = conv.parametrizations.weight
-    scale, direction = weight.original0, weight.original1
-    expected = scale * direction / direction.flatten(1).norm(dim=1)[:, None, None]
-    torch.testing.assert_close(conv.weight, expected)
-
-
-def test_dropout_acts_only_in_training() -> None:
-    net, x = network(dropout=0.5), sequences(REALS, 2, 20)
-    assert torch.equal(net(x)[0], net(x)[0])
-    net.train()
-    assert not torch.equal(net(x)[0], net(x)[0])
 
 
 def test_dropout_follows_both_convolutions_of_a_block() -> None:

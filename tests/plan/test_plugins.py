@@ -1,4 +1,4 @@
-"""A task and a model in one new file each: the two that docs/extending.md shows, as they stand."""
+"""Tasks and models in files of the user; the examples of docs/extending.md are run as they are."""
 
 import re
 from pathlib import Path
@@ -12,6 +12,7 @@ from bench.core.store import Store
 from bench.plan import plugins, profile
 from bench.plan.grid import Selection, make_plan
 from tests.support.commands import selectors
+from tests.support.harness import forget_plugins
 
 DOCS = Path(__file__).parent.parent.parent / "docs" / "extending.md"
 
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("plugins")
 
 @pytest.fixture
 def files(tmp_path: Path) -> dict[str, Path]:
-    """The files of the page, by name."""
+    """Name → path of each file that the page shows."""
     found = {}
     for name, code in re.findall(r"`(\w+\.py)`:.*?```python\n(.*?)```", DOCS.read_text(), re.S):
         found[name] = tmp_path / name
@@ -28,39 +29,20 @@ def files(tmp_path: Path) -> dict[str, Path]:
     return found
 
 
-def run(tmp_path: Path, *arguments: str) -> list:
-    settings = ["--set", "max_steps=60", "--set", "seeds=[0]", "--set", "num_validation=50"]
+def run(tmp_path: Path, profile_name: str, *arguments: str) -> list:
     results = tmp_path / "results"
-    assert (
-        main(
-            [
-                "run",
-                "--no-speed",
-                *selectors("quick", results),
-                *settings,
-                *arguments,
-            ]
-        )
-        == 0
-    )
+    assert main(["run", "--no-speed", *selectors(profile_name, results), *arguments]) == 0
     return Store(results).read_all()[0]
+
+
+SHORT = ["--set", "max_steps=60", "--set", "seeds=[0]", "--set", "num_validation=50"]
 
 
 def test_a_task_of_ones_own(files: dict[str, Path], tmp_path: Path) -> None:
     plugin = files["first_token.py"]
     assert len([line for line in plugin.read_text().splitlines() if line]) <= 30
-    made = run(
-        tmp_path,
-        "--plugin",
-        str(plugin),
-        "--task",
-        "first_token",
-        "--length",
-        "4",
-        "--model",
-        "gru",
-    )
-    (record,) = made
+    selected = ["--task", "first_token", "--length", "4", "--model", "gru"]
+    (record,) = run(tmp_path, "quick", *SHORT, "--plugin", str(plugin), *selected)
     assert record.status == "ok", record.error
     assert record.spec.task.name == "first_token"
     assert record.spec.task.fields == {"length": 4}
@@ -68,38 +50,32 @@ def test_a_task_of_ones_own(files: dict[str, Path], tmp_path: Path) -> None:
     assert "first_token" in (tmp_path / "results" / "report.html").read_text()
 
 
-def test_a_model_of_ones_own(files: dict[str, Path], tmp_path: Path) -> None:
-    plugin = str(files["leaky.py"])
-    arguments = ["--plugin", plugin, "--task", "adding", "--length", "8"]
-    made = run(tmp_path, *arguments, "--model", "leaky", "--model", "rnn")
+def test_a_model_of_ones_own_and_its_source_is_part_of_the_id(
+    files: dict[str, Path], tmp_path: Path
+) -> None:
+    plugin = files["leaky.py"]
+    selected = ["--plugin", str(plugin), "--task", "adding", "--length", "8", "--model", "leaky"]
+    made = run(tmp_path, "quick", *SHORT, *selected, "--model", "rnn")
     assert {(r.spec.model.name, r.status) for r in made} == {("leaky", "ok"), ("rnn", "ok")}
     assert "leaky" in (tmp_path / "results" / "report.html").read_text()
+    plugin.write_text(plugin.read_text().replace("6.0", "5.0"))
+    forget_plugins()
+    both = run(tmp_path, "quick", *SHORT, *selected)
+    assert len(both) == 3
+    assert {record.spec.id for record in made} < {record.spec.id for record in both}
 
 
 def test_a_profile_with_a_star_finds_them_by_itself(files: dict[str, Path], tmp_path: Path) -> None:
     paths = [part for path in files.values() for part in ("--plugin", str(path))]
-    results = tmp_path / "results"
     selected = ["--model", "leaky", "--task", "first_token", "--task", "copy_memory"]
-    assert (
-        main(
-            [
-                "run",
-                "--no-speed",
-                *selectors("smoke", results),
-                *paths,
-                *selected,
-            ]
-        )
-        == 0
-    )
-    found = Store(results).read_all()[0]
+    found = run(tmp_path, "smoke", *paths, *selected)
     assert {(r.spec.task.name, r.spec.model.name, r.status) for r in found} == {
         ("first_token", "leaky", "ok"),
         ("copy_memory", "leaky", "ok"),
     }
 
 
-def test_a_task_that_is_brought_along_is_run(files: dict[str, Path]) -> None:
+def test_the_task_of_a_plugin_is_run_without_being_selected(files: dict[str, Path]) -> None:
     plugins.load(files["first_token.py"])
     selection = Selection(models=("gru",), seeds=(0,))
     named = {spec.task.name for spec in make_plan(profile.load("quick"), selection).specs}
@@ -120,27 +96,13 @@ def test_the_models_of_the_page_keep_the_contract(files: dict[str, Path]) -> Non
     assert torch.allclose(torch.cat([y, net(x[:, 4:], state)[0]], 1), net(x)[0])
 
 
-def test_another_source_is_another_question(files: dict[str, Path], tmp_path: Path) -> None:
-    plugin = files["leaky.py"]
-    arguments = ["--plugin", str(plugin), "--task", "adding", "--length", "8", "--model", "leaky"]
-    first = run(tmp_path, *arguments)
-    plugin.write_text(plugin.read_text().replace("6.0", "5.0"))
-    models._plugins.clear()
-    plugins._files.clear()
-    import sys
-
-    del sys.modules["leaky"]
-    both = run(tmp_path, *arguments)
-    assert len(both) == 2
-    assert first[0].spec.id in {record.spec.id for record in both}
-
-
 TASK = "from tasks.copy_memory import CopyMemory\nclass {}(CopyMemory):\n    version = 1\n"
 
 
 @pytest.mark.parametrize(
     ("name", "code", "said"),
     [
+        ("nothing.py", None, "nothing.py: no such file"),
         ("empty_file.py", "", "defines neither a Task nor a Model"),
         ("lstm.py", "", "the name 'lstm' is taken"),
         ("json.py", "", "the name 'json' is taken"),
@@ -149,18 +111,14 @@ TASK = "from tasks.copy_memory import CopyMemory\nclass {}(CopyMemory):\n    ver
     ],
 )
 def test_a_file_that_can_not_be_a_plugin_is_refused(
-    name: str, code: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, code: str | None, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / name).write_text(code)
+    if code is not None:
+        (tmp_path / name).write_text(code)
     assert main(["plan", "--plugin", str(tmp_path / name)]) == 2
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
-
-
-def test_a_missing_file_is_called_missing(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=r"nothing\.py: no such file"):
-        plugins.load(tmp_path / "nothing.py")
 
 
 IN_POST_INIT = (

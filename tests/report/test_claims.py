@@ -3,15 +3,12 @@
 from typing import Any
 
 import pytest
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 import models
 import tasks
 from bench.report import claims
 from bench.report.claims import fields
-from bench.report.claims.cells import cells_of, limits
+from bench.report.claims.cells import limits
 from bench.report.claims.verdict import Verdict
 from bench.report.frame import typed
 from bench.report.runs import RUNS
@@ -188,9 +185,7 @@ def test_a_names_the_tasks_on_either_side() -> None:
         cell("tcn", 200, 0, task="nobody's"),
     )
     assert verdict.verdict == "holds when"
-    assert verdict.sentence == (
-        "no recurrent model solves T > 100 on hard; gru solves easy at T = 200"
-    )
+    assert verdict.sentence == "it holds for hard; it fails for easy"
     results = {row["task"]: row["result"].partition(":")[0] for row in verdict.table}
     assert results == {"easy": "against", "hard": "for", "nobody's": "undecided"}
 
@@ -241,38 +236,8 @@ def test_b_asks_for_every_task_and_names_at_most_three_cells() -> None:
     easy = [cell("tcn", 30, 0, task="easy"), cell("gru", 30, 5, task="easy")]
     verdict = judged("b", *hard, *easy)
     assert verdict.verdict == "holds when"
-    assert verdict.sentence == (
-        "training is hard in 4 of 5 cells, among them hard at T = 20, hard at T = 30, "
-        "hard at T = 40 and 1 more"
-    )
+    assert verdict.sentence == "it holds for 4 cells; it fails for easy at T = 30"
     assert [row["hard"] for row in verdict.table] == ["yes"] * 4 + ["no"]
-
-
-def stack_field(kernel_size: int, num_layers: int) -> int:
-    """Of one dilated convolution a layer, by perturbing every input of a random stack."""
-    generator = torch.Generator().manual_seed(0)
-    weights = [
-        torch.randn(1, 1, kernel_size, generator=generator, dtype=torch.float64)
-        for _ in range(num_layers)
-    ]
-    num_steps = 2 * kernel_size * 2**num_layers
-
-    def last(x_NT: Tensor) -> Tensor:
-        h_N1T = x_NT.unsqueeze(1)
-        for i, weight in enumerate(weights):
-            h_N1T = F.conv1d(F.pad(h_N1T, ((kernel_size - 1) * 2**i, 0)), weight, dilation=2**i)
-        return h_N1T[:, 0, -1]
-
-    # A row an input: changed by one there and nowhere else.
-    base_1T = torch.randn(1, num_steps, generator=generator, dtype=torch.float64)
-    changed_TT = base_1T + torch.eye(num_steps, dtype=torch.float64)
-    moved = (last(changed_TT) - last(base_1T)).abs() > 1e-9
-    return num_steps - int(moved.nonzero()[0])
-
-
-@pytest.mark.parametrize(("kernel_size", "num_layers"), [(2, 1), (2, 5), (3, 4), (7, 3)])
-def test_the_dilated_field_is_what_perturbation_finds(kernel_size: int, num_layers: int):
-    assert claims.dilated_field(kernel_size, num_layers, 1) == stack_field(kernel_size, num_layers)
 
 
 @pytest.mark.parametrize(("kernel_size", "num_blocks"), [(2, 5), (3, 4), (7, 2)])
@@ -312,16 +277,13 @@ def test_c_compares_measured_fields_with_computed_ones(cells: list[Rows], verdic
 
 def test_c_says_from_which_depth_more_than_100_steps_are_seen() -> None:
     verdict = judged("c", *FITS)
-    assert verdict.sentence.startswith("15 of 15 measured runs have the computed field")
-    assert verdict.sentence.endswith(
-        "k = 2 from 7 layers on, k = 3 from 6 layers on, k = 7 from 5 layers on"
-    )
+    assert verdict.sentence.startswith("the measured field is the computed one in 15 of 15 runs")
     depths = [row["layers that see more than 100 steps"] for row in verdict.table]
     assert depths == [7, 6, 5, 6, 5, 5, None, 10, 8]
 
 
 @pytest.mark.parametrize(("kernel_size", "verdict"), [(64, "holds"), (1, "fails")])
-def test_c_holds_or_fails_with_kernels_that_leave_no_doubt(
+def test_c_with_extreme_kernels(
     kernel_size: int, verdict: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fields, "KERNEL_SIZES", (kernel_size,))
@@ -343,18 +305,11 @@ SHORT, COVERS = cell("cnn", 50, 0, field=49), cell("tcn", 50, 4, field=50)
         # Single seeds of a short field that solve leave it undecided.
         ([cell("cnn", 50, 1, field=49), COVERS], UNDECIDED),
         ([cell("cnn", 50, 4, field=49), COVERS], "fails"),
+        ([cell("cnn", 50, 4, field=49, task="loose"), SHORT, COVERS], "holds when"),
     ],
 )
 def test_d1_asks_whether_a_short_field_solves(cells: list[Rows], verdict: str) -> None:
     assert judged("d1", *cells).verdict == verdict
-
-
-def test_d1_names_what_speaks_against_it() -> None:
-    loose = cell("cnn", 50, 4, field=49, task="loose")
-    strict = [cell("cnn", 50, 0, field=49, task="strict"), cell("tcn", 50, 5, task="strict")]
-    verdict = judged("d1", loose, *strict)
-    assert verdict.verdict == "holds when"
-    assert verdict.sentence.endswith("against it: cnn solves loose at T = 50")
 
 
 @pytest.mark.parametrize(
@@ -433,11 +388,10 @@ def test_what_was_not_tested_is_computed() -> None:
         *cell("gru", 50, 5, num_seeds=7, statuses=("failed", "skipped")),
     ]
     runs = typed(RUNS, rows)
-    assert limits(runs, cells_of(runs)) == [
+    assert limits(runs) == [
         "Networks of other sizes than 12,400 parameters.",
         "Training beyond the budgets of 1,000 updates.",
         "Another optimizer, clipping or initialisation than those of the settings.",
-        "1 of 3 models and cells have fewer than 5 seeds and are no evidence.",
-        "1 planned runs were skipped or have not been made.",
-        "1 runs failed; they count as not solved.",
+        "Models in a cell with fewer than 5 seeds: 1 of 3.",
+        "Planned runs that were skipped or have not been made: 1.",
     ]

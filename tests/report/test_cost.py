@@ -5,8 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.core.records import SpeedRecord, YardstickRecord
-from bench.core.store import Store
+from bench.core.records import SpeedRecord
 from bench.report.page import write_report
 from bench.report.runs import horizons
 from bench.report.sections import cost
@@ -34,7 +33,7 @@ def test_where_training_overtakes_and_what_a_step_takes() -> None:
         "copy_memory, batch 64: tcn trains faster than gru from T = 100 on "
         "(5 × as fast at T = 1000)",
         "streaming, batch 64: a step of tcn takes 0.5 × a step of gru "
-        "(0.5 to 0.5 over 3 tasks and lengths)",
+        "(tasks and lengths: 3; ratio 0.5)",
     ]
 
 
@@ -192,20 +191,3 @@ def test_the_choice_follows_the_steppers(written: tuple[Path, str]) -> None:
     (row,) = table(written[0], "choice").to_dict("records")
     assert row["≤ 10 µs a step"] == "tcn"
     assert row["any latency"] == "tcn"
-
-
-def test_yardsticks_are_stored_by_machine(tmp_path: Path) -> None:
-    store, made = Store(tmp_path), yardstick_record()
-    path = store.write(made)
-    assert path == tmp_path / "yardsticks" / made.backend.name / MACHINE.slug / (
-        "step_of_a_snail.json"
-    )
-    assert store.read(path, YardstickRecord) == made
-    assert store.read_yardsticks() == ([made], [])
-
-
-def test_a_damaged_speed_record_is_reported(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    path = store.write(speed_record(step_ms=0.01))
-    path.write_text('{"half": ')
-    assert [damaged.path for damaged in store.read_speed()[1]] == [path]

@@ -8,36 +8,12 @@ import pytest
 from matplotlib.figure import Figure
 
 from bench.report import drawing, facets, pictures
+from bench.report.sections.beyond import beyond_figure
 from bench.report.sections.learning import MOST_LENGTHS, MOST_SEEDS, learning, learning_figure
 from tests.support.records import record, spec
-from tests.support.reports import labels_of
+from tests.support.reports import labels_of, score_rows
 
 MANY = [f"gru num_layers={layers}" for layers in range(2, 22)]
-
-
-def scores(
-    models: list[str], tasks: list[str], lengths: tuple[int, ...] = (10, 100)
-) -> pd.DataFrame:
-    rows = [
-        {
-            "task_label": task,
-            "T": length,
-            "model": "gru",
-            "variant": model.removeprefix("gru").strip(),
-            "model_label": model,
-            "family": "recurrent",
-            "score": "recall",
-            "unit": "share of symbols",
-            "mean": 0.5,
-            "min": 0.4,
-            "max": 0.6,
-            "chance": 0.125,
-        }
-        for task in tasks
-        for length in lengths
-        for model in models
-    ]
-    return pd.DataFrame(rows)
 
 
 def models_of(figure: Figure) -> list[set[str]]:
@@ -46,13 +22,9 @@ def models_of(figure: Figure) -> list[set[str]]:
     return [{name for name in each if name.startswith("gru")} for each in labels]
 
 
-def note(figure: Figure) -> str:
-    return figure.get_suptitle()
-
-
 def test_many_models_have_several_panels_and_few_have_one() -> None:
-    few = scores(["gru", *MANY[:3]], ["adding"])
-    many = scores(["gru", *MANY], ["copy_memory"])
+    few = score_rows(["gru", *MANY[:3]], ["adding"])
+    many = score_rows(["gru", *MANY], ["copy_memory"])
     style = drawing.styles(["gru"], MANY)
     figure = drawing.score_against_length(pd.concat([many, few]), {}, style)
     shown = models_of(figure)
@@ -60,25 +32,25 @@ def test_many_models_have_several_panels_and_few_have_one() -> None:
     assert all(len(models) <= facets.MOST_LINES for models in shown)
     assert set().union(*shown[:-1]) == {"gru", *MANY}
     assert all("gru" in models for models in shown)
-    assert not note(figure)
+    assert not figure.get_suptitle()
 
 
 def test_more_models_than_a_figure_holds_are_announced() -> None:
     every = ["gru", *(f"gru num_layers={layers}" for layers in range(2, 92))]
     figure = drawing.score_against_length(
-        scores(every, ["adding"]), {}, drawing.styles(["gru"], every[1:])
+        score_rows(every, ["adding"]), {}, drawing.styles(["gru"], every[1:])
     )
     shown = set().union(*models_of(figure))
     assert "gru" in shown
     assert len(shown) == facets.MOST_MODELS
-    assert note(figure).startswith(f"{facets.MOST_MODELS} of 91 models; ")
+    assert figure.get_suptitle().startswith(f"{facets.MOST_MODELS} of 91 models; ")
 
 
 def test_more_panels_than_a_figure_holds_are_announced() -> None:
     tasks = [f"task {i}" for i in range(30)]
-    figure = drawing.score_against_length(scores(["gru"], tasks), {}, drawing.styles(["gru"]))
+    figure = drawing.score_against_length(score_rows(["gru"], tasks), {}, drawing.styles(["gru"]))
     assert len(figure.axes) == facets.MOST_PANELS
-    assert note(figure).startswith(f"{facets.MOST_PANELS} of 30 panels; ")
+    assert figure.get_suptitle().startswith(f"{facets.MOST_PANELS} of 30 panels; ")
 
 
 def curves(num_lengths: int, num_seeds: int) -> pd.DataFrame:
@@ -100,13 +72,13 @@ def test_learning_curves_leave_lengths_and_seeds_out_and_say_how_many() -> None:
     assert titles[-1] == "copy_memory, T = 29"
     ends = [line for line in figure.axes[0].get_lines() if line.get_linestyle() == "None"]
     assert len(ends) == 2 * MOST_SEEDS
-    assert note(figure).startswith("9 of 20 lengths, 5 of 7 seeds; ")
+    assert figure.get_suptitle().startswith("9 of 20 lengths, 5 of 7 seeds; ")
 
 
 def test_a_figure_that_shows_all_says_nothing() -> None:
     figure = learning_figure(curves(3, 2), drawing.styles(["gru", "tcn"]))
     assert len(figure.axes) == 3
-    assert not note(figure)
+    assert not figure.get_suptitle()
 
 
 @pytest.mark.parametrize("most", [2, 3, 9])
@@ -121,10 +93,39 @@ def test_what_is_left_is_evenly_spread_from_first_to_last(most: int) -> None:
 def test_other_processes_draw_the_same_pictures() -> None:
     style = drawing.styles(["gru"])
     drawings = {
-        name: partial(drawing.score_against_length, scores(["gru"], [name]), {}, style)
-        for name in map(str, range(2 * pictures.FIGURES_A_PROCESS))
+        name: partial(drawing.score_against_length, score_rows(["gru"], [name]), {}, style)
+        for name in map(str, range(2 * pictures.FIGURES_PER_PROCESS))
     }
     here = list(pictures.draw(drawings, num_cores=1))
     elsewhere = list(pictures.draw(drawings, num_cores=2))
     assert [name for name, _ in here] == list(drawings)
     assert elsewhere == here
+
+
+def shown_lengths(*rows: tuple[str, str, int]) -> set[int]:
+    frame = pd.DataFrame(rows, columns=["model_label", "variant", "T"]).assign(task_label="t")
+    return set(facets.at_the_longest(frame)["T"])
+
+
+def test_one_length_a_task_the_longest_that_most_models_have() -> None:
+    have = {"a": (10, 20, 50), "b": (10, 20), "c": (10, 20), "d": (10,)}
+    plain = [(model, "", length) for model, lengths in have.items() for length in lengths]
+    assert shown_lengths(*plain) == {20}
+    assert shown_lengths(("a", "", 10), ("b", "", 20)) == {20}
+    variants = [(f"a n={n}", f"n={n}", length) for n in range(9) for length in (20, 50)]
+    assert shown_lengths(*plain, *variants) == {20}
+    assert shown_lengths(*variants) == {50}
+
+
+def test_families_have_panels_of_their_own_where_models_are_many() -> None:
+    labels = [f"{model} size={n}" for model in ("gru", "tcn") for n in range(6)]
+    frame = score_rows(labels)
+    is_tcn = frame["model"] == "tcn"
+    frame["family"] = is_tcn.map({True: "convolutional", False: "recurrent"})
+    style = drawing.styles([], frame["model_label"])
+    figure = beyond_figure(frame.assign(length=10, factor=1.0), {}, style)
+    assert [panel.get_title().splitlines()[1] for panel in figure.axes] == [
+        f"trained at T = {length}, {family}"
+        for family in ("convolutional", "recurrent")
+        for length in (10, 100)
+    ]

@@ -1,4 +1,4 @@
-"""Frames of what long dependencies do to a network against values by hand, and their figures."""
+"""Frames and figures about long dependencies, checked against values computed by hand."""
 
 from collections.abc import Callable
 from io import BytesIO
@@ -69,7 +69,7 @@ def gradient(kind: str) -> pd.DataFrame:
 
 
 def probed() -> list[Record]:
-    """A network whose field ends and one whose field does not, two seeds each."""
+    """Two seeds each of a network with a finite field and one with an infinite field."""
     records = []
     for seed in range(2):
         scale = 4.0**seed
@@ -82,20 +82,14 @@ def probed() -> list[Record]:
 
 
 def swept(receptive_field: int, scores: dict[int, list[float | None]]) -> list[Record]:
-    """T → a score a seed, of networks of one receptive field; None: the run failed."""
-    return [
-        record(
-            spec(length=length, seed=seed, max_steps=receptive_field),
-            score,
-            **(
-                {}
-                if score is None
-                else {"outcome": outcome(score, receptive_field=receptive_field)}
-            ),
-        )
-        for length, of_seeds in scores.items()
-        for seed, score in enumerate(of_seeds)
-    ]
+    """Runs of one receptive field from T → one score per seed; None is a failed run."""
+    records = []
+    for length, of_seeds in scores.items():
+        for seed, score in enumerate(of_seeds):
+            run = spec(length=length, seed=seed, max_steps=receptive_field)
+            made = None if score is None else outcome(score, receptive_field=receptive_field)
+            records.append(record(run, None) if made is None else record(run, outcome=made))
+    return records
 
 
 def cliff_of(records: list[Record]) -> pd.DataFrame:
@@ -116,17 +110,9 @@ def longer_tests() -> list[Record]:
 
 
 def tried(rate: float, score: float | None) -> Tried:
-    low, high = (None, None) if score is None else (score - 0.1, score + 0.1)
-    return Tried(
-        rate=rate,
-        num_runs=3,
-        num_solved=1,
-        score=score,
-        low=low,
-        high=high,
-        updates=100.0,
-        seconds=1.0,
-    )
+    ends = {} if score is None else {"low": score - 0.1, "high": score + 0.1}
+    counts = {"num_runs": 3, "num_solved": 1, "updates": 100.0, "seconds": 1.0}
+    return Tried(**{"rate": rate, "score": score, "low": None, "high": None, **counts, **ends})
 
 
 RATES = {
@@ -142,7 +128,7 @@ def rates_of_runs() -> pd.DataFrame:
     return rate_sensitivity(RATES, runs_of([each.spec for each in records], records))
 
 
-def test_gradients_have_a_row_a_distance_moment_and_seed() -> None:
+def test_gradients_have_one_row_per_distance_moment_and_seed() -> None:
     frame = gradient("loss_gradient")
     assert len(frame) == 2 * 2 * 2 * 4
     one = frame.query("model == @CONVOLUTIONAL and seed == 1 and moment == 'trained'")
@@ -208,8 +194,7 @@ def test_tests_beyond_the_trained_length_stand_beside_the_trained_one() -> None:
     assert list(frame["mean"]) == pytest.approx([0.8, 0.45, 0.125])  # not finite: chance
     assert list(frame["min"]) == pytest.approx([0.8, 0.4, 0.125])
     assert list(frame["max"]) == pytest.approx([0.8, 0.5, 0.125])
-    assert set(frame["seeds"]) == {2}
-    assert set(frame["chance"]) == {0.125}
+    assert (set(frame["seeds"]), set(frame["chance"])) == ({2}, {0.125})
 
 
 def test_every_rate_that_was_tried_has_a_row_and_one_is_chosen() -> None:
@@ -229,21 +214,6 @@ def test_without_records_frames_are_empty() -> None:
     assert cliff_of([record(spec(), None)]).empty
 
 
-def shown_lengths(*rows: tuple[str, str, int]) -> set[int]:
-    frame = pd.DataFrame(rows, columns=["model_label", "variant", "T"]).assign(task_label="t")
-    return set(facets.at_the_longest(frame)["T"])
-
-
-def test_one_length_a_task_the_longest_that_most_models_have() -> None:
-    have = {"a": (10, 20, 50), "b": (10, 20), "c": (10, 20), "d": (10,)}
-    plain = [(model, "", length) for model, lengths in have.items() for length in lengths]
-    assert shown_lengths(*plain) == {20}
-    assert shown_lengths(("a", "", 10), ("b", "", 20)) == {20}
-    variants = [(f"a n={n}", f"n={n}", length) for n in range(9) for length in (20, 50)]
-    assert shown_lengths(*plain, *variants) == {20}
-    assert shown_lengths(*variants) == {50}
-
-
 # Figures
 
 
@@ -257,67 +227,37 @@ def cliffs() -> pd.DataFrame:
 
 
 def scores(variants: list[str], model: str = RECURRENT, family: str = "recurrent") -> pd.DataFrame:
-    """Rows of variants of a model, the empty one being the plain model."""
-    rows = [
-        {
-            "task_label": "copy_memory",
-            "T": length,
-            "model": model,
-            "variant": variant,
-            "model_label": f"{model} {variant}".strip(),
-            "family": family,
-            "score": "recall",
-            "unit": "share of symbols",
-            "mean": 0.5,
-            "min": 0.4,
-            "max": 0.6,
-            "chance": 0.125,
-        }
+    """Rows for the variants of a model; the empty variant is the plain model."""
+    same = {"task_label": "copy_memory", "model": model, "family": family, "score": "recall"}
+    same |= {"unit": "share of symbols", "mean": 0.5, "min": 0.4, "max": 0.6, "chance": 0.125}
+    return pd.DataFrame(
+        {**same, "T": length, "variant": variant, "model_label": f"{model} {variant}".strip()}
         for variant in variants
         for length in (10, 100)
-    ]
-    return pd.DataFrame(rows)
+    )
 
 
-def draw_gradients() -> Figure:
-    return gradients_figure(gradient("loss_gradient"), STYLE)
-
-
-def draw_influence() -> Figure:
-    return influence_figure(gradient("output_gradient"), fields(*of_records(probed())), STYLE)
-
-
-def draw_fields() -> Figure:
-    return fields_figure(fields(*of_records(probed())), STYLE)
-
-
-def draw_cliff() -> Figure:
-    return cliff_figure(cliffs(), SOLVED_AT, STYLE)
-
-
-def draw_beyond() -> Figure:
-    return beyond_figure(beyond(*of_records(longer_tests())), SOLVED_AT, STYLE)
-
-
-def draw_rates() -> Figure:
-    return rate_sensitivity_figure(rates_of_runs(), {"copy_memory": 0.125}, SOLVED_AT, STYLE)
-
-
-def draw_variants() -> Figure:
+def variants_of_two_models() -> pd.DataFrame:
     both = pd.concat([scores([""]), scores([""], CONVOLUTIONAL, "convolutional")])
-    return variants_figure(both.assign(family="recurrent"), SOLVED_AT, STYLE)
+    return both.assign(family="recurrent")
 
 
-FIGURES: dict[Callable[[], Figure], tuple[int, str, str]] = {
-    draw_gradients: (2, "distance to the last input (steps)", "norm of the loss's gradient"),
-    draw_influence: (1, "distance to the last input (steps)", "share of its largest"),
-    draw_fields: (1, "receptive field (steps)", ""),
-    field_by_depth: (1, "depth (layers)", "receptive field (steps)"),
-    draw_cliff: (1, "dependency length T (steps)", "test recall\n(share of symbols)"),
-    draw_beyond: (1, "tested length / trained length", "test recall\n(share of symbols)"),
-    draw_rates: (1, "learning rate", "validation score"),
-    draw_variants: (1, "dependency length T (steps)", "test recall\n(share of symbols)"),
+DRAWINGS: dict[str, Callable[[], Figure]] = {
+    "gradients": lambda: gradients_figure(gradient("loss_gradient"), STYLE),
+    "influence": lambda: influence_figure(
+        gradient("output_gradient"), fields(*of_records(probed())), STYLE
+    ),
+    "fields": lambda: fields_figure(fields(*of_records(probed())), STYLE),
+    "depth": field_by_depth,
+    "cliff": lambda: cliff_figure(cliffs(), SOLVED_AT, STYLE),
+    "beyond": lambda: beyond_figure(beyond(*of_records(longer_tests())), SOLVED_AT, STYLE),
+    "rates": lambda: rate_sensitivity_figure(
+        rates_of_runs(), {"copy_memory": 0.125}, SOLVED_AT, STYLE
+    ),
+    "variants": lambda: variants_figure(variants_of_two_models(), SOLVED_AT, STYLE),
 }
+DISTANCE, LENGTH = "distance to the last input (steps)", "dependency length T (steps)"
+RECALL = "test recall\n(share of symbols)"
 
 
 def points(line: Line2D) -> tuple[list[float], list[float]]:
@@ -325,63 +265,62 @@ def points(line: Line2D) -> tuple[list[float], list[float]]:
     return np.asarray(line.get_xdata()).tolist(), np.asarray(line.get_ydata()).tolist()
 
 
-def legend(figure: Figure) -> list[str]:
-    return [text.get_text() for text in figure.legends[0].get_texts()]
-
-
-@pytest.mark.parametrize("draw", FIGURES)
-def test_axes_have_labels(draw: Callable[[], Figure]) -> None:
-    num_panels, x, y = FIGURES[draw]
-    figure = draw()
+@pytest.mark.parametrize(
+    ("name", "num_panels", "x", "y"),
+    [
+        ("gradients", 2, DISTANCE, "norm of the loss's gradient"),
+        ("influence", 1, DISTANCE, "share of its largest"),
+        ("fields", 1, "receptive field (steps)", ""),
+        ("depth", 1, "depth (layers)", "receptive field (steps)"),
+        ("cliff", 1, LENGTH, RECALL),
+        ("beyond", 1, "tested length / trained length", RECALL),
+        ("rates", 1, "learning rate", "validation score"),
+        ("variants", 1, LENGTH, RECALL),
+    ],
+)
+def test_axes_have_labels_and_the_legend_fits(name: str, num_panels: int, x: str, y: str) -> None:
+    figure = DRAWINGS[name]()
     assert len(figure.axes) == num_panels
     assert {panel.get_xlabel() for panel in figure.axes} == {x}
     assert y in figure.axes[0].get_ylabel()
-
-
-@pytest.mark.parametrize(
-    "draw", [draw_gradients, draw_influence, draw_beyond, draw_rates, draw_variants]
-)
-def test_each_model_has_a_line_in_its_own_look(draw: Callable[[], Figure]) -> None:
-    figure = draw()
-    for panel in figure.axes:
-        lines = {line.get_label(): line for line in panel.get_lines()}
-        for model, look in STYLE.items():
-            assert to_hex(lines[model].get_color()) == to_hex(look["color"])  # pyright: ignore
-            assert lines[model].get_marker() == look["marker"]
-    assert legend(figure)[:2] == sorted(STYLE)
-
-
-@pytest.mark.parametrize("draw", [draw_cliff, draw_beyond, draw_rates, draw_variants])
-def test_chance_and_solved_are_drawn_wherever_scores_are(draw: Callable[[], Figure]) -> None:
-    (panel,) = draw().axes
-    lines = {line.get_label(): line for line in panel.get_lines()}
-    assert set(points(lines["chance"])[1]) == {0.125}
-    assert lines["chance"].is_dashed()
-    assert set(points(lines["solved"])[1]) == {0.95}
-
-
-@pytest.mark.parametrize("draw", FIGURES)
-def test_the_legend_lies_within_the_figure(draw: Callable[[], Figure]) -> None:
-    figure = draw()
     figure.savefig(BytesIO(), format="png", dpi=50)
     box = figure.legends[0].get_window_extent()
     assert box.x0 >= 0
     assert box.x1 <= figure.bbox.width
 
 
-def test_a_line_is_the_geometric_mean_and_what_vanished_lies_on_the_floor() -> None:
-    start, trained = draw_gradients().axes
+@pytest.mark.parametrize("name", ["gradients", "influence", "beyond", "rates", "variants"])
+def test_each_model_has_a_line_in_its_own_look(name: str) -> None:
+    figure = DRAWINGS[name]()
+    for panel in figure.axes:
+        lines = {line.get_label(): line for line in panel.get_lines()}
+        for model, look in STYLE.items():
+            assert to_hex(lines[model].get_color()) == to_hex(look["color"])  # pyright: ignore
+            assert lines[model].get_marker() == look["marker"]
+    entries = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert entries[:2] == sorted(STYLE)
+
+
+@pytest.mark.parametrize("name", ["cliff", "beyond", "rates", "variants"])
+def test_figures_of_scores_show_chance_and_solved(name: str) -> None:
+    (panel,) = DRAWINGS[name]().axes
+    lines = {line.get_label(): line for line in panel.get_lines()}
+    assert set(points(lines["chance"])[1]) == {0.125}
+    assert lines["chance"].is_dashed()
+    assert set(points(lines["solved"])[1]) == {0.95}
+
+
+def test_lines_are_geometric_means_and_vanished_values_lie_on_the_floor() -> None:
+    start, trained = DRAWINGS["gradients"]().axes
     (line,) = (line for line in trained.get_lines() if line.get_label() == RECURRENT)
     # Seeds of 10 and 40 at distance 0; nothing is left at distance 4.
     expected = [20.0, 10.0, 5.0, SMALLEST_GRADIENT]
     assert points(line)[1] == pytest.approx(expected)
-    assert (start.get_title(), trained.get_title()) == (
-        "copy_memory, T = 10\nat the start",
-        "copy_memory, T = 10\ntrained",
-    )
+    assert start.get_title() == "copy_memory, T = 10\nat the start"
+    assert trained.get_title() == "copy_memory, T = 10\ntrained"
 
 
-def test_networks_that_nothing_reaches_can_be_drawn() -> None:
+def test_networks_without_any_influence_can_be_drawn() -> None:
     dead = gradient("output_gradient").assign(value=0.0)
     figure = influence_figure(dead, fields(*of_records(probed())), STYLE)
     figure.savefig(BytesIO(), format="png", dpi=50)
@@ -390,18 +329,17 @@ def test_networks_that_nothing_reaches_can_be_drawn() -> None:
 
 
 def test_influence_is_a_share_and_the_formula_a_vertical_line() -> None:
-    (panel,) = draw_influence().axes
+    (panel,) = DRAWINGS["influence"]().axes
     lines = {line.get_label(): line for line in panel.get_lines()}
     _, shares = points(lines[CONVOLUTIONAL])
     assert shares == pytest.approx([1, 0.5, 0.25, SMALLEST_INFLUENCE])
     vertical = [line for line in panel.get_lines() if points(line)[0] == [3, 3]]
-    assert [to_hex(line.get_color()) for line in vertical] == [
-        to_hex(STYLE[CONVOLUTIONAL]["color"])  # pyright: ignore
-    ]
+    color = to_hex(STYLE[CONVOLUTIONAL]["color"])  # pyright: ignore
+    assert [to_hex(line.get_color()) for line in vertical] == [color]
 
 
 def test_the_cliff_is_marked_where_the_reach_exceeds_the_field() -> None:
-    (panel,) = draw_cliff().axes
+    (panel,) = DRAWINGS["cliff"]().axes
     lines = {line.get_label(): line for line in panel.get_lines()}
     assert {"R = 25", "R = 99"} <= set(lines)
     ends = [points(line)[0] for line in panel.get_lines()]
@@ -410,7 +348,7 @@ def test_the_cliff_is_marked_where_the_reach_exceeds_the_field() -> None:
 
 
 def test_the_chosen_rate_is_filled_and_the_others_are_hollow() -> None:
-    (panel,) = draw_rates().axes
+    (panel,) = DRAWINGS["rates"]().axes
     lines = [line for line in panel.get_lines() if line.get_label() == RECURRENT]
     assert [line.get_markerfacecolor() for line in lines] == ["white"]
     filled = [points(line)[1] for line in panel.get_lines() if line.get_markersize() == 7]
@@ -422,10 +360,8 @@ def test_many_variants_are_split_and_each_panel_has_their_plain_model() -> None:
     models = list(frame["model_label"].unique())
     style = drawing.styles(models[:1], models[1:])
     figure = variants_figure(frame, SOLVED_AT, style)
-    assert [panel.get_title() for panel in figure.axes] == [
-        "copy_memory\nrecurrent 1/2",
-        "copy_memory\nrecurrent 2/2",
-    ]
+    titles = [panel.get_title() for panel in figure.axes]
+    assert titles == ["copy_memory\nrecurrent 1/2", "copy_memory\nrecurrent 2/2"]
     shown = []
     for panel in figure.axes:
         lines = {line.get_label(): line for line in panel.get_lines() if line.get_label() in style}

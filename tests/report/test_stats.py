@@ -11,7 +11,6 @@ from scipy.stats import binomtest, ttest_1samp, ttest_rel
 from bench.core.intervals import (
     Interval,
     mean_interval,
-    mean_intervals,
     paired_difference,
     prediction_interval,
     wilson,
@@ -33,10 +32,6 @@ def test_the_interval_holds_the_share_in_spite_of_rounding() -> None:
         for k in range(n + 1):
             low, high = wilson(k, n)
             assert 0 <= low <= k / n <= high <= 1
-
-
-def test_three_of_three_says_little() -> None:
-    assert wilson(3, 3)[0] == pytest.approx(0.4385, abs=1e-4)
 
 
 def test_wilson_takes_fractions_and_refuses_what_can_not_be() -> None:
@@ -65,16 +60,6 @@ def test_students_intervals_are_scipys() -> None:
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
 
 
-def test_intervals_of_many_groups_are_those_of_each() -> None:
-    sizes = np.array([5, 1, 2, 5, 20, 1])
-    values = np.random.default_rng(3).normal(size=sizes.sum())
-    found = mean_intervals(values, sizes)
-    for group, *of_group in zip(np.split(values, np.cumsum(sizes)[:-1]), *found, strict=True):
-        one = mean_interval(list(group))
-        expected = [one.mean, *(math.nan if end is None else end for end in (one.low, one.high))]
-        np.testing.assert_array_equal(of_group, expected)
-
-
 def test_one_value_gives_no_interval_and_none_is_refused() -> None:
     assert mean_interval([0.5]) == Interval(mean=0.5, low=None, high=None, n=1)
     assert prediction_interval([0.5]).high is None
@@ -89,26 +74,6 @@ def test_equal_differences_give_an_interval_without_width_and_no_warning() -> No
     assert paired_difference([1, 1], [1, 1]) == Interval(mean=0, low=0, high=0, n=2)
     with pytest.raises(ValueError, match="shorter"):
         paired_difference([1, 2], [1])
-
-
-def test_students_intervals_hold_the_truth_as_often_as_they_say() -> None:
-    draws = np.random.default_rng(2).normal(3, 2, size=(2000, 6))
-    means = [mean_interval(list(values[:5])) for values in draws]
-    further = [prediction_interval(list(values[:5])) for values in draws]
-    covers = np.mean([within(3, i.low, i.high) for i in means])
-    predicts = np.mean([within(v[5], i.low, i.high) for v, i in zip(draws, further, strict=True)])
-    # The standard error of a share of 0.95 in 2,000 is 0.005.
-    assert covers == pytest.approx(0.95, abs=0.015)
-    assert predicts == pytest.approx(0.95, abs=0.015)
-
-
-def test_pairing_takes_out_what_seeds_have_in_common() -> None:
-    rng = np.random.default_rng(3)
-    of_seed = rng.normal(0, 10, size=(400, 5))
-    a, b = of_seed + rng.normal(1, 1, size=(400, 5)), of_seed + rng.normal(0, 1, size=(400, 5))
-    found = [paired_difference(list(x), list(y)) for x, y in zip(a, b, strict=True)]
-    assert np.mean([within(1, i.low, i.high) for i in found]) == pytest.approx(0.95, abs=0.033)
-    assert np.mean([i.high - i.low for i in found if i.high and i.low]) < 5
 
 
 def within(value: float, low: float | None, high: float | None) -> bool:

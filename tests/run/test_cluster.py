@@ -1,4 +1,4 @@
-"""The same plan on a Ray cluster: the same records, whatever becomes of its nodes."""
+"""Runs on a Ray cluster: the same records as on one machine, also if nodes are lost."""
 
 import contextlib
 import json
@@ -25,7 +25,7 @@ from tests.support.commands import PROFILE, ROOT, records, wait_for_records, wit
 
 faults = pytest.mark.faults
 LIMIT_S = 300.0
-"""For anything that a busy machine may make slow."""
+"""Time limit for anything that may be slow on a busy machine."""
 
 NODES = """
 import json, sys
@@ -42,10 +42,10 @@ for line in sys.stdin:
         print(json.dumps("killed"), flush=True)
 cluster.shutdown()
 """
-"""Two nodes on this machine, the second of which is killed on demand."""
+"""Starts two nodes on this machine; the line `kill` kills the second."""
 
 PLUGIN = '''
-"""Copy memory that says where it runs, takes its time, and brings trouble."""
+"""Copy memory that logs its node, is slow, and fails in a different way at each length."""
 import ctypes
 import os
 import signal
@@ -60,14 +60,14 @@ from tasks.copy_memory import CopyMemory
 
 
 def above(pid):
-    """The process that started this one, by its number and its name."""
+    """Id and name of the parent process."""
     parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     return parent, Path(f"/proc/{parent}/comm").read_text().strip() if parent else "none"
 
 
 @cache
 def worker_and_node():
-    """Ray's process for this run, and the node's own; 0 where there is none."""
+    """Ids of Ray's worker process for this run and of its node; 0 without Ray."""
     pid = os.getpid()
     while True:
         parent, name = above(pid)
@@ -77,7 +77,7 @@ def worker_and_node():
 
 
 @cache
-def say_where():
+def log_node():
     with open("BEGUN", "a") as file:
         file.write(f"{worker_and_node()[1]}\\n")
 
@@ -90,7 +90,7 @@ class Slow(CopyMemory):
 
     def sample(self, n, generator, split="train"):
         if split == "train":
-            say_where()
+            log_node()
             time.sleep(0.02)
             if self.length == 11:
                 ctypes.string_at(0)
@@ -108,24 +108,21 @@ class Slow(CopyMemory):
 
 
 @pytest.mark.parametrize("address", ["nonsense", "host:port", "ray://host:1", ":1", "host:"])
-def test_what_is_no_address_is_refused(address: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_address_is_refused(address: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "--ray", address]) == 2
     assert capsys.readouterr().err == f"error: --ray: {address!r}; valid: auto, HOST:PORT\n"
 
 
-def test_without_ray_one_line_says_how_to_install_it(
+def test_without_ray_one_line_tells_how_to_install_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not there
+    monkeypatch.setitem(sys.modules, "ray", None)  # as if Ray were not installed
     assert main(["tune", "--ray", "auto"]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: --ray: Ray is not installed")
     assert cluster.INSTALL in error
-    assert error.count("\n") == 1
-
-
-def test_what_the_message_installs_is_there() -> None:
     assert "\ncluster = [" in (ROOT / "pyproject.toml").read_text()
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -157,14 +154,14 @@ def test_a_cluster_without_room_for_a_run_is_refused(monkeypatch: pytest.MonkeyP
 
 
 class Nodes:
-    """A cluster of two nodes, and what a process needs that is to find it."""
+    """A cluster of two nodes, and the environment of processes that connect to it."""
 
     def __init__(self, folder: Path) -> None:
         self.variables = {
             **os.environ,
             "HOME": str(folder),  # Ray keeps a token there
             "RAY_TMPDIR": str(folder),
-            "TMPDIR": str(folder),  # what killed workers leave goes with it
+            "TMPDIR": str(folder),  # so that files of killed workers are removed
             "RAY_USAGE_STATS_ENABLED": "0",
         }
         self.process = subprocess.Popen(
@@ -209,7 +206,7 @@ class Nodes:
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Nodes]:
     pytest.importorskip("ray")
-    # A short path: those of Ray's sockets have 107 characters at most.
+    # A short path, since paths of Ray's sockets have at most 107 characters.
     folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))
     found = Nodes(folder)
     yield found
@@ -219,7 +216,7 @@ def nodes() -> Iterator[Nodes]:
 
 @pytest.fixture
 def selected(tmp_path: Path) -> list[str]:
-    """Eight runs of two seconds; with `--shard` there is no report, which takes longer."""
+    """Options for eight runs of two seconds; `--shard` avoids the report, which is slow."""
     plugin, profile = tmp_path / "slow.py", tmp_path / "few.toml"
     plugin.write_text(PLUGIN.replace("BEGUN", str(tmp_path / "begun")))
     content = PROFILE.format(steps=100).replace('"copy_memory"', '"slow"')
@@ -237,16 +234,16 @@ def begun(tmp_path: Path) -> list[str]:
 
 @faults
 @pytest.mark.usefixtures("plugins")
-def test_a_node_that_dies_and_an_interruption_cost_no_run_and_change_no_record(
+def test_lost_nodes_and_interruptions_cost_no_run_and_change_no_record(
     nodes: Nodes, selected: list[str], tmp_path: Path
 ) -> None:
     results = tmp_path / "results"
     arguments = [*selected, "--results", str(results)]
 
-    for number, (told, status) in enumerate(((signal.SIGINT, 130), (signal.SIGTERM, 143)), 1):
+    for number, (sent, status) in enumerate(((signal.SIGINT, 130), (signal.SIGTERM, 143)), 1):
         with nodes.bench(*arguments) as bench:
             wait_for_records(results, number, limit_s=LIMIT_S)
-            bench.send_signal(told)
+            bench.send_signal(sent)
             _, error = bench.communicate(timeout=LIMIT_S)
         assert bench.returncode == status, error
         assert "the same command continues" in error
@@ -265,9 +262,9 @@ def test_a_node_that_dies_and_an_interruption_cost_no_run_and_change_no_record(
         _, error = bench.communicate(timeout=LIMIT_S)
     assert bench.returncode == 0, error
     for path, written in kept.items():
-        assert path.stat().st_mtime_ns == written  # none was made again
+        assert path.stat().st_mtime_ns == written  # no run was repeated
     assert len(set(begun(tmp_path))) == 2
-    assert len(begun(tmp_path)) > 8 - len(kept)  # what the node took with it was begun again
+    assert len(begun(tmp_path)) > 8 - len(kept)  # the run of the lost node has begun again
 
     on_cluster = records(results)
     assert len(on_cluster) == 8
@@ -283,7 +280,7 @@ def test_a_node_that_dies_and_an_interruption_cost_no_run_and_change_no_record(
 
 
 @faults
-def test_trouble_on_a_node_is_the_runs_alone(
+def test_a_run_that_fails_on_a_node_harms_no_other(
     nodes: Nodes, selected: list[str], tmp_path: Path
 ) -> None:
     lengths = [f"--length={length}" for length in (3, 11, 12, 13, 14, 15)]
@@ -300,12 +297,12 @@ def test_trouble_on_a_node_is_the_runs_alone(
     assert reasons[12].startswith("RuntimeError: no luck (slow.py:")
     assert reasons[13] == "took longer than the run timeout of 0.2 min"
     assert "a mirror: no answer" in reasons[14]
-    assert reasons[15].startswith("the worker process died, 3 times; the last: ")
+    assert reasons[15].startswith("the worker process died 3 times; the last time: ")
     assert len(begun(tmp_path)) == 6 + 2
 
 
 @faults
-def test_once_the_time_is_up_what_has_begun_is_finished_and_nothing_else_begins(
+def test_after_the_time_limit_submitted_runs_are_finished_and_no_other_begins(
     nodes: Nodes, selected: list[str], tmp_path: Path
 ) -> None:
     results = tmp_path / "results"
@@ -335,7 +332,7 @@ def test_what_the_nodes_do_not_have_is_refused(nodes: Nodes, asked: list[str], s
 
 
 @faults
-def test_an_address_that_does_not_answer_is_told_in_a_line(
+def test_an_address_that_does_not_answer_is_reported_in_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("ray")

@@ -1,4 +1,4 @@
-"""How long a run takes and how much memory: a rule of thumb, corrected by records."""
+"""Estimates of time and memory, names of runs, and the progress bar."""
 
 import pytest
 
@@ -41,7 +41,7 @@ def test_records_correct_the_rule() -> None:
 
     assert factor(seed=1) == pytest.approx(3)
     assert factor(length=40) == pytest.approx(3)
-    assert factor(model="gru") == pytest.approx(3)  # no record of it: the machine is that slow
+    assert factor(model="gru") == pytest.approx(3)  # no record of a gru: the mean of all models
     on_gpu = Estimator(Backend(device="cuda"), [record(run, outcome=slow)])
     assert on_gpu.seconds(run) == RUN_S + rule_of_thumb(run, "cuda")
 
@@ -55,7 +55,7 @@ def test_runs_that_are_solved_early_shorten_the_estimate_of_similar_runs() -> No
     assert to_the_end == pytest.approx(RUN_S + 5.0)
 
 
-def test_a_calibration_replaces_records_of_other_machines_alone() -> None:
+def test_a_calibration_replaces_only_records_of_other_machines() -> None:
     run = spec(length=10)
     slow = outcome().model_copy(update={"total_seconds": 1e6})
     elsewhere = Estimator(BACKEND, [record(run, outcome=slow)])
@@ -75,7 +75,7 @@ def test_wall_time_counts_workers_timings_and_report() -> None:
     assert wall_seconds([], 2, num_reported=1) < wall_seconds([], 2, num_reported=1000)
 
 
-def test_memory_is_known_from_the_largest_that_was_taken() -> None:
+def test_memory_is_estimated_from_the_largest_ratio_in_the_records() -> None:
     assert Estimator(BACKEND).memory_bytes(spec()) == 0
     gpu = Backend(device="cuda")
     guess = Estimator(gpu).memory_bytes(spec())

@@ -1,4 +1,4 @@
-"""Parts of a plan for machines that know nothing of each other: disjoint, complete, balanced."""
+"""Shards of a plan: disjoint, complete, balanced."""
 
 import random
 from pathlib import Path
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from bench.cli import main
 from bench.core.spec import Spec
 from bench.run.estimate import rule_of_thumb
-from bench.run.shard import Shard, parse, part
+from bench.run.shard import Shard, part
 from tests.support.commands import PROFILE, records, selectors
 from tests.support.records import spec
 
@@ -35,35 +35,21 @@ def cost(specs: tuple[Spec, ...]) -> float:
 
 
 @settings(deadline=None, derandomize=True)
-@given(PLANS, st.integers(1, 12))
-def test_every_run_is_in_exactly_one_shard(specs: list[Spec], count: int) -> None:
-    dealt = [each.id for one in shards(specs, count) for each in one]
-    assert sorted(dealt) == sorted(each.id for each in specs)
-
-
-@settings(deadline=None, derandomize=True)
-@given(PLANS, st.integers(1, 12))
-def test_shards_differ_by_one_run_at_most_and_by_the_costliest(
-    specs: list[Spec], count: int
-) -> None:
-    dealt = shards(specs, count)
-    numbers, costs = [len(one) for one in dealt], [cost(one) for one in dealt]
-    assert max(numbers) - min(numbers) <= 1
-    costliest = max((cost((each,)) for each in specs), default=0.0)
-    assert max(costs) - min(costs) <= costliest * (1 + 1e-9)  # sums of floats
-
-
-@settings(deadline=None, derandomize=True)
 @given(PLANS, st.integers(1, 12), st.randoms(use_true_random=False))
-def test_the_order_of_the_plan_changes_no_shard(
+def test_shards_are_disjoint_complete_balanced_and_independent_of_the_order(
     specs: list[Spec], count: int, order: random.Random
 ) -> None:
-    mixed = order.sample(specs, len(specs))
-    for one, other in zip(shards(specs, count), shards(mixed, count), strict=True):
-        assert {each.id for each in one} == {each.id for each in other}
+    dealt = shards(specs, count)
+    assert sorted(each.id for one in dealt for each in one) == sorted(each.id for each in specs)
+    numbers, costs = [len(one) for one in dealt], [cost(one) for one in dealt]
+    assert max(numbers) - min(numbers) <= 1
+    most = max((cost((each,)) for each in specs), default=0.0)
+    assert max(costs) - min(costs) <= most * (1 + 1e-9)  # sums of floats
+    mixed = shards(order.sample(specs, len(specs)), count)
+    assert [{each.id for each in one} for one in mixed] == [{e.id for e in one} for one in dealt]
 
 
-def test_the_costliest_of_a_round_goes_to_the_shard_with_the_least() -> None:
+def test_the_most_expensive_run_of_a_round_goes_to_the_cheapest_shard() -> None:
     dealt = shards([spec(max_steps=steps) for steps in (100, 200, 300, 400, 50)], 2)
     # 400 and 300; then 200 to the one that has 300, 100 to the other; then 50, both having 500.
     assert sorted(sorted(each.training.max_steps for each in one) for one in dealt) == [
@@ -78,7 +64,7 @@ def test_the_costliest_of_a_round_goes_to_the_shard_with_the_least() -> None:
         ("0/8", "valid: 1/8 to 8/8"),
         ("9/8", "valid: 1/8 to 8/8"),
         ("1/0", "valid: 1/1 to 1/1"),
-        ("3", "valid: a part of the whole, as 1/8 to 8/8"),
+        ("3", "valid: a part and their number, such as 1/8"),
         ("1/8/2", "valid: a part"),
         ("-1/8", "valid: a part"),
         ("1/1e3", "valid: a part"),
@@ -86,7 +72,7 @@ def test_the_costliest_of_a_round_goes_to_the_shard_with_the_least() -> None:
         ("¹/8", "valid: a part"),
     ],
 )
-def test_what_is_no_shard_is_refused_with_the_valid_ones(
+def test_an_invalid_shard_is_refused_with_the_valid_ones(
     text: str, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["plan", f"--shard={text}"]) == 2
@@ -96,11 +82,6 @@ def test_what_is_no_shard_is_refused_with_the_valid_ones(
     assert said in error
 
 
-def test_what_is_read_is_what_is_written() -> None:
-    assert str(parse("2/8")) == "2/8"
-    assert parse("08/08") == Shard(number=8, count=8)
-
-
 @pytest.fixture
 def profile(tmp_path: Path) -> str:
     path = tmp_path / "few.toml"
@@ -108,7 +89,7 @@ def profile(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_shards_together_make_the_plan_and_none_makes_a_report(
+def test_shards_together_make_the_plan_without_a_report(
     profile: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     results = tmp_path / "results"
@@ -118,26 +99,20 @@ def test_shards_together_make_the_plan_and_none_makes_a_report(
     made = set(records(results))
     assert len(made) == 4
     said = capsys.readouterr().err
-    assert "shard 2/2: 4 runs, 0 already there" in said
-    assert "shard 2/2 has ended; once all have, python -m bench report" in said
+    assert "shard 2/2: 4 runs, 0 recorded" in said
+    assert "shard 2/2 has ended. When all shards have ended, write the report" in said
 
     next(iter(results.rglob("runs/**/*.json"))).unlink()
     assert main(second) == 0
-    assert "shard 2/2: 4 runs, 3 already there" in capsys.readouterr().err
+    assert "shard 2/2: 4 runs, 3 recorded" in capsys.readouterr().err
     assert set(records(results)) == made
 
-    # What the other shard has left does not change who makes what.
+    # Records of the other shard do not change the division.
     assert main(["plan", *selected, "--shard", "1/2"]) == 0
-    assert "shard 1/2: 4 runs, 0 already there" in capsys.readouterr().out
+    assert "shard 1/2: 4 runs, 0 recorded" in capsys.readouterr().out
     assert main(["run", *selected, "--shard", "1/2", "--workers", "1"]) == 0
     assert main(["plan", *selected]) == 0
-    assert "8 runs, 8 already there" in capsys.readouterr().out
+    assert "8 runs, 8 recorded" in capsys.readouterr().out
     assert {path.name for path in results.iterdir()} == {"runs"}
-
-
-def test_a_shard_without_runs_is_well(
-    profile: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    selected = selectors(profile, tmp_path / "results")
     assert main(["run", *selected, "--shard", "9/9"]) == 0
-    assert "0 runs, 0 already there; nothing to do" in capsys.readouterr().err
+    assert "shard 9/9: 0 runs, 0 recorded; nothing to do" in capsys.readouterr().err

@@ -15,75 +15,68 @@ from tests.support.records import cost_outcome, outcome, record, spec
 ROOT = Path(__file__).parent.parent.parent
 
 
-def planted(scores: dict[float, list[tuple[float, int]]]) -> list:
-    """Rate → (best validation score, updates) a seed."""
-    return [
-        record(
-            of := spec(learning_rate=rate, seed=seed),
-            outcome=outcome(score, steps=steps, label=of.model.name),
-        )
-        for rate, runs in scores.items()
-        for seed, (score, steps) in enumerate(runs)
-    ]
+Scores = dict[float, list[tuple[float, int]]]
+"""Learning rate → (best validation score, updates) of each seed."""
+
+
+def planted(found: Scores, *, cost: bool = False) -> list[Record]:
+    """Records with these scores; with `cost`, lower scores are better."""
+    records = []
+    for rate, runs in found.items():
+        for seed, (score, steps) in enumerate(runs):
+            made = cost_outcome if cost else outcome
+            of = spec(learning_rate=rate, seed=seed)
+            records.append(record(of, outcome=made(score, steps=steps)))
+    return records
 
 
 def chosen(records: list[Record]) -> Tuned:
     return tune.choose(records)["copy_memory"]["tcn"]
 
 
-def test_most_seeds_solved_wins() -> None:
-    choice = chosen(
-        planted(
-            {0.001: [(1.0, 9), (0.9, 9)], 0.003: [(0.96, 99), (0.96, 99)], 0.01: [(0.94, 9)] * 2}
-        )
-    )
-    assert (choice.rate, choice.chosen.num_solved, choice.chosen.num_runs) == (0.003, 2, 2)
+@pytest.mark.parametrize(
+    ("found", "rate"),
+    [
+        # Most solved seeds win.
+        ({0.001: [(1.0, 9), (0.9, 9)], 0.003: [(0.96, 99)] * 2, 0.01: [(0.94, 9)] * 2}, 0.003),
+        # Among rates that solve all seeds, the fewest updates win.
+        ({0.001: [(1.0, 50)] * 2, 0.003: [(0.96, 40)] * 2}, 0.003),
+        # Otherwise the mean score decides.
+        ({0.001: [(0.5, 50), (0.3, 50)], 0.003: [(0.35, 40)] * 2}, 0.001),
+    ],
+)
+def test_solved_seeds_then_updates_then_the_score_decide(found: Scores, rate: float) -> None:
+    choice = chosen(planted(found))
+    scores = [score for score, _ in found[rate]]
+    assert (choice.rate, choice.chosen.num_runs) == (rate, 2)
+    assert (choice.chosen.low, choice.chosen.high) == (min(scores), max(scores))
+    assert choice.chosen.num_solved == sum(score >= 0.95 for score in scores)
 
 
-def test_among_rates_that_solve_all_the_fewest_updates_win() -> None:
-    assert chosen(planted({0.001: [(1.0, 50)] * 2, 0.003: [(0.96, 40)] * 2})).rate == 0.003
-
-
-def test_otherwise_the_score_decides() -> None:
-    choice = chosen(planted({0.001: [(0.5, 50), (0.3, 50)], 0.003: [(0.35, 40)] * 2}))
-    assert choice.rate == 0.001
-    assert (choice.chosen.score, choice.chosen.low, choice.chosen.high) == (0.4, 0.3, 0.5)
-
-
-def test_where_lower_is_better_the_least_cost_wins() -> None:
-    def costs(found: dict[float, list[tuple[float, int]]]) -> Tuned:
-        records = [
-            record(spec(learning_rate=rate, seed=seed), outcome=cost_outcome(cost, steps=steps))
-            for rate, runs in found.items()
-            for seed, (cost, steps) in enumerate(runs)
-        ]
-        return chosen(records)
-
-    unsolved = costs({0.001: [(0.3, 50), (0.5, 50)], 0.003: [(0.45, 40)] * 2})
-    assert unsolved.rate == 0.001
-    best = unsolved.chosen
-    assert (best.score, best.low, best.high, best.num_solved) == (0.4, 0.3, 0.5, 0)
-    assert costs({0.001: [(0.3, 9)] * 2, 0.003: [(0.2, 50), (0.4, 50)]}).rate == 0.003
-    assert costs({0.001: [(0.1, 50)] * 2, 0.003: [(0.19, 40)] * 2}).rate == 0.003
+@pytest.mark.parametrize(
+    ("found", "rate"),
+    [
+        ({0.001: [(0.3, 50), (0.5, 50)], 0.003: [(0.45, 40)] * 2}, 0.001),
+        ({0.001: [(0.3, 9)] * 2, 0.003: [(0.2, 50), (0.4, 50)]}, 0.003),
+        ({0.001: [(0.1, 50)] * 2, 0.003: [(0.19, 40)] * 2}, 0.003),
+    ],
+)
+def test_where_lower_is_better_the_least_cost_wins(found: Scores, rate: float) -> None:
+    choice = chosen(planted(found, cost=True))
+    assert choice.rate == rate
+    scores = [score for score, _ in found[rate]]
+    assert (choice.chosen.low, choice.chosen.high) == (min(scores), max(scores))
 
 
 def test_each_variant_has_a_rate_of_its_own() -> None:
     records = planted({0.001: [(0.5, 50)], 0.003: [(0.4, 50)]})
-    gated = [
-        r.model_copy(
-            update={
-                "spec": r.spec.model_copy(
-                    update={"model": r.spec.model.model_copy(update={"fields": {"gated": True}})}
-                )
-            }
-        )
-        for r in planted({0.001: [(0.2, 50)], 0.003: [(0.4, 50)]})
-    ]
-    found = tune.choose([*records, *gated])["copy_memory"]
-    assert {label: tuned.rate for label, tuned in found.items()} == {
-        "tcn": 0.001,
-        "tcn gated=True": 0.003,
-    }
+    for each in planted({0.001: [(0.2, 50)], 0.003: [(0.4, 50)]}):
+        model = each.spec.model.model_copy(update={"fields": {"gated": True}})
+        of = each.spec.model_copy(update={"model": model})
+        records.append(each.model_copy(update={"spec": of}))
+    found = tune.choose(records)["copy_memory"]
+    rates = {label: tuned.rate for label, tuned in found.items()}
+    assert rates == {"tcn": 0.001, "tcn gated=True": 0.003}
 
 
 def test_a_rate_with_a_failed_run_is_not_chosen() -> None:
@@ -92,18 +85,14 @@ def test_a_rate_with_a_failed_run_is_not_chosen() -> None:
     assert chosen([*records, failed]).rate == 0.001
 
 
-def test_the_test_stream_has_no_part_in_it() -> None:
+def test_test_scores_are_not_used() -> None:
     records = planted({0.001: [(0.5, 50)], 0.003: [(0.4, 50)]})
-    tempting = [
-        r.model_copy(
-            update={
-                "outcome": r.outcome.model_copy(
-                    update={"test": {"recall": 1.0 - r.outcome.test_score, "cross_entropy": 0.0}}
-                )
-            }
-        )
-        for r in records
-    ]
+    tempting = []
+    for each in records:
+        assert each.outcome is not None
+        test = {"recall": 1.0 - each.outcome.test_score, "cross_entropy": 0.0}
+        better = each.outcome.model_copy(update={"test": test})
+        tempting.append(each.model_copy(update={"outcome": better}))
     assert chosen(tempting).rate == chosen(records).rate == 0.001
 
 

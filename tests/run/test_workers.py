@@ -1,4 +1,4 @@
-"""The pool: what runs where, what is ended, and what becomes of it."""
+"""The pool of workers: which run goes to which device, and runs that fail."""
 
 from pathlib import Path
 
@@ -69,22 +69,17 @@ def trouble(tmp_path: Path) -> Path:
 
 
 def test_a_run_that_hangs_is_ended_and_no_other(trouble: Path, tmp_path: Path) -> None:
-    hangs, fine = small("trouble_2", how="hangs"), [small(seed=seed) for seed in range(3)]
+    hangs, leaves = small("trouble_2", how="hangs"), small("trouble_2", how="leaves")
+    fine = [small(seed=seed) for seed in range(3)]
     limits = Limits(num_workers=2, run_timeout_s=6.0)
-    found = run([hangs, *fine], tmp_path, limits, trouble)
+    found = run([hangs, leaves, *fine], tmp_path, limits, trouble)
     assert found[hangs.id].error == "took longer than the run timeout of 0.1 min"
+    assert (found[leaves.id].error or "").startswith("SystemExit: 0 (trouble_2.py:")
+    assert [found[each.id].status for each in (hangs, leaves)] == ["failed"] * 2
     assert [found[each.id].status for each in fine] == ["ok"] * 3
 
 
-def test_a_run_that_leaves_by_sys_exit_fails(trouble: Path, tmp_path: Path) -> None:
-    leaves, fine = small("trouble_2", how="leaves"), small()
-    found = run([leaves, fine], tmp_path, Limits(), trouble)
-    assert found[leaves.id].status == "failed"
-    assert (found[leaves.id].error or "").startswith("SystemExit: 0 (trouble_2.py:")
-    assert found[fine.id].status == "ok"
-
-
-def test_what_a_device_had_no_room_for_is_run_again_by_itself(
+def test_a_run_that_is_out_of_memory_is_repeated_alone(
     trouble: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = []
@@ -102,7 +97,7 @@ def test_what_a_device_had_no_room_for_is_run_again_by_itself(
 
 
 class Started:
-    """A pool whose workers are never started: who is given what."""
+    """A pool whose workers are never started, to see which runs it hands out."""
 
     def __init__(self, sizes: dict[int, int], limits: Limits, monkeypatch: pytest.MonkeyPatch):
         class Alive:
@@ -150,7 +145,7 @@ def test_runs_share_a_device_as_far_as_its_room_goes(monkeypatch: pytest.MonkeyP
     assert not pool.pool.waiting
 
 
-def test_a_run_goes_nowhere_while_the_devices_are_full(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_waits_while_the_devices_are_full(monkeypatch: pytest.MonkeyPatch) -> None:
     pool = Started({0: 6, 1: 6}, Limits(num_workers=2, room={"cuda:0": 10}), monkeypatch)
     assert pool.running() == {"cuda:0": [0]}
     pool.end(0)

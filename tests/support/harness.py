@@ -81,6 +81,11 @@ def repeated(few: int, many: int) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("times", [few, pytest.param(many, marks=pytest.mark.faults)])
 
 
+def reported(times: int) -> tuple[str, ...]:
+    """Arguments of a bench: a report follows only in `make test-faults`, since it takes longest."""
+    return () if times > 1 else ("--shard", "1/1")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stubs:
     """A bench whose runs take milliseconds: two lengths, so many seeds."""

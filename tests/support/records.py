@@ -10,14 +10,11 @@ from bench.core.records import (
     MetricInfo,
     Outcome,
     Record,
-    Speed,
     SpeedRecord,
-    Streaming,
-    Times,
-    Work,
     YardstickRecord,
 )
 from bench.core.spec import Named, Part, Sized, Spec, SpeedSpec, Subject, Training, Yardstick
+from bench.core.timings import Speed, Streaming, Times, Work
 
 BACKEND = Backend(device="cpu")
 MACHINE = Machine(

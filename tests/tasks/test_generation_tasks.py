@@ -12,13 +12,14 @@ from torch import Tensor
 import models
 import tasks
 from bench.core.store import Store
-from bench.measure.train import Evaluation, evaluate
+from bench.measure.evaluation import evaluate
 from bench.plan.labels import label
 from tasks import Batch, DataUnavailable, _likelihood
 from tasks._likelihood import LikelihoodTask, bits_of_simple_predictors, pair_counts
 from tasks._mnist import images
 from tasks.char_text import CharText, encoded
 from tasks.markov_source import CYCLE, NUM_SCORED, MarkovSource
+from tests.support.commands import ROOT
 from tests.support.fingerprints import draw
 
 pytestmark = pytest.mark.usefixtures("stand_in_mnist")
@@ -184,44 +185,24 @@ def test_a_predictor_that_sees_the_answer_is_below_the_source() -> None:
     assert gap.mean() < -5 * gap.std() / math.sqrt(500)
 
 
-def trained_gap(task: MarkovSource, name: str) -> Evaluation:
-    """Evaluation of a network after 150 updates, on the test stream."""
-    torch.manual_seed(0)
-    network = models.network(name, task.signature, width=24)
-    optimizer = torch.optim.Adam(network.parameters(), lr=0.02)
-    generator = task.generator("train", 0)
-    for _ in range(150):
-        batch = task.sample(32, generator)
-        optimizer.zero_grad()
-        task.objective.loss(network(batch.x)[0], batch).backward()
-        optimizer.step()
-    return evaluate(network, task, task.evaluation("test", 0, 500), "cpu")
-
-
 @pytest.mark.parametrize("name", ["rnn", "tcn"])
 def test_after_training_a_model_is_above_the_entropy_and_approaches_it(name: str) -> None:
     task = MarkovSource(length=2)
-    found = trained_gap(task, name)
+    torch.manual_seed(0)
+    network = models.network(name, task.signature, width=16)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.03)
+    generator = task.generator("train", 0)
+    for _ in range(80):
+        batch = task.sample(16, generator)
+        optimizer.zero_grad()
+        task.objective.loss(network(batch.x)[0], batch).backward()
+        optimizer.step()
+    found = evaluate(network, task, task.evaluation("test", 0, 500), "cpu")
     gap, error = found.values["gap_bits"], found.score_error
     assert gap is not None
     assert error is not None
     assert error < 0.01
     assert -4 * error < gap < 0.5 * task.chance
-
-
-class Leaking(MarkovSource):
-    """A faulty task: each step reads the id that it has to predict."""
-
-    def batch_of(self, y_BT: Tensor, condition: Tensor | None = None) -> Batch:
-        return Batch(x=y_BT, y=y_BT, condition=condition)
-
-
-def test_a_leak_is_found_below_the_entropy() -> None:
-    found = trained_gap(Leaking(length=2), "rnn")
-    gap, error = found.values["gap_bits"], found.score_error
-    assert gap is not None
-    assert error is not None
-    assert gap < -40 * error
 
 
 def test_the_entropy_by_hand() -> None:
@@ -378,7 +359,7 @@ def test_another_text_is_another_task(tmp_path: Path) -> None:
 
 
 def test_no_committed_run_is_below_the_entropy_of_its_source() -> None:
-    folder = Path(__file__).parent.parent.parent / "results" / "reference" / "cpu"
+    folder = ROOT / "results" / "reference" / "cpu"
     found = [r for r in Store(folder).read_all()[0] if r.spec.task.name == "markov_source"]
     assert {r.spec.model.name for r in found} == {"gru", "lstm", "rnn", "tcn", "wavenet"}
     for record in found:

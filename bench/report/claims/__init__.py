@@ -17,15 +17,15 @@ from bench.report.claims.memory import (
 from bench.report.claims.speed import step_efficiency, training_efficiency
 from bench.report.claims.verdict import Verdict
 
-__all__ = ["KERNEL_SIZES", "Verdict", "dilated_field", "not_tested", "verdicts"]
+__all__ = ["KERNEL_SIZES", "Verdict", "dilated_field", "limits", "verdicts"]
 
 
 def verdicts(
     runs: pd.DataFrame, timed: pd.DataFrame, *, backend: str | None = None
 ) -> list[Verdict]:
     """Each claim's verdict, in the order of the lectures; `backend` made the times."""
+    device = backend or "one machine"
     cells = cells_of(runs)
-    device = f"on {backend}" if backend else "on one machine"
     return [
         long_dependencies(cells),
         hard_to_train(cells),
@@ -35,8 +35,3 @@ def verdicts(
         training_efficiency(timed, device),
         step_efficiency(timed, device),
     ]
-
-
-def not_tested(runs: pd.DataFrame) -> list[str]:
-    """What these runs do not test."""
-    return limits(runs, cells_of(runs))

@@ -1,13 +1,14 @@
-"""Cells: what each model did on each task and length, where it has enough seeds to be judged."""
+"""Cells: the results of each model on each task and length, where it has enough seeds."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import pandas as pd
 
-from bench.report.claims.verdict import seeds_that_solve, span
-from bench.report.frame import ROW, groups, is_true, numbers
+from bench.core.intervals import wilson
+from bench.report.frame import ROW, by_length, groups, is_true, numbers, span
 from bench.report.runs import COUNTED, counted
 
 FEWEST_SEEDS = 5
@@ -29,7 +30,7 @@ class Cell:
     updates: float
     """Updates until a validation first reached the score, median over seeds; infinite: never."""
     field: float
-    """Receptive field. NaN, which is neither short nor covers: without end, or not known."""
+    """Receptive field in steps; NaN, which is neither short nor covers: endless or unknown."""
     reach: int
 
     @property
@@ -37,16 +38,10 @@ class Cell:
         return self.num_solved / self.num_seeds >= SOLVING_SHARE
 
     @property
-    def short(self) -> bool:
-        return self.field < self.reach
-
-    @property
-    def covers(self) -> bool:
-        return self.field >= self.reach
-
-    @property
     def seeds(self) -> str:
-        return seeds_that_solve(self.num_solved, self.num_seeds)
+        """The share of seeds that solve the cell, with its Wilson 95% interval."""
+        low, high = wilson(self.num_solved, self.num_seeds)
+        return f"{self.num_solved} of {self.num_seeds} seeds ({low:.2f} to {high:.2f})"
 
     def __str__(self) -> str:
         return f"{self.model}, {self.seeds}"
@@ -55,8 +50,7 @@ class Cell:
 def cells_of(runs: pd.DataFrame) -> list[Cell]:
     """The cells with evidence: tasks as planned, lengths rising."""
     made = counted(runs)
-    made = made[made["solved_at"].notna()]
-    cells = [
+    return [
         Cell(
             task=cell["task_label"],
             length=int(cell["T"]),
@@ -68,14 +62,9 @@ def cells_of(runs: pd.DataFrame) -> list[Cell]:
             field=float(numbers(rows["receptive_field"]).max()),
             reach=int(rows["reach"].iloc[0]),
         )
-        for cell, rows in groups(made, ROW)
+        for cell, rows in groups(by_length(made[made["solved_at"].notna()]), ROW)
         if len(rows) >= FEWEST_SEEDS
     ]
-    return [cell for of_task in by_task(cells).values() for cell in sorted(of_task, key=_length)]
-
-
-def _length(cell: Cell) -> int:
-    return cell.length
 
 
 def best_of(cells: Iterable[Cell]) -> Cell:
@@ -87,44 +76,29 @@ def of_family(cells: Iterable[Cell], family: str) -> list[Cell]:
     return [cell for cell in cells if cell.family == family]
 
 
-def by_task(cells: Iterable[Cell]) -> dict[str, list[Cell]]:
-    found: dict[str, list[Cell]] = {}
-    for cell in cells:
-        found.setdefault(cell.task, []).append(cell)
-    return found
+def by_place(cells: Sequence[Cell]) -> Iterator[tuple[str, int, list[Cell]]]:
+    """Each task and length, with its cells."""
+    for (task, length), here in groupby(cells, lambda cell: (cell.task, cell.length)):
+        yield task, length, list(here)
 
 
-def by_length(cells: Iterable[Cell]) -> dict[int, list[Cell]]:
-    """Length → the cells of one task."""
-    found: dict[int, list[Cell]] = {}
-    for cell in cells:
-        found.setdefault(cell.length, []).append(cell)
-    return found
+def place(cell: Cell) -> str:
+    return f"{cell.task} at T = {cell.length:,}"
 
 
-def limits(runs: pd.DataFrame, cells: Sequence[Cell]) -> list[str]:
+def limits(runs: pd.DataFrame) -> list[str]:
     """What the runs do not test."""
-    if not cells:
-        return [f"No model has {FEWEST_SEEDS} seeds on a task with a score that counts as solved."]
     made = counted(runs)
     made = made[made["solved_at"].notna()]
-    sizes = made.groupby(["task_label", "model_label", "T"]).size()
-    few = int((sizes < FEWEST_SEEDS).sum())
+    num_seeds = made.groupby(["task_label", "model_label", "T"]).size()
+    if not len(num_seeds) or num_seeds.max() < FEWEST_SEEDS:
+        return [f"No model has {FEWEST_SEEDS} seeds on a task with a score that counts as solved."]
+    few = int((num_seeds < FEWEST_SEEDS).sum())
     absent = int((~runs["status"].isin(COUNTED)).sum())
-    failed = int((made["status"] == "failed").sum())
-    parameters = made["parameters"].dropna().tolist()
     return [
-        *([f"Networks of other sizes than {span(parameters)} parameters."] if parameters else []),
+        f"Networks of other sizes than {span(made['parameters'].dropna())} parameters.",
         f"Training beyond the budgets of {span(made['max_steps'])} updates.",
         "Another optimizer, clipping or initialisation than those of the settings.",
-        *(
-            [
-                f"{few} of {len(sizes)} models and cells have fewer than {FEWEST_SEEDS} seeds and "
-                "are no evidence."
-            ]
-            if few
-            else []
-        ),
-        *([f"{absent} planned runs were skipped or have not been made."] if absent else []),
-        *([f"{failed} runs failed; they count as not solved."] if failed else []),
+        f"Models in a cell with fewer than {FEWEST_SEEDS} seeds: {few} of {len(num_seeds)}.",
+        f"Planned runs that were skipped or have not been made: {absent}.",
     ]

@@ -1,133 +1,96 @@
 """Claims on cost: (e) training and (f) a step of a stream."""
 
-from dataclasses import dataclass
-from statistics import median
 from typing import Any
 
 import pandas as pd
 
-from bench.report.claims.verdict import (
-    LONG,
-    NOT_ENOUGH,
-    Answer,
-    Verdict,
-    by_number,
-    named,
-    number,
-    place,
-    span,
-)
-from bench.report.frame import numbers
+from bench.report.claims.verdict import LONG, NOT_ENOUGH, Answer, Verdict, decided, weighed
+from bench.report.frame import numbers, rows_of, span
 
 FAR_MORE = 2.0
 """Training is far more efficient from this ratio of throughputs on."""
 INEFFICIENT, ON_A_PAR = 2.0, 1.1
 """A step is inefficient above the first multiple of a recurrent step, equal up to the second."""
 MOST_CELLS = 0.9
-"""Share of a step's ratios that decides."""
+"""Share of the ratios of steps that decides claim (f)."""
 FEWEST_RATIOS = 3
 """Number of ratios of times from which on they are evidence."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Pair:
-    """The fastest convolutional network and the fastest recurrent one, at the same work."""
-
-    task: str
-    length: int
-    batch: int
-    convolutional: pd.Series
-    recurrent: pd.Series
-
-    def ratio(self, column: str, other: str | None = None) -> float:
-        """A column of the convolutional network over one of the recurrent one; may be NaN."""
-        return float(self.convolutional[column]) / float(self.recurrent[other or column])
-
-    def row(self) -> dict[str, Any]:
-        return {
-            "task": self.task,
-            "batch": self.batch,
-            "T": self.length,
-            "convolutional": self.convolutional["model_label"],
-            "recurrent": self.recurrent["model_label"],
-        }
+PLACE = ["task_label", "batch", "T"]
 
 
-def pairs_of(timed: pd.DataFrame, column: str, *, highest: bool) -> list[Pair]:
-    """One pair per task, length and batch size; the convolutional field is at least T."""
+def pairs_of(timed: pd.DataFrame, column: str, *, highest: bool) -> pd.DataFrame:
+    """The fastest convolutional network and the fastest recurrent one, per task, T and batch size.
+
+    The convolutional field is at least T. Columns of the recurrent one end in `_recurrent`.
+    """
     known = timed[timed[column].notna()]
-    sees = numbers(known["receptive_field"]) >= known["T"]
-    pairs = []
-    for (task, batch, length), group in known.groupby(["task_label", "batch", "T"]):
-        group = group.sort_values(column, ascending=not highest, kind="stable")
-        convolutional = group[(group["family"] == "convolutional") & sees[group.index]]
-        recurrent = group[group["family"] == "recurrent"]
-        if len(convolutional) and len(recurrent):
-            pairs.append(
-                Pair(
-                    task=str(task),
-                    length=int(str(length)),
-                    batch=int(str(batch)),
-                    convolutional=convolutional.iloc[0],
-                    recurrent=recurrent.iloc[0],
-                )
-            )
-    return pairs
+    known = known.sort_values(column, ascending=not highest, kind="stable")
+    sees = (known["family"] == "convolutional") & (numbers(known["receptive_field"]) >= known["T"])
+    convolutional = known[sees].drop_duplicates(PLACE)
+    recurrent = known[known["family"] == "recurrent"].drop_duplicates(PLACE)
+    pairs = convolutional.merge(recurrent, on=PLACE, suffixes=("", "_recurrent"))
+    return pairs.sort_values(PLACE, ignore_index=True)
+
+
+def _table(pairs: pd.DataFrame, **ratios: pd.Series) -> list[dict[str, Any]]:
+    names = ["task", "batch", "T", "convolutional", "recurrent"]
+    shown = pairs[[*PLACE, "model_label", "model_label_recurrent"]].set_axis(names, axis=1)
+    return rows_of(shown.assign(**{f"{what}, ratio": ratio for what, ratio in ratios.items()}))
 
 
 def training_efficiency(timed: pd.DataFrame, device: str) -> Verdict:
     speed = "train_steps_per_s"
-    pairs = [pair for pair in pairs_of(timed, speed, highest=True) if pair.length >= LONG]
-    far_more = [pair for pair in pairs if pair.ratio(speed) >= FAR_MORE]
-    answer = by_number(len(far_more), len(pairs) - len(far_more))
-    examples = named(f"{place(p.task, p.length)}, batch {p.batch}" for p in far_more)
+    pairs = pairs_of(timed, speed, highest=True)
+    pairs = pairs[pairs["T"] >= LONG]
+    ratios = pairs[speed] / pairs[f"{speed}_recurrent"]
+    far_more, others = (
+        [
+            f"{row['task_label']} at T = {row['T']:,} (batch {row['batch']})"
+            for row in rows_of(chosen)
+        ]
+        for chosen in (pairs[ratios >= FAR_MORE], pairs[ratios < FAR_MORE])
+    )
     return Verdict(
         key="e",
         claim="Convolutional training is far more efficient.",
-        verdict=answer if len(pairs) >= FEWEST_RATIOS else NOT_ENOUGH,
-        sentence=f"{device}, the convolutional network trains at least {FAR_MORE:g} times as fast "
-        f"in {len(far_more)} of {len(pairs)} cells"
-        + (f", among them {examples}" if examples else "")
-        if pairs
-        else "no convolutional network that sees T steps was timed beside a recurrent one",
-        table=[{**pair.row(), "steps a second, ratio": pair.ratio(speed)} for pair in pairs],
+        verdict=decided(far_more, others) if len(pairs) >= FEWEST_RATIOS else NOT_ENOUGH,
+        sentence=f"on {device}, {weighed('cell', far_more, others)}",
+        table=_table(pairs, **{"steps a second": ratios}),
         figures=("throughput_vs_length",),
     )
 
 
 def step_efficiency(timed: pd.DataFrame, device: str) -> Verdict:
-    step = "step_ms"
-    pairs = [pair for pair in pairs_of(timed, step, highest=False) if pair.batch == 1]
-    ratios = [pair.ratio(step) for pair in pairs]
-    num_inefficient = sum(ratio > INEFFICIENT for ratio in ratios)
-    num_on_a_par = sum(ratio <= ON_A_PAR for ratio in ratios)
+    pairs = pairs_of(timed, "step_ms", highest=False)
+    pairs = pairs[pairs["batch"] == 1]
+    step = pairs["step_ms_recurrent"]
+    ratios = pairs["step_ms"] / step
     answer: Answer = "holds when"
     if len(pairs) < FEWEST_RATIOS:
         answer = NOT_ENOUGH
-    elif num_inefficient / len(pairs) >= MOST_CELLS:
+    elif (ratios > INEFFICIENT).mean() >= MOST_CELLS:
         answer = "holds"
-    elif not num_inefficient or num_on_a_par / len(pairs) >= MOST_CELLS:
+    elif (ratios <= INEFFICIENT).all() or (ratios <= ON_A_PAR).mean() >= MOST_CELLS:
         answer = "fails"
     sentence = "no convolutional network that sees T steps was timed beside a recurrent one"
-    if pairs:
+    if len(pairs):
         sentence = (
-            f"{device}, a convolutional step by the stepper takes {span(ratios)} times a recurrent "
-            f"one (median {number(median(ratios))}), more than {INEFFICIENT:g} times in "
-            f"{num_inefficient} of {len(pairs)} cells"
+            f"on {device}, a convolutional step takes {span(ratios)} times as long as a "
+            f"recurrent one (median {ratios.median():.2g})"
         )
     return Verdict(
         key="f",
         claim="Convolutional step-by-step inference is inefficient.",
         verdict=answer,
         sentence=sentence,
-        table=[
-            {
-                **pair.row(),
-                "steppers, ratio": pair.ratio(step),
-                "PyTorch's modules, ratio": pair.ratio("plain_step_ms"),
-                "field read again, ratio": pair.ratio("window_ms", step),
-            }
-            for pair in pairs
-        ],
+        table=_table(
+            pairs,
+            **{
+                "steppers": ratios,
+                "PyTorch's modules": pairs["plain_step_ms"] / pairs["plain_step_ms_recurrent"],
+                "field read again": pairs["window_ms"] / step,
+            },
+        ),
         figures=("latency_vs_length",),
     )

@@ -1,18 +1,17 @@
 """Which model to pick, given a length and a latency budget."""
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from math import inf
 
 import pandas as pd
 
 from bench.report.data import Data
-from bench.report.frame import TASK, Column, Table, is_true
+from bench.report.frame import TASK, Column, Table, groups, is_true
 from bench.report.runs import counted
 from bench.report.section import Filled, Item, Section
 
 LATENCY_BUDGETS_US = (10.0, 20.0, inf)
-
-
 NAMES = ["task", "task_variant", "task_label"]
 
 
@@ -31,9 +30,9 @@ TABLE = Table(
             for budget in LATENCY_BUDGETS_US
         ),
     ),
-    caption="Of the models that solve the task with at least half of their seeds and whose step "
-    "fits the budget, the one with the most solving seeds; between equals the fastest. A step "
-    "reads one further element of one stream by the model's stepper.",
+    caption="Candidates are the models that solve the task with at least half of their seeds and "
+    "whose step fits the budget. The one with the most solving seeds is picked; of equal ones, "
+    "the fastest. A step reads one further element of one stream with the model's stepper.",
 )
 
 
@@ -58,35 +57,28 @@ def choice(
     )
     if not step_us:
         budgets_us = [budget for budget in budgets_us if budget == inf]
-    rows: list[dict[str, object]] = []
-    spans: list[list[int]] = []
     by_cell = made.groupby([*NAMES, "T", "model_label"], sort=False)
     cells = by_cell.agg(share=("solved", "mean"), step_us=("step_us", "median")).reset_index()
-    for _, of_task in cells.groupby("task_label", sort=False):
-        previous: dict[str, str] | None = None
-        for _, at_length in of_task.groupby("T"):
-            picks = {budget_name(budget): _pick(at_length, budget) for budget in budgets_us}
-            if picks == previous:
-                spans[-1][1] = int(at_length["T"].iloc[0])
-            else:
-                names = {name: at_length[name].iloc[0] for name in NAMES}
-                rows.append({**names, **picks})
-                spans.append([int(at_length["T"].iloc[0])] * 2)
-            previous = picks
-    for row, (low, high) in zip(rows, spans, strict=True):
-        row["T"] = f"{low}" if low == high else f"{low}–{high}"
+    rows = []
+    for names, of_task in groups(cells, NAMES):
+        picked = [
+            (length, {budget_name(budget): _pick(at_length, budget) for budget in budgets_us})
+            for length, at_length in of_task.groupby("T")
+        ]
+        for picks, span in itertools.groupby(picked, key=lambda each: each[1]):
+            lengths = [length for length, _ in span]
+            ends = dict.fromkeys((lengths[0], lengths[-1]))
+            rows.append({**names, "T": "–".join(map(str, ends)), **picks})
     return TABLE.of(rows)
 
 
 def _pick(cells: pd.DataFrame, budget_us: float) -> str:
     """The pick of one task and T, from the solving `share` and the `step_us` of each model."""
-    candidates = []
-    columns = (cells["model_label"], cells["share"], cells["step_us"])
-    for model, share, latency in zip(*columns, strict=True):
-        fits = budget_us == inf or latency <= budget_us
-        if share >= 0.5 and fits:
-            candidates.append((-share, inf if pd.isna(latency) else latency, str(model)))
-    return min(candidates)[2] if candidates else "none of these"
+    fits = cells[(cells["share"] >= 0.5) & ((cells["step_us"] <= budget_us) | (budget_us == inf))]
+    ranked = fits.sort_values(
+        ["share", "step_us", "model_label"], ascending=[False, True, True], na_position="last"
+    )
+    return str(ranked["model_label"].iloc[0]) if len(ranked) else "none of these"
 
 
 SECTION = Section(title="Given T and a latency budget", order=80, tables=(TABLE,), build=build)

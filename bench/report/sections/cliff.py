@@ -13,17 +13,17 @@ from bench.report.data import Data
 from bench.report.drawing import band, curves, explain, score_axis, shared_legend
 from bench.report.facets import Style
 from bench.report.frame import (
+    CELL,
     IDENTITY,
-    ROW,
     SCORE,
     SOLVED,
     SUMMARY,
     Column,
     Table,
-    groups,
     numbers,
+    rows_of,
 )
-from bench.report.runs import counted, solving
+from bench.report.runs import counted, scores
 from bench.report.section import Filled, Item, Picture, Section
 
 TABLE = Table(
@@ -47,9 +47,9 @@ def build(data: Data) -> Iterator[Item]:
         yield Picture(
             name="cliff",
             draw=partial(cliff_figure, found, data.solved_at, data.style),
-            caption="Score against T for networks whose receptive field R stops short; bands: "
-            "range over seeds. Vertical lines: where the task's reach exceeds R. Dashed: chance. "
-            "Dotted: the score that counts as solved.",
+            caption="Score against T for networks with a short receptive field R; bands: range "
+            "over seeds. Vertical lines: the T at which the task's reach exceeds R. Dashed: "
+            "chance. Dotted: the score that counts as solved.",
             png=True,
         )
     yield Filled(table=TABLE, frame=found)
@@ -61,32 +61,21 @@ def cliff(runs: pd.DataFrame) -> pd.DataFrame:
     Models whose field grows with T, and models that were run at a single T, have no cliff.
     """
     made = counted(runs)
-    field = numbers(made["receptive_field"])
-    by_model = field.groupby([made["task_label"], made["model_label"]])
-    fixed = by_model.transform("nunique") == 1
-    several = made.groupby(["task_label", "model_label"])["T"].transform("nunique") > 1
-    made = made.assign(receptive_field=by_model.transform("first"))[fixed & several]
-    rows = []
-    for cell, seeds in groups(made, ROW):
-        steps, reach = int(seeds["receptive_field"].iloc[0]), int(seeds["reach"].iloc[0])
-        row: dict[str, Any] = {
-            **cell,
-            "receptive_field": steps,
-            "reach": reach,
-            "covered": steps >= reach,
-            "score": seeds["score_name"].iloc[0],
-            "unit": seeds["unit"].iloc[0],
-            "mean": seeds["score"].mean(),
-            "min": seeds["score"].min(),
-            "max": seeds["score"].max(),
-            "chance": seeds["chance"].iloc[0],
-            "seeds": len(seeds),
-        }
-        if solves := solving(seeds):
-            row |= {"solved": solves[0], "share": solves[0] / len(seeds)}
-            row |= {"share_low": solves[1], "share_high": solves[2]}
-        rows.append(row)
-    return TABLE.of(rows)
+    by_model = made.groupby(["task_label", "model_label"])
+    fixed = by_model["receptive_field"].transform("nunique") == 1
+    several = by_model["T"].transform("nunique") > 1
+    made = made.assign(receptive_field=by_model["receptive_field"].transform("first"))
+    made = made[fixed & several]
+    fields = made.drop_duplicates(CELL)[[*CELL, "receptive_field", "reach"]]
+    found = fields.merge(scores(made), on=CELL)
+    return TABLE.of(
+        rows_of(
+            found.assign(
+                covered=found["receptive_field"] >= found["reach"],
+                share=numbers(found["solved"]) / found["seeds"],
+            )
+        )
+    )
 
 
 def cliff_figure(cliff: pd.DataFrame, solved_at: Mapping[str, float], style: Style) -> Figure:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -10,21 +9,16 @@ from matplotlib.figure import Figure
 from bench.core.records import YardstickRecord
 from bench.report import facets, times
 from bench.report.data import Data
-from bench.report.drawing import (
-    DOTTED_AGAIN,
-    cost_against_length,
-    logarithmic,
-    shared_legend,
-    titled_panels,
-)
+from bench.report.drawing import cost_against_length, logarithmic, shared_legend, titled_panels
 from bench.report.facets import Style
-from bench.report.frame import IDENTITY, ROW, Column, Table, rows_of
+from bench.report.frame import IDENTITY, ROW, Column, Table, groups, rows_of
 from bench.report.horizon import Horizon
 from bench.report.markup import code, text
 from bench.report.section import Filled, Item, Picture, Section, Text
+from bench.report.sections._shared import dotted_again
 
 AGAIN = ", window read again"
-"""Follows a model's label: its step without a stepper."""
+"""Ends the label of a model's second line, whose steps use no stepper."""
 BOTH_LOGARITHMIC = "Both axes are logarithmic."
 PLACE = (
     *IDENTITY,
@@ -38,7 +32,7 @@ WHOLE = (
     Column("ms", "number", "ms", "Median time of a call."),
     Column("5%_ms", "number", "ms", "5th percentile."),
     Column("95%_ms", "number", "ms", "95th percentile."),
-    Column("peak_memory_MB", "number", "MB", "The most memory a call takes beyond what was held."),
+    Column("peak_memory_MB", "number", "MB", "Peak memory of a call beyond what was held before."),
     Column("operations", "number", "", "Floating-point operations of a call."),
     Column("%_of_peak", "number", "%", "Share of the speed of one large matrix product."),
 )
@@ -62,10 +56,10 @@ STREAMING = Table(
         Column("%_of_peak", "number", "%", "Share of the speed of one large matrix product."),
         Column("stepper", "text", "", "The stepper that was timed."),
     ),
-    caption="One row per network and batch size; a network that was timed several times has the "
-    "samples of all timings. Stepper: compiled, or PyTorch's modules step by step. Plain step: "
-    "forward on a chunk of one. Window again: forward over the whole receptive field; last: for "
-    "the last step alone. Prefill: a whole sequence in one pass and one step more. Operations are "
+    caption="One row per network and batch size. If a network was timed several times, the "
+    "samples of all timings are pooled. Stepper: compiled, or PyTorch's modules step by step. "
+    "Plain step: forward on one step. Window again: forward over the whole receptive field; last: "
+    "for the last step alone. Prefill: a whole sequence in one pass, then one step. Operations are "
     "products and sums of matrices and convolutions as PyTorch counts them. % of peak is relative "
     "to one large matrix product in the same process.",
 )
@@ -85,6 +79,23 @@ YARDSTICKS = Table(
     caption="Both sides are timed turn by turn in one process; the ratio is the median over "
     "turns. `make speed` measures it again.",
 )
+MEASURES = {
+    "low_ms": "5%_ms",
+    "high_ms": "95%_ms",
+    "MB": "peak_memory_MB",
+    "flops": "operations",
+    "peak_percent": "%_of_peak",
+}
+"""Measure of a timed call → its column."""
+STEP_TIMES = {
+    "step_ms": "step_us",
+    "step_low_ms": "5%_us",
+    "step_high_ms": "95%_us",
+    "plain_step_ms": "plain_step_us",
+    "window_ms": "window_again_us",
+    "window_last_ms": "window_last_us",
+}
+"""Time in the frame of times → its column, in microseconds."""
 FIGURES = (
     (
         "throughput_vs_length",
@@ -97,8 +108,8 @@ FIGURES = (
         "memory_vs_length",
         {"train_MB": "training", "forward_MB": "whole sequences"},
         "peak memory (MB)",
-        "The most memory one call takes beyond what was held before. On a CPU it is measured by "
-        "the growth of the process, which does not resolve small amounts.",
+        "Peak memory of one call beyond what was held before. On a CPU it is the growth of the "
+        "process, which does not show small amounts.",
     ),
 )
 
@@ -139,14 +150,18 @@ def figures(data: Data) -> Iterator[Picture]:
             )
     steps = steps_by_length(swept)
     if len(steps):
-        again = {f"{model}{AGAIN}": {**look, **DOTTED_AGAIN} for model, look in data.style.items()}
-        style = {**data.style, **again}
         yield Picture(
             name="latency_vs_length",
-            draw=partial(cost_against_length, steps, "value", "one step (µs)", style),
-            caption="One further step of every stream by the model's stepper against length, "
-            "median with the 5th to 95th percentile. Dotted, where the receptive field ends: "
-            f"reading all of it again. {BOTH_LOGARITHMIC}",
+            draw=partial(
+                cost_against_length,
+                steps,
+                "value",
+                "one step (µs)",
+                dotted_again(data.style, AGAIN),
+            ),
+            caption="Time of one further step of every stream with the model's stepper, against "
+            "length: median, with the 5th to 95th percentile. Dotted, for models with a finite "
+            f"receptive field: the whole field is read again. {BOTH_LOGARITHMIC}",
             png=True,
         )
     reached = reached_at_cost(data.main, data.horizons, data.step_us)
@@ -163,37 +178,20 @@ def figures(data: Data) -> Iterator[Picture]:
 def whole_sequences(timed: pd.DataFrame, table: Table, what: str) -> pd.DataFrame:
     """Throughput, time, memory and operations; `what` is `train` or `forward`."""
     made = timed[timed[f"{what}_ms"].notna()]
-    columns = {
-        f"{what}_sequences_per_s": "sequences_per_s",
-        f"{what}_steps_per_s": "steps_per_s",
-        f"{what}_ms": "ms",
-        f"{what}_low_ms": "5%_ms",
-        f"{what}_high_ms": "95%_ms",
-        f"{what}_MB": "peak_memory_MB",
-        f"{what}_flops": "operations",
-        f"{what}_peak_percent": "%_of_peak",
-    }
-    return made.rename(columns=columns)[[column.name for column in table.columns]]
+    made = made.rename(columns=lambda name: name.removeprefix(f"{what}_"))
+    return made.rename(columns=MEASURES)[[column.name for column in table.columns]]
 
 
 def streaming(timed: pd.DataFrame) -> pd.DataFrame:
-    """Times of a step, in microseconds."""
+    """Times of one streaming step, in microseconds."""
     made = timed[timed["step_ms"].notna()]
-    made = made.rename(columns={"step_flops": "operations", "step_peak_percent": "%_of_peak"})
-    in_us = {
-        "step_ms": "step_us",
-        "step_low_ms": "5%_us",
-        "step_high_ms": "95%_us",
-        "plain_step_ms": "plain_step_us",
-        "window_ms": "window_again_us",
-        "window_last_ms": "window_last_us",
-    }
-    made = made.assign(**{name: 1e3 * made[column] for column, name in in_us.items()})
-    return made[[column.name for column in STREAMING.columns]]
+    in_us = {name: 1e3 * made[column] for column, name in STEP_TIMES.items()}
+    made = made.rename(columns=lambda name: name.removeprefix("step_")).rename(columns=MEASURES)
+    return made.assign(**in_us)[[column.name for column in STREAMING.columns]]
 
 
 def yardstick_table(records: Sequence[YardstickRecord]) -> pd.DataFrame:
-    """Each comparison with its aim."""
+    """One row per comparison, with its aim."""
     return YARDSTICKS.of(_yardstick(record) for record in records)
 
 
@@ -225,13 +223,10 @@ def by_length(timed: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
     `columns` maps each column to its name in the panel's title.
     """
     swept = timed[timed["train_ms"].notna()]
-    several = swept["task_label"].nunique() > 1
-    parts = [swept.iloc[:0].assign(value=0.0)]
-    for column, name in columns.items():
-        made = swept[swept[column].notna()]
-        for (task, batch), group in made.groupby(["task_label", "batch"]):
-            title = f"{name}, batch {batch}" + (f" ({task})" if several else "")
-            parts.append(group.assign(task_label=title, value=group[column]))
+    parts = [
+        _titled(swept, name).assign(value=swept[column]).dropna(subset="value")
+        for column, name in columns.items()
+    ]
     return pd.concat(parts, ignore_index=True)[[*ROW, "value"]]
 
 
@@ -241,17 +236,23 @@ def steps_by_length(timed: pd.DataFrame) -> pd.DataFrame:
     A model whose receptive field ends has a second line: its window read again.
     """
     made = timed[timed["train_ms"].notna() & timed["step_ms"].notna()]
-    several = made["task_label"].nunique() > 1
-    title = "streaming, batch " + made["batch"].astype(str)
-    made = made.assign(task_label=title + (" (" + made["task_label"] + ")" if several else ""))
-    stepped = made.assign(
-        value=1e3 * made["step_ms"], low=1e3 * made["step_low_ms"], high=1e3 * made["step_high_ms"]
+    made = _titled(made, "streaming")
+    step, low, high, window = (
+        1e3 * made[f"{name}_ms"] for name in ("step", "step_low", "step_high", "window")
     )
-    window = 1e3 * made["window_ms"]
-    names = made["model_label"] + AGAIN
-    again = made.assign(value=window, low=window, high=window, model_label=names)
-    both = pd.concat([stepped, again[again["value"].notna()]], ignore_index=True)
+    stepped = made.assign(value=step, low=low, high=high)
+    again = made.assign(value=window, low=window, high=window)
+    again["model_label"] += AGAIN
+    both = pd.concat([stepped, again.dropna(subset="value")], ignore_index=True)
     return both[[*ROW, "value", "low", "high"]]
+
+
+def _titled(timed: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The rows with the title of their panel in place of the task: `training, batch 64`."""
+    title = f"{name}, batch " + timed["batch"].astype(str)
+    if timed["task_label"].nunique() > 1:
+        title = title + " (" + timed["task_label"] + ")"
+    return timed.assign(task_label=title)
 
 
 def reached_at_cost(
@@ -263,50 +264,39 @@ def reached_at_cost(
 
     Where nothing was solved, the cost is that of the shortest T tested.
     """
-    rows: list[dict[str, Any]] = []
+    rows = []
     for network, reached in found:
         length = reached.shortest if reached.length is None else reached.length
         mark = "<" if reached.length is None else "≥" if reached.at_least else "="
-        of_network = (runs["task_label"] == network["task_label"]) & (
-            runs["model_label"] == network["model_label"]
-        )
-        at = runs[of_network & (runs["T"] == length)]
-        costs = {
-            "one training run (s)": at["total_s"].median(),
-            "one step of a stream (µs)": at["id"].map(step_us).astype(float).median(),
-        }
-        about = {**network, "T": length, "horizon": length, "mark": mark}
-        rows += [
-            {**about, "cost": cost, "value": value} for cost, value in costs.items() if value > 0
-        ]
-    if not rows:
-        return pd.DataFrame()
-    return pd.DataFrame(rows).sort_values(["task_label", "cost"], kind="stable")
+        of_model = runs["model_label"] == network["model_label"]
+        at = runs[of_model & (runs["task_label"] == network["task_label"]) & (runs["T"] == length)]
+        for cost, value in (
+            ("one training run (s)", at["total_s"].median()),
+            ("one step of a stream (µs)", at["id"].map(step_us).astype(float).median()),
+        ):
+            if value > 0:
+                about = {**network, "T": length, "horizon": length, "mark": mark}
+                rows.append({**about, "cost": cost, "value": value})
+    frame = pd.DataFrame(rows)
+    return frame if frame.empty else frame.sort_values(["task_label", "cost"], kind="stable")
 
 
 def horizon_against_cost(reached: pd.DataFrame, style: Style) -> Figure:
     """Horizon against each cost, one panel per task and cost."""
     reached, counts = facets.first_models(reached, style)
-    panels = list(dict.fromkeys(zip(reached["task_label"], reached["cost"], strict=True)))
-    figure, axes = titled_panels([task for task, _ in panels], num_columns=4, counts=counts)
-    for panel, (task, cost) in zip(axes, panels, strict=False):
-        rows = reached[(reached["task_label"] == task) & (reached["cost"] == cost)]
+    cells = list(groups(reached, ["task_label", "cost"]))
+    titles = [cell["task_label"] for cell, _ in cells]
+    figure, axes = titled_panels(titles, num_columns=4, counts=counts)
+    for panel, (cell, rows) in zip(axes, cells, strict=False):
         for row in rows_of(rows):
             look = style[row["model_label"]]
             mark = {"marker": look["marker"], "mec": look["color"], "ms": 8, "ls": "none"}
             face = "none" if row["mark"] == "<" else look["color"]
             panel.plot(row["value"], row["horizon"], label=row["model_label"], mfc=face, **mark)
-        bounds = rows[rows["mark"] != "="]
-        for (mark, horizon), group in bounds.groupby(["mark", "horizon"]):
+        for (mark, horizon), group in rows[rows["mark"] != "="].groupby(["mark", "horizon"]):
             middle = (group["value"].min() * group["value"].max()) ** 0.5
-            panel.annotate(
-                f"{mark} {horizon}",
-                (middle, horizon),
-                xytext=(0, 7),
-                textcoords="offset points",
-                ha="center",
-                fontsize=8,
-            )
+            place = {"xytext": (0, 7), "textcoords": "offset points", "ha": "center"}
+            panel.annotate(f"{mark} {horizon}", (middle, horizon), fontsize=8, **place)
         panel.set_xscale("log")
         panel.set_yscale("log")
         panel.set_xlim(rows["value"].min() / 1.6, rows["value"].max() * 1.6)
@@ -314,7 +304,7 @@ def horizon_against_cost(reached: pd.DataFrame, style: Style) -> Figure:
         logarithmic(panel.xaxis)
         logarithmic(panel.yaxis)
         panel.tick_params(labelsize=8)
-        panel.set_xlabel(cost, fontsize=9)
+        panel.set_xlabel(cell["cost"], fontsize=9)
         panel.set_ylabel("horizon T (steps)", fontsize=9)
     shared_legend(figure, axes, style)
     return figure

@@ -2,14 +2,12 @@
 
 from collections.abc import Iterator
 
-import numpy as np
 import pandas as pd
 
-from bench.core.intervals import mean_intervals
-from bench.core.records import is_share
+from bench.core.intervals import paired_difference
 from bench.report.data import Data
-from bench.report.frame import LENGTH, TASK, Column, Table, is_true
-from bench.report.runs import counted
+from bench.report.frame import LENGTH, TASK, Column, Table, groups, is_true
+from bench.report.runs import counted, ends
 from bench.report.section import Filled, Item, Section, Text
 
 KEY = ["task", "task_variant", "task_label", "T"]
@@ -51,39 +49,29 @@ def paired_differences(runs: pd.DataFrame) -> pd.DataFrame:
 
     Only seeds that both have are compared: their batches are the same.
     """
-    runs = counted(runs)
-    known = runs[[*KEY, *SIDE, "seed", "score", "unit", "solved", "solved_at"]]
-    pairs = known[runs["family"] == "convolutional"].merge(
-        known[runs["family"] == "recurrent"], on=[*KEY, "seed"], suffixes=("_a", "_b")
-    )
-    if pairs.empty:
-        return TABLE.of([])
-    # The seeds of a pair follow each other; tasks and pairs as planned, lengths rising.
-    pair = pairs.groupby(["task_label", "T", "model_label_a", "model_label_b"], sort=False).ngroup()
-    order = np.lexsort((pair, pairs["T"], pd.factorize(pairs["task_label"])[0]))
-    pairs, pair = pairs.iloc[order], pair.iloc[order]
-    starts = np.flatnonzero(np.diff(pair.to_numpy(), prepend=-1))
-    sizes = np.diff(starts, append=len(pairs))
-    mean, low, high = mean_intervals((pairs["score_a"] - pairs["score_b"]).to_numpy(), sizes)
-    first = pairs.iloc[starts].reset_index(drop=True)
-    shares = first["unit_a"].map(is_share).to_numpy()
-    judged = np.logical_or.reduceat(pairs["solved_at_a"].notna().to_numpy(), starts)
-    by_a, by_b = (is_true(pairs[f"solved_{side}"]).to_numpy() for side in "ab")
-    names = {"model": "", "variant": "_variant", "model_label": "_label"}
-    columns = {
-        **{name: first[name] for name in KEY},
-        **{f"{s}{new}": first[f"{old}_{s}"] for s in "ab" for old, new in names.items()},
-        "difference": mean,
-        "low": np.where(shares, np.maximum(low, -1.0), low),
-        "high": np.where(shares, np.minimum(high, 1.0), high),
-        "seeds": sizes,
-        "only_a": np.where(judged, np.add.reduceat(by_a & ~by_b, starts, dtype=int), np.nan),
-        "only_b": np.where(judged, np.add.reduceat(by_b & ~by_a, starts, dtype=int), np.nan),
-    }
-    frame = pd.DataFrame(columns)
-    return frame[[column.name for column in TABLE.columns]].astype(
-        {column.name: column.dtype for column in TABLE.columns}
-    )
+    known = counted(runs)
+    known["solves"] = is_true(known["solved"])
+    known = known[[*KEY, *SIDE, "family", "seed", "score", "unit", "solves", "solved_at"]]
+    of_family = [known[known["family"] == name] for name in ("convolutional", "recurrent")]
+    pairs = of_family[0].merge(of_family[1], on=[*KEY, "seed"], suffixes=("_a", "_b"))
+    rows = []
+    for about, seeds in groups(
+        pairs, [*KEY, *(f"{name}_{side}" for side in "ab" for name in SIDE)]
+    ):
+        found = paired_difference(seeds["score_a"].tolist(), seeds["score_b"].tolist())
+        low, high = ends(found, -1.0, seeds["unit_a"].iloc[0])
+        row = {**about, "difference": found.mean, "low": low, "high": high, "seeds": found.n}
+        for side in "ab":
+            names = (side, f"{side}_variant", f"{side}_label")
+            row |= {new: about[f"{old}_{side}"] for new, old in zip(names, SIDE, strict=True)}
+        if seeds["solved_at_a"].notna().any():
+            row["only_a"] = (seeds["solves_a"] & ~seeds["solves_b"]).sum()
+            row["only_b"] = (seeds["solves_b"] & ~seeds["solves_a"]).sum()
+        rows.append(row)
+    # Tasks and pairs in the order of the plan, lengths rising.
+    task_order = {task: i for i, task in enumerate(pairs["task_label"].unique())}
+    rows.sort(key=lambda row: (task_order[row["task_label"]], row["T"]))
+    return TABLE.of(rows)
 
 
 SECTION = Section(title="Horizons", order=21, tables=(TABLE,), build=build)

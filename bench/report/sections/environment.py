@@ -36,8 +36,8 @@ def build(data: Data) -> Iterator[Item]:
         hours = sum(r.outcome.total_seconds for r in source.records if r.outcome) / 3600
         machines = len({record.machine.model_dump_json() for record in source.records})
         several = (
-            f" **The records come from {machines} machines or versions**: their scores are "
-            "pooled, their times should not be compared."
+            f" **The records come from {machines} machines or versions**: scores are "
+            "pooled; times must not be compared."
         )
         yield Text(
             markdown=f"Backend {code(source.records[0].backend.name)}, {hours:.1f} hours of "
@@ -51,8 +51,8 @@ def build(data: Data) -> Iterator[Item]:
     yield Filled(table=TABLE, frame=environment(source.records))
     again = code(f"make bench PROFILE={source.profile_name}")
     yield Text(
-        markdown="Every number is in `tables/` as CSV, every figure in `figures/` as SVG. This "
-        f"command makes the same again: {again}."
+        markdown="Every number is in `tables/` as CSV, every figure in `figures/` as SVG. To "
+        f"reproduce the report, run {again}."
     )
 
 

@@ -9,22 +9,26 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
-from bench.core.records import Outcome, Probe, Record
+from bench.core.records import Outcome, Probes, Record
 from bench.plan.grid import task_of
 from bench.report import drawing, facets
 from bench.report.data import Data
 from bench.report.distance import by_distance, decades, draw_by_distance
 from bench.report.drawing import GREY, explain, titled_panels
 from bench.report.facets import TRAINED, Style, at_the_longest
-from bench.report.frame import IDENTITY, Column, Table, rows_of, typed
+from bench.report.frame import CELL, IDENTITY, Column, Table, rows_of, typed
 from bench.report.runs import Labels, key, outcomes
 from bench.report.section import Filled, Item, Picture, Section
+from bench.report.sections._shared import panels
 
 SMALLEST_INFLUENCE = 1e-6
 """Smaller shares of the largest gradient are drawn at it."""
-MEASURED = (
+ABOUT = (
     *IDENTITY,
     Column("reach", "count", "steps", "How far back the answer may depend on the input."),
+)
+MEASURED = (
+    *ABOUT,
     Column("formula", "integer", "steps", "Computed by the model's class; missing: without end."),
     Column("mark", "text", "", "`≥` where no older input was there to change, else `=`."),
     Column("measured", "count", "steps", "By perturbation: the most that any seed saw."),
@@ -38,8 +42,7 @@ MEASURED = (
 TABLE = Table(
     name="fields",
     columns=(
-        *IDENTITY,
-        Column("reach", "count", "steps", "How far back the answer may depend on the input."),
+        *ABOUT,
         Column("by_formula", "text", "steps", "Computed by the model's class."),
         Column("by_perturbation", "text", "steps", "`≥`: no older input was there to change."),
         Column("effective_at_the_start", "text", "steps", "Median over seeds, and their range."),
@@ -79,62 +82,49 @@ def probed_records(data: Data) -> list[Record]:
 
 def fields(records: Sequence[Record], labels: Labels) -> pd.DataFrame:
     """The three receptive fields of each task, T and model, in steps."""
-    found: dict[tuple[Any, ...], list[tuple[Record, Outcome]]] = {}
+    found: dict[tuple[Any, ...], list[tuple[Record, Outcome, Probes]]] = {}
     for record, outcome in outcomes(records):
         if outcome.probes is not None:
             about = key(labels[record.spec.id], record.spec.length)
-            found.setdefault(tuple(about.items()), []).append((record, outcome))
+            found.setdefault(tuple(about.items()), []).append((record, outcome, outcome.probes))
     rows = []
     for about, seeds in found.items():
-        record, outcome = seeds[0]
-        probes = [each.probes for _, each in seeds if each.probes is not None]
-        measured = max(each.measured_field for each in probes)
-        seen = max(each.seen_steps for each in probes)
-        rows.append(
-            {
-                **dict(about),
-                "reach": task_of(record.spec).signature.reach,
-                "formula": outcome.receptive_field,
-                "mark": "≥" if measured >= seen else "=",
-                "measured": measured,
-                **_effective("start", [each.initial for each in probes]),
-                **_effective("trained", [each.trained for each in probes]),
-                "seeds": len(seeds),
-            }
-        )
+        record, outcome, _ = seeds[0]
+        measured = max(probes.measured_field for _, _, probes in seeds)
+        row = {
+            **dict(about),
+            "reach": task_of(record.spec).signature.reach,
+            "formula": outcome.receptive_field,
+            "mark": "≥" if measured >= max(probes.seen_steps for _, _, probes in seeds) else "=",
+            "measured": measured,
+            "seeds": len(seeds),
+        }
+        for moment, name in (("start", "initial"), ("trained", "trained")):
+            steps = pd.Series([getattr(probes, name).effective_field for _, _, probes in seeds])
+            row[f"effective_{moment}"] = steps.median()
+            row[f"effective_{moment}_min"] = steps.min()
+            row[f"effective_{moment}_max"] = steps.max()
+        rows.append(row)
     return typed(MEASURED, rows)
-
-
-def _effective(moment: str, probes: Sequence[Probe]) -> dict[str, float]:
-    steps = pd.Series([probe.effective_field for probe in probes])
-    return {
-        f"effective_{moment}": steps.median(),
-        f"effective_{moment}_min": steps.min(),
-        f"effective_{moment}_max": steps.max(),
-    }
 
 
 def fields_table(found: pd.DataFrame) -> pd.DataFrame:
     """The fields as texts: `without end`, `≥ 170`, `40 (31–52)`."""
-    rows = []
-    for row in rows_of(found):
-        texts = {
-            column: f"{middle:g}" if low == high else f"{middle:g} ({low:g}–{high:g})"
-            for moment, column in (
-                ("start", "effective_at_the_start"),
-                ("trained", "effective_trained"),
-            )
-            for middle, low, high in [[row[f"effective_{moment}{e}"] for e in ("", "_min", "_max")]]
+
+    def effective(row: Mapping[str, Any], moment: str) -> str:
+        median, low, high = _effective_of(row, moment)
+        return f"{median:g}" if low == high else f"{median:g} ({low:g}–{high:g})"
+
+    return TABLE.of(
+        {
+            **row,
+            "by_formula": "without end" if pd.isna(row["formula"]) else f"{row['formula']}",
+            "by_perturbation": f"{row['mark']} {row['measured']}".removeprefix("= "),
+            "effective_at_the_start": effective(row, "start"),
+            "effective_trained": effective(row, "trained"),
         }
-        rows.append(
-            {
-                **row,
-                **texts,
-                "by_formula": "without end" if pd.isna(row["formula"]) else f"{row['formula']}",
-                "by_perturbation": f"{'≥ ' if row['mark'] == '≥' else ''}{row['measured']}",
-            }
-        )
-    return TABLE.of(rows)
+        for row in rows_of(found)
+    )
 
 
 def fields_figure(fields: pd.DataFrame, style: Style) -> Figure:
@@ -186,15 +176,21 @@ def _draw_fields(panel: Axes, row: Mapping[str, Any], y: int, edge: float, color
     shape = ">" if row["mark"] == "≥" else "o"
     panel.plot(row["measured"], y, marker=shape, ms=7, mfc="none", color=color)
     for moment, face, offset in (("start", "white", -0.2), ("trained", color, 0.2)):
-        middle, low, high = (row[f"effective_{moment}{end}"] for end in ("", "_min", "_max"))
-        spread = [[middle - low], [high - middle]]
-        panel.errorbar(
-            *(middle, y + offset),
-            xerr=spread,
-            **{"marker": "D", "ms": 5, "mfc": face, "color": color},
-            elinewidth=1,
-            capsize=2,
-        )
+        look = {"marker": "D", "ms": 5, "mfc": face, "color": color}
+        _draw_effective(panel, *_effective_of(row, moment), y + offset, look)
+
+
+def _effective_of(row: Mapping[str, Any], moment: str) -> tuple[float, float, float]:
+    """Median, least and greatest effective field over seeds."""
+    median, low, high = (row[f"effective_{moment}{end}"] for end in ("", "_min", "_max"))
+    return median, low, high
+
+
+def _draw_effective(
+    panel: Axes, median: float, low: float, high: float, y: float, look: Mapping[str, Any]
+) -> None:
+    spread = [[median - low], [high - median]]
+    panel.errorbar(median, y, xerr=spread, elinewidth=1, capsize=2, **look)
 
 
 def influence_figure(influence: pd.DataFrame, fields: pd.DataFrame, style: Style) -> Figure:
@@ -204,33 +200,27 @@ def influence_figure(influence: pd.DataFrame, fields: pd.DataFrame, style: Style
     field ends, median and range over seeds. Vertical: the first distance beyond the formula's.
     """
     trained = at_the_longest(influence[influence["moment"] == TRAINED])
-    trained, counts = facets.first_models(trained, style)
     seeds = trained.groupby(["task_label", "T", "model_label", "seed"], sort=False)["value"]
-    trained = trained.assign(value=(trained["value"] / seeds.transform("max")).fillna(0))
-    parts = facets.parts(trained)
-    cells = [
-        (f"{task}, T = {rows['T'].iloc[0]}", part, of_part)
-        for task, rows in trained.groupby("task_label", sort=False)
-        for part, of_part in facets.in_parts(rows, parts)
-    ]
-    titles = [f"{task}\n{part}" if part else task for task, part, _ in cells]
-    figure, axes = titled_panels(titles, facets.num_columns(parts), counts)
-    for panel, (_, _, rows) in zip(axes, cells, strict=False):
+    trained = trained.assign(
+        value=(trained["value"] / seeds.transform("max")).fillna(0),
+        title=trained["task_label"] + ", T = " + trained["T"].astype(str),
+    )
+    by_cell = {tuple(row[name] for name in CELL): row for row in rows_of(fields)}
+    figure, filled = panels(trained, style, title="title")
+    for panel, rows in filled:
         draw_by_distance(panel, rows, style, SMALLEST_INFLUENCE)
         task, length = rows["task_label"].iloc[0], rows["T"].iloc[0]
-        here = fields[(fields["task_label"] == task) & (fields["T"] == length)]
-        by_model = {row["model_label"]: row for row in rows_of(here)}
         height = 1.0
         for model, look, _, _ in facets.lines(rows, style):
             height *= 2.5
-            if model in by_model:
-                _mark_fields(panel, by_model[model], height, rows["distance"].max(), look)
+            if row := by_cell.get((task, length, model)):
+                _mark_fields(panel, row, height, rows["distance"].max(), look)
         panel.set_ylim(top=2.5 * height)
         panel.yaxis.set_major_locator(FixedLocator(decades(SMALLEST_INFLUENCE, 1)))
         panel.set_ylabel("Jacobian's norm\n(share of its largest)", fontsize=9)
         explain(panel, "receptive field (formula)", marker="|", ms=12, mew=1.2)
         explain(panel, "effective field", marker="o", ms=6, mec="black")
-    drawing.shared_legend(figure, axes, style)
+    drawing.shared_legend(figure, [panel for panel, _ in filled], style)
     return figure
 
 
@@ -238,14 +228,9 @@ def _mark_fields(
     panel: Axes, row: Mapping[str, Any], height: float, furthest: float, look: Mapping[str, Any]
 ) -> None:
     """The last distance within the effective field, the first beyond the formula's field."""
-    middle, low, high = (row[f"effective_trained{end}"] - 1 for end in ("", "_min", "_max"))
-    panel.errorbar(
-        *(middle, height),
-        xerr=[[middle - low], [high - middle]],
-        **{"marker": look["marker"], "color": look["color"], "ms": 6, "mec": "black", "mew": 0.8},
-        elinewidth=1,
-        capsize=2,
-    )
+    mark = {"marker": look["marker"], "color": look["color"], "ms": 6, "mec": "black", "mew": 0.8}
+    median, low, high = _effective_of(row, "trained")
+    _draw_effective(panel, median - 1, low - 1, high - 1, height, mark)
     if not pd.isna(row["formula"]) and row["formula"] <= furthest:
         panel.axvline(row["formula"], color=look["color"], ls=look["linestyle"], lw=1)
 

@@ -9,13 +9,7 @@ from matplotlib.figure import Figure
 from bench.core.records import Record, SampleRecord, SpeedRecord
 from bench.plan.labels import label_of
 from bench.report.data import Data
-from bench.report.drawing import (
-    DOTTED_AGAIN,
-    GREY,
-    cost_against_length,
-    shared_legend,
-    titled_panels,
-)
+from bench.report.drawing import GREY, cost_against_length, shared_legend, titled_panels
 from bench.report.facets import Style, spread
 from bench.report.frame import (
     CELL,
@@ -31,6 +25,7 @@ from bench.report.frame import (
 from bench.report.markup import text
 from bench.report.runs import Labels, key, outcomes, scores
 from bench.report.section import Filled, Item, Picture, Section, Text
+from bench.report.sections._shared import dotted_again
 from bench.report.sections.metrics import metrics
 
 DASHES = {"uniform": ":", "unigram": "--", "markov-1": "-."}
@@ -73,8 +68,8 @@ JUDGED = Table(
         Column("high", "number", "share", "Upper end of the Wilson 95% interval."),
         Column("on_real_ones", "number", "share", "The same for real test sequences."),
     ),
-    caption="How often a classifier trained on real sequences finds in a sample the condition it "
-    "was drawn with, with the Wilson 95% interval, and how often it does so in real test "
+    caption="Share of samples in which a classifier, trained on real sequences, recognises the "
+    "condition of the sample, with the Wilson 95% interval, and the same share for real test "
     "sequences.",
 )
 
@@ -101,9 +96,9 @@ def build(data: Data) -> Iterator[Item]:
         yield Picture(
             name="sampling_vs_length",
             draw=partial(sampling_figure, speed, data.style),
-            caption="Samples per second against their length, one sequence at a time: cached, by "
-            "the model's stepper, and naive, where the past, as much of it as the receptive field "
-            "covers, is read again for every step.",
+            caption="Samples per second against their length, one sequence at a time. Cached: "
+            "with the model's stepper. Naive: for every step, the past within the receptive field "
+            "is read again.",
         )
     yield Filled(table=SAMPLING, frame=speed)
     yield from (Text(markdown=_shown(sample)) for sample in source.samples if sample.picture)
@@ -121,7 +116,7 @@ def _shown(sample: SampleRecord) -> str:
 
 
 def likelihood(runs: pd.DataFrame, records: Sequence[Record], labels: Labels) -> pd.DataFrame:
-    """The scores of tasks whose records know predictors without a network, with those beside them.
+    """Scores beside those of predictors without a network, for the tasks that have such predictors.
 
     Runs are counted as in the table of scores.
     """
@@ -131,53 +126,40 @@ def likelihood(runs: pd.DataFrame, records: Sequence[Record], labels: Labels) ->
         if outcome.baselines
     }
     runs = runs[[cell in known for cell in zip(runs["task_label"], runs["T"], strict=True)]]
-    table = scores(runs)
     parameters = runs.groupby(CELL)["parameters"].max()
     every = metrics(records, labels)
     nats = every[every["metric"] == "nats"].set_index(CELL)["mean"]
-    names = list(dict.fromkeys(name for baselines in known.values() for name in baselines))
     rows = []
-    for row in rows_of(table):
+    for row in rows_of(scores(runs)):
         cell = tuple(row[column] for column in CELL)
-        rows.append(
-            {
-                **row,
-                "parameters": parameters[cell],
-                "nats": nats.get(cell),
-                **known[row["task_label"], row["T"]],
-            }
-        )
-    more = [
-        Column(name, "number", "see `unit`", "A predictor without a network.") for name in names
-    ]
-    return LIKELIHOOD.of(rows, *more)
+        baselines = known[row["task_label"], row["T"]]
+        rows.append({**row, "parameters": parameters[cell], "nats": nats.get(cell), **baselines})
+    names = dict.fromkeys(name for baselines in known.values() for name in baselines)
+    about = ("number", "see `unit`", "A predictor without a network.")
+    return LIKELIHOOD.of(rows, *(Column(name, *about) for name in names))
 
 
 def sampling(records: Sequence[SpeedRecord]) -> pd.DataFrame:
-    """How long a sample takes, cached and naive, and how many samples a second gives."""
-    rows = []
-    for record in records:
-        if record.speed is None or record.speed.sampling is None:
-            continue
-        found = record.speed.sampling
-        cached, naive = found.cached.median, found.naive.median
-        rows.append(
-            {
-                **key(label_of(record.spec), record.spec.length),
-                "steps": found.num_steps,
-                "parameters": record.speed.num_parameters,
-                "cached_s": cached,
-                "naive_s": naive,
-                "cached_per_s": 1 / cached,
-                "naive_per_s": 1 / naive,
-                "speedup": naive / cached,
-            }
-        )
+    """Time of a sample and samples per second, cached and naive."""
+    rows = [
+        {
+            **key(label_of(record.spec), record.spec.length),
+            "steps": found.num_steps,
+            "parameters": record.speed.num_parameters,
+            "cached_s": found.cached.median,
+            "naive_s": found.naive.median,
+            "cached_per_s": 1 / found.cached.median,
+            "naive_per_s": 1 / found.naive.median,
+            "speedup": found.naive.median / found.cached.median,
+        }
+        for record in records
+        if record.speed is not None and (found := record.speed.sampling) is not None
+    ]
     return by_length(SAMPLING.of(rows))
 
 
 def judged(samples: Sequence[SampleRecord]) -> pd.DataFrame:
-    """How often a classifier finds in a sample what was asked for."""
+    """How often a classifier finds in a sample the condition that was asked for."""
     return JUDGED.of(
         {
             **key(label_of(sample.spec), sample.spec.length),
@@ -209,8 +191,7 @@ def likelihood_figure(table: pd.DataFrame, style: Style) -> Figure:
                 panel.vlines(place, row["mean_low"], row["mean_high"], color=look["color"])
         for name, dash in DASHES.items():
             if name in group and group[name].notna().any():
-                line = {"color": GREY, "ls": dash, "lw": 1.2}
-                panel.axhline(group[name].iloc[0], label=name, **line)
+                panel.axhline(group[name].iloc[0], label=name, color=GREY, ls=dash, lw=1.2)
         panel.set_xlim(-0.5, len(group) - 0.5)
         panel.set_ylim(bottom=min(panel.get_ylim()[0], -0.04 * panel.get_ylim()[1]))
         names = group["model_label"].tolist()
@@ -225,8 +206,7 @@ def sampling_figure(table: pd.DataFrame, style: Style) -> Figure:
     """Samples per second against T: cached, and naive in the same colour, dotted."""
     naive = table.assign(model_label=table["model_label"] + NAIVE, per_s=table["naive_per_s"])
     both = pd.concat([table.assign(per_s=table["cached_per_s"]), naive])
-    again = {f"{model}{NAIVE}": {**look, **DOTTED_AGAIN} for model, look in style.items()}
-    return cost_against_length(both, "per_s", "samples per second", {**style, **again})
+    return cost_against_length(both, "per_s", "samples per second", dotted_again(style, NAIVE))
 
 
 SECTION = Section(title="Generation", order=70, tables=(LIKELIHOOD, SAMPLING, JUDGED), build=build)

@@ -6,9 +6,10 @@ import pandas as pd
 
 from bench.core.records import Record
 from bench.report.data import Data
-from bench.report.frame import IDENTITY, ROW, SUMMARY, Column, Table, by_length, rows_of
-from bench.report.runs import Labels, key, outcomes, over_seeds
+from bench.report.frame import IDENTITY, SUMMARY, Column, Table, by_length
+from bench.report.runs import Labels, key, outcomes
 from bench.report.section import Filled, Item, Section
+from bench.report.sections._shared import over_seeds
 
 TABLE = Table(
     name="metrics",
@@ -40,11 +41,7 @@ def metrics(records: Sequence[Record], labels: Labels) -> pd.DataFrame:
         for record, outcome in outcomes(records)
         for metric in outcome.metrics
     ]
-    if not rows:
-        return TABLE.of([])
-    values = pd.DataFrame(rows).astype({"value": "float64"})
-    found = over_seeds(values, [*ROW, "metric", "unit", "better"])
-    return by_length(TABLE.of(rows_of(found)))
+    return by_length(over_seeds(TABLE, rows, ["metric", "unit", "better"]))
 
 
 SECTION = Section(title="Further metrics", order=90, tables=(TABLE,), build=build)

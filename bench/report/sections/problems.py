@@ -1,4 +1,4 @@
-"""Everything that was planned and did not end well, with the reason."""
+"""Runs that failed or are missing, and files that cannot be read, each with the reason."""
 
 from collections.abc import Iterator, Sequence
 
@@ -19,7 +19,7 @@ TABLE = Table(
         *LABELS,
         Column("T", "text", "steps", "The lengths."),
         Column("runs", "integer", "", "Number of runs."),
-        Column("reason", "text", "", "Why."),
+        Column("reason", "text", "", "Reason."),
     ),
 )
 
@@ -28,7 +28,7 @@ def build(data: Data) -> Iterator[Item]:
     source = data.source
     found = problems(data.runs, source.unsupported, source.damaged)
     if found.empty:
-        yield Text(markdown="None: every planned run is there and ended well.")
+        yield Text(markdown="None: every planned run was made and ended well.")
     yield Filled(table=TABLE, frame=found)
 
 
@@ -37,7 +37,7 @@ def problems(
     unsupported: Sequence[tuple[str, str, str]],
     damaged: Sequence[Damaged],
 ) -> pd.DataFrame:
-    """Runs that are not `ok`, models that do not support a task, and files that are no records."""
+    """Runs that are not `ok`, models that do not support a task, and invalid files."""
     wrong = runs[runs["status"] != "ok"]
     wrong = wrong.assign(error=wrong["error"].fillna("not run yet"))
     rows = [

@@ -8,6 +8,7 @@ size, optimizer, rate, clipping, updates.
 import math
 import tomllib
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,7 +40,7 @@ HEADING = (
 )
 ORIGIN = (
     Column("source", "text", "", "Authors, year and arXiv id."),
-    Column("note", "text", "", "What is known of the published value."),
+    Column("note", "text", "", "Details of the published value."),
 )
 COMPARED = Table(
     name="published",
@@ -139,39 +140,38 @@ def _heading(entry: Published) -> dict[str, Any]:
     }
 
 
+@cache
 def _planned(name: str) -> set[str]:
-    """The configurations of a profile."""
+    """The configurations of a profile of this project, without seeds."""
     return {_without_seed(spec) for spec in make_plan(profile.load(name), Selection()).specs}
 
 
 def _without_seed(spec: Spec) -> str:
-    """An id that runs of one configuration share."""
+    """An id that all runs of one configuration share."""
     return spec.model_copy(update={"seed": 0}).id
 
 
 def _compared(entry: Published, records: Sequence[Record], planned: set[str]) -> dict[str, Any]:
     task = entry.instance()
-    fields = task.fields
     metric = next(each for each in task.objective.all_metrics if each.name == entry.metric)
+    wanted = (entry.task, entry.ours, task.fields)
     values = []
     for record in records:
         spec = record.spec
-        ours = spec.task.name == entry.task and spec.model.name == entry.ours
-        if ours and spec.task.fields == fields and _without_seed(spec) in planned:
-            if record.status == "skipped":
-                continue
+        what = (spec.task.name, spec.model.name, spec.task.fields)
+        is_ours = what == wanted and record.status != "skipped"
+        if is_ours and _without_seed(spec) in planned:
             value = None if record.outcome is None else record.outcome.test[metric.name]
             values.append(metric.chance if value is None else value)
     row = {**_heading(entry), "seeds": len(values)}
     if len(values) < 2:
-        ours = values[0] if values else math.nan
+        ours = values[0] if values else None
         return {**row, "ours": ours, "agree": "one seed" if values else "not run"}
     mean, low, high = _interval(values, logarithmic=not metric.higher_is_better)
+    better = (mean > entry.value) == metric.higher_is_better
+    agree = "ours is better" if better else "ours is worse"
     if low <= entry.value <= high:
         agree = "yes"
-    else:
-        better = (mean > entry.value) == metric.higher_is_better
-        agree = "ours is better" if better else "ours is worse"
     return {**row, "ours": mean, "low": low, "high": high, "agree": agree}
 
 
@@ -182,11 +182,11 @@ def _interval(values: Sequence[float], *, logarithmic: bool) -> tuple[float, flo
     found = prediction_interval(values)
     assert found.low is not None
     assert found.high is not None
-    if not logarithmic:
-        return found.mean, found.low, found.high
-    with np.errstate(over="ignore"):  # far apart, they give no upper end
-        mean, low, high = np.exp([found.mean, found.low, found.high]).tolist()
-    return mean, low, high
+    ends = (found.mean, found.low, found.high)
+    if logarithmic:
+        with np.errstate(over="ignore"):  # seeds that are far apart give no upper end
+            return tuple(np.exp(ends).tolist())
+    return ends
 
 
 SECTION = Section(

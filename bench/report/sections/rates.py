@@ -2,17 +2,19 @@
 
 from collections.abc import Iterator, Mapping
 from functools import partial
+from typing import Any
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.plan.rates import Rates
-from bench.report import drawing, facets
+from bench.report import drawing
 from bench.report.data import Data
-from bench.report.drawing import titled_panels
 from bench.report.facets import Style
 from bench.report.frame import MODEL, Column, groups, typed
 from bench.report.section import Item, Picture, Section
+from bench.report.sections._shared import curves_against
 
 TRIED = (
     Column("task_label", "text", "", "Name of the task."),
@@ -86,31 +88,23 @@ def rate_sensitivity_figure(
     Band: lowest to highest run. Filled: the rate that was chosen. A rate with a failed run has no
     score and no point.
     """
-    sensitivity, counts = facets.first_models(sensitivity[sensitivity["score"].notna()], style)
-    parts = facets.parts(sensitivity)
-    cells = [
-        (str(task), part, of_part)
-        for task, rows in sensitivity.groupby("task_label", sort=False)
-        for part, of_part in facets.in_parts(rows, parts)
-    ]
-    titles = [f"{task}\n{part}" if part else task for task, part, _ in cells]
-    figure, axes = titled_panels(titles, facets.num_columns(parts), counts)
-    for panel, (task, _, rows) in zip(axes, cells, strict=False):
-        for model, look, i, num_models in facets.lines(rows, style):
-            line = rows[rows["model_label"] == model].sort_values("rate")
-            x = drawing.dodged(line["rate"], i, num_models)
-            panel.plot(x, line["score"], label=model, mfc="white", ms=5, lw=1.5, **look)
-            panel.fill_between(x, line["low"], line["high"], color=look["color"], alpha=0.15, lw=0)
-            chosen = line["chosen"].astype(bool)
-            mark = {"marker": look["marker"], "color": look["color"], "mec": "black", "ms": 7}
-            panel.plot(x[chosen], line["score"][chosen], ls="none", zorder=4, **mark)
-        drawing.log_lengths(panel, sorted(rows["rate"].unique()))
-        panel.set_xlabel("learning rate", fontsize=9)
+
+    def draw(panel: Axes, line: pd.DataFrame, x: pd.Series, look: dict[str, Any]) -> None:
+        panel.plot(x, line["score"], **look, mfc="white")
+        drawing.band(panel, x, line["low"], line["high"], look)
+        chosen = line["chosen"].astype(bool)
+        mark = {"marker": look["marker"], "color": look["color"], "mec": "black", "ms": 7}
+        panel.plot(x[chosen], line["score"][chosen], ls="none", zorder=4, **mark)
+
+    known = sensitivity[sensitivity["score"].notna()]
+    figure, panels = curves_against("rate", "learning rate", known, style, draw)
+    for panel, rows in panels:
+        task = rows["task_label"].iloc[0]
         drawing.levels(panel, chance.get(task), solved_at.get(task))
         drawing.show_all_of_a_share(panel, [*rows["low"], *rows["high"]])
         panel.set_ylabel("validation score", fontsize=9)
         drawing.explain(panel, "chosen rate", marker="o", ms=7, mec="black")
-    drawing.shared_legend(figure, axes, style)
+    drawing.shared_legend(figure, [panel for panel, _ in panels], style)
     return figure
 
 

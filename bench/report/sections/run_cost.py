@@ -1,4 +1,4 @@
-"""What the training runs themselves took."""
+"""Size and time of the training runs themselves."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -34,9 +34,8 @@ TABLE = Table(
         Column("answer_ms", "number", "ms", "Time to read one sequence alone and to answer."),
         Column("plain_step_us", "number", "µs", "Time of one further step by `forward`."),
     ),
-    caption="Medians over seeds. Runs shared the machine with as many others as there were "
-    "workers: compare models here, not machines. No receptive field: without end. Plain step: "
-    "forward on a chunk of one.",
+    caption="Medians over seeds. Several runs shared the machine: these times compare models, "
+    "not machines. A missing receptive field has no end. A plain step calls `forward` on one step.",
 )
 FIGURES = (
     (

@@ -1,4 +1,4 @@
-"""How the settings of each task and model were chosen, and what its runs took."""
+"""How the settings of each task and model were chosen, and what their runs cost."""
 
 from collections.abc import Iterator
 
