@@ -41,7 +41,7 @@ speed: setup  ## time training, inference and streaming, also of other implement
 report: setup  ## write tables, figures and pages from the records in RESULTS
 	$(PY) -m bench report $(SELECTED)
 
-smoke: setup  ## run every task and model at its smallest, in about two minutes
+smoke: setup  ## run every task and model at its smallest, in about four minutes
 	$(PY) -m bench run --profile smoke --results "$(RESULTS)/smoke" $(ARGS)
 
 tune: setup  ## run the sweep of learning rates that the profiles use
@@ -59,7 +59,7 @@ test: setup  ## run the tests and list the ten slowest
 test-fast: setup  ## run the tests that train, compile and draw nothing, in half a minute
 	$(PYTEST) -m "not faults and not slow" $(ARGS)
 
-FAULTS := tests/faults tests/core/test_store.py tests/measure/test_checkpoint.py tests/plan/test_plugins.py tests/run/test_workers.py tests/tasks/test_files.py
+FAULTS := tests/faults tests/core/test_store.py tests/measure/test_checkpoint.py tests/plan/test_plugins.py tests/run/test_cluster.py tests/run/test_workers.py tests/tasks/test_downloads.py tests/tasks/test_files.py
 
 test-faults: setup  ## inject kills, full disks, broken plug-ins and damaged files (docs/reliability.md)
 	$(PYTEST) $(FAULTS) $(ARGS)

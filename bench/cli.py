@@ -140,6 +140,8 @@ def run(options: Options) -> int:
     manner = manner_of(options)
     with connection(options):
         request = request_of(options)
+        if options.again is not None and not request.plan.specs:
+            raise RequestError(f"--again: {options.again} is a timing; repeat it with speed")
         status = _status(execute(request, request.plan.specs, manner))
     if request.shard is not None:
         print(
@@ -164,6 +166,8 @@ def speed(options: Options) -> int:
     from bench.run.execute import time_networks
 
     request = request_of(options)
+    if options.again is not None and not request.speed_specs:
+        raise RequestError(f"--again: {options.again} is a run; repeat it with the command run")
     status = _status(time_networks(request, again=options.again is not None))
     if options.again is not None:
         return status
@@ -191,7 +195,7 @@ def report(options: Options) -> None:
 @click.option("--json", is_flag=True, help="Print the record as JSON.")
 @results
 def show(spec_id: str, json: bool, results: Path) -> None:
-    """Show what a run was, how it ended and what it cost.
+    """Show the settings, the result and the cost of one run or timing.
 
     The last line is the command that repeats the run.
 
@@ -247,7 +251,7 @@ def sample(
 ) -> None:
     """Draw samples from a trained network.
 
-    MODEL is the name of its model, or name and fields such as "tcn kernel_size=3".
+    MODEL is the name of a model, with fields if needed, such as "tcn kernel_size=3".
     """
     from tqdm import tqdm
 
@@ -292,8 +296,8 @@ def compare(
 ) -> int:
     """Compare two results folders.
 
-    A holds the results before a change, B those after it. To compare two models, both may be the
-    same folder.
+    A holds the results before a change, B the results after it. To compare two models, A and B may
+    be the same folder.
     """
     from bench import compare as comparing
 

@@ -130,7 +130,8 @@ _SELECTORS = (
     click.option(
         "--profile",
         metavar="NAME|FILE.toml",
-        help="What to run; by default tuning for tune, else paper on a GPU and quick without one.",
+        help="What to run. By default the command tune uses tuning; other commands use paper on a "
+        "GPU, otherwise quick.",
     ),
     _repeated("--task", "Use only this task"),
     _repeated("--model", 'Use only this model, such as gru or "gru chrono=true"'),
@@ -149,19 +150,23 @@ _SELECTORS = (
 )
 
 _RUNNING = (
-    _integer("--workers", "Runs at a time; by default one per core, or --per-gpu on each GPU."),
-    _integer("--per-gpu", "Runs at a time on each GPU, if its memory allows.", default=1),
+    _integer(
+        "--workers", "Number of parallel runs; by default one per core, or --per-gpu on each GPU."
+    ),
+    _integer("--per-gpu", "Number of parallel runs on each GPU, if its memory allows.", default=1),
     _minutes("--run-timeout", "End a run that takes longer than this; it counts as failed."),
     _minutes("--time-limit", "Start no run after this time; the same command continues later."),
     click.option(
         "--ray",
         metavar="auto|HOST:PORT",
-        help="Make the runs on a Ray cluster that is running; auto finds the one of this machine.",
+        help="Run on a Ray cluster that is already started; auto uses the cluster of this machine.",
     ),
 )
 
 _SHARD = click.option(
-    "--shard", type=SHARD, help="Make only part I of N of the plan, without timings and report."
+    "--shard",
+    type=SHARD,
+    help="Take only part I of N of the plan; a part has no timings and no report.",
 )
 
 _AGAIN = click.option(
@@ -171,11 +176,11 @@ _AGAIN = click.option(
 )
 
 _RUN = (
-    _flag("--no-speed", "Train only, without timings afterwards."),
+    _flag("--no-speed", "Train and write the report, but take no timings."),
     _flag(
         "--debug",
         "Train in this process, one run after the other, and stop at the first error with its "
-        "traceback; without timings and report.",
+        "traceback. No timings are taken and no report is written.",
     ),
 )
 
@@ -191,7 +196,8 @@ _SAMPLE = (
     _integer("--length", "Use a network that was trained at this T; by default the longest."),
     _integer("--number", "Number of samples.", default=16),
     _integer(
-        "--steps", "Steps of each sample; by default as in training. Images have a fixed size."
+        "--steps",
+        "Number of steps of each sample; by default as in training. Images have a fixed size.",
     ),
     click.option(
         "--condition", metavar="NAME|all", help="Class to draw; by default every class in turn."
@@ -206,13 +212,14 @@ _SAMPLE = (
         type=NUMBER,
         default=1.0,
         show_default=True,
-        help="Below 1, likely values become more likely.",
+        help="Values below 1 make likely outcomes more likely.",
     ),
     _integer("--seed", "Seed of the sampling.", default=0, least=0),
-    _flag("--naive", "Read the whole past again at every step, which is slow."),
+    _flag("--naive", "Read the whole past again at every step (slow; for comparison)."),
     _flag(
         "--judge",
-        "Train a classifier on real sequences and report how often it recognises the samples.",
+        "Train a classifier on real sequences and report how often it assigns a sample to the "
+        "requested class.",
     ),
 )
 

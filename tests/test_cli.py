@@ -224,6 +224,9 @@ def test_timings_continue_where_they_stopped(
     some_id = found[0].spec.id
     assert main(["show", some_id[:8], "--json", "--results", str(results)]) == 0
     assert json.loads(capsys.readouterr().out)["spec"]["batch_size"] == found[0].spec.batch_size
+    again = ["--again", some_id, "--results", str(results), "--device", "cpu"]
+    assert main(["run", *again]) == 2
+    assert "is a timing; repeat it with speed" in capsys.readouterr().err
 
 
 def test_a_failed_run_is_explained_on_one_screen_and_repeated_by_its_command(
@@ -266,7 +269,10 @@ def test_show_plots_the_learning_curve_and_debug_trains_in_this_process(
     assert "validation recall" in text
     assert "█" in text
     assert "chance 0.125, threshold" in text
-    assert main(["run", "--again", record.spec.id, "--results", str(tmp_path)]) == 0
+    again = ["--again", record.spec.id, "--results", str(tmp_path)]
+    assert main(["speed", *again]) == 2
+    assert "is a run; repeat it with the command run" in capsys.readouterr().err
+    assert main(["run", *again]) == 0
     assert without_times(record) == without_times(records(tmp_path)[record.spec.id])
 
 

@@ -51,7 +51,7 @@ class Comparison:
     times: pd.DataFrame
     """One row per network, batch size and timed call."""
     left: pd.DataFrame
-    """The records that are in neither table, and why."""
+    """The records that are in neither table, with the reason."""
 
     @property
     def worse(self) -> pd.DataFrame:
@@ -206,7 +206,7 @@ def _score_row(
 
 
 def _numbers(run: Record) -> object:
-    """Everything but times: what is the same wherever the same arithmetic was done."""
+    """Everything but times: these values are equal if the same arithmetic was done."""
     if run.outcome is None:
         return run.status
     kept = {"steps", "best_step", "stopped", "test", "num_test", "curve"}

@@ -151,7 +151,7 @@ def matches(
 def _grouped(
     records: Iterable[AnyRecord], *, by_model: bool
 ) -> dict[str, dict[str, list[AnyRecord]]]:
-    """Question, in which both sides must agree → configuration → records."""
+    """Question (both sides must have the same one) → configuration → records."""
     questions: dict[str, dict[str, list[AnyRecord]]] = {}
     for record in records:
         configuration = question = _configuration(record.spec)

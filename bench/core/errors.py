@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 MOST_TRACEBACK = 4_000
-"""Number of characters that are kept of a traceback; its end is kept, since it names the error."""
+"""Largest number of characters kept of a traceback. The end is kept, since it names the error."""
 
 
 class RequestError(Exception):
     """The command asks for something impossible; it ends with status 2.
 
-    The message names the bad value, where it stands and the valid values.
+    The message names the bad value, its place and the valid values.
     """
 
 
@@ -52,7 +52,7 @@ def short_reason(error: BaseException, user_files: Iterable[Path] = ()) -> str:
 
 
 def traceback_of(error: BaseException) -> str:
-    """The traceback with its chained causes; only the end of a long one."""
+    """The traceback with its chained causes; a long one is cut at the beginning."""
     text = "".join(traceback.format_exception(error))
     return text if len(text) <= MOST_TRACEBACK else f"…{text[1 - MOST_TRACEBACK :]}"
 

@@ -1,4 +1,4 @@
-"""Files of a results folder: written whole, read up to a size, cleared of half-written files."""
+"""Files of a results folder: writes whole files, limits sizes and removes half-written files."""
 
 import contextlib
 import os
@@ -62,7 +62,7 @@ def sweep(root: Path) -> None:
     for name in FOLDERS:
         left += (root / name).rglob(".*.tmp")
     for path in left:
-        # Another process may be faster, and the folder may be read-only.
+        # Another process may have removed it already, and the folder may be read-only.
         with contextlib.suppress(OSError):
             old = time.time() - path.lstat().st_mtime > STALE_AFTER_S
             if old and _TEMPORARY.fullmatch(path.name):
@@ -72,7 +72,7 @@ def sweep(root: Path) -> None:
 def json_below(folder: Path) -> Iterator[Path]:
     """Every path in a folder and its subfolders whose name ends in .json, in order.
 
-    These may be files, links or folders. Such a folder is not searched.
+    A path may be a file, a link or a folder. A folder with such a name is not searched.
     """
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)

@@ -15,8 +15,8 @@ NUM_MEDIANS = 10_000
 def wilson(successes: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval of a share (1927): lower and upper bound in [0, 1].
 
-    `successes` may be fractional: a sum of shares, one per sequence. The interval is then rather
-    too wide than too narrow, since shares vary less than zeros and ones.
+    `successes` may be fractional: a sum of shares, one per sequence. The interval is then
+    conservative, since shares vary less than zeros and ones.
     """
     if n < 1 or not 0 <= successes <= n:
         raise ValueError(f"successes {successes} of {n}; valid: n from 1, successes from 0 to n")
@@ -65,7 +65,7 @@ def share_difference(a: int, b: int, n: int, confidence: float = 0.95) -> tuple[
     """Newcombe's score interval of the share a/n minus b/n.
 
     Statistics in Medicine 17 (1998) 873, method 10, for independent samples. Outcomes that share
-    seeds tend to agree, so the interval is rather too wide than too narrow.
+    seeds tend to agree, so the interval is conservative.
     """
     (a_low, a_high), (b_low, b_high) = wilson(a, n, confidence), wilson(b, n, confidence)
     share_a, share_b = a / n, b / n
@@ -102,7 +102,7 @@ def _resampled_medians(values: Sequence[float], generator: np.random.Generator) 
     middle = (n + 1) // 2
     lower_R = generator.beta(middle, n - middle + 1, NUM_MEDIANS)
     upper_R = lower_R
-    if n % 2 == 0:  # the next is the smallest of the n − middle numbers above
+    if n % 2 == 0:  # the next order statistic is the smallest of the n − middle larger numbers
         upper_R = lower_R + (1 - lower_R) * generator.beta(1, n - middle, NUM_MEDIANS)
     rank = [np.minimum((n * u_R).astype(int), n - 1) for u_R in (lower_R, upper_R)]
     return (x[rank[0]] + x[rank[1]]) / 2

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -26,13 +27,13 @@ def is_share(unit: str) -> bool:
     return unit.startswith("share of")
 
 
-class Filed(Frozen):
+class Filed(Frozen, ABC):
     """A record that is stored as one file in the results folder."""
 
     @property
+    @abstractmethod
     def path(self) -> Path:
         """Path of the file, relative to the results folder."""
-        raise NotImplementedError
 
 
 class MetricInfo(Frozen):
@@ -232,7 +233,7 @@ class Record(Filed):
 
     @property
     def path(self) -> Path:
-        # The machine is not part of the path: a score counts whichever machine computed it.
+        # The machine is not part of the path: scores of all machines count alike.
         return Path("runs", self.backend.name, f"{self.spec.place}-{self.spec.id}.json")
 
 

@@ -40,7 +40,7 @@ class Training(Frozen):
     optimizer: Literal["adam", "rmsprop", "sgd"] = "adam"
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     cooldown: Annotated[float, Field(ge=0, le=1)] = 0.3
-    """Last share of the updates, in which the rate falls linearly towards zero; 0: constant."""
+    """Fraction of the updates, at the end, in which the rate falls linearly towards 0; 0: never."""
     clip_norm: Annotated[
         Annotated[float, Field(gt=0, allow_inf_nan=False)] | None,
         BeforeValidator(lambda value: None if value == "none" else value),
@@ -58,7 +58,7 @@ class Training(Frozen):
 
 
 def _checked(fields: dict[str, Any]) -> dict[str, Any]:
-    # A value that JSON changes would give the spec another id after each reading.
+    # If JSON changed a value, the spec would have another id after it is read back.
     for name, value in fields.items():
         if not _is_plain(value):
             raise ValueError(f"field {name} holds a value that JSON does not keep as it is")
@@ -170,8 +170,8 @@ class SpeedSpec(Subject):
     batch_size: Positive
     """Number of sequences that are processed at once."""
     measures: tuple[Measure, ...]
-    """`train`: a training step. `forward`: whole sequences in one call. `step`: one step after the
-    other. `sample`: drawing sequences from a network that predicts its own next input."""
+    """`train`: a training step. `forward`: whole sequences in one call. `step`: one step at a
+    time. `sample`: drawing sequences from a network that predicts its own next input."""
     protocol: Count = SPEED_PROTOCOL
 
     @property
@@ -205,7 +205,7 @@ class Yardstick(Frozen):
     what: str
     """Description for readers."""
     at_least: float | None = None
-    """`at_least` and `at_most` bound the ratio that is aimed at: time of theirs over ours."""
+    """`at_least` and `at_most` bound the target ratio: the other side's time over ours."""
     at_most: float | None = None
     task: Named
     model: Sized

@@ -42,7 +42,7 @@ class Damaged:
 
 
 class _Head(BaseModel):
-    """The path in a packed line. It is read first: most lines belong to another folder."""
+    """The path in a packed line. It is read first, since most lines belong to another folder."""
 
     path: str
 
@@ -101,7 +101,7 @@ class Store:
             record = self.read(path, kind)
             if not isinstance(record, Damaged):
                 found[record.path.parts] = record
-            elif os.path.lexists(path):  # otherwise another process has set it aside
+            elif os.path.lexists(path):  # if it is gone, another process has set it aside
                 damaged.append(record)
         return [found[path] for path in sorted(found)], damaged
 

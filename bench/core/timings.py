@@ -30,7 +30,7 @@ class Work(Frozen):
     flops: Int64
     """Floating-point operations of the matrix products and convolutions in one call."""
     memory_bytes: Int64 | None = None
-    """Largest amount of memory that a call takes in addition. None if it was not measured."""
+    """Peak memory of a call beyond what was held before. None if it was not measured."""
 
 
 class Streaming(Frozen):
@@ -46,7 +46,7 @@ class Streaming(Frozen):
     prefill: Times
     """A whole sequence in one pass, then the transfer of its state to a stepper, then one step."""
     window: Times | None
-    """`forward` on the whole receptive field, as without a state. None if the field is infinite."""
+    """`forward` on the whole receptive field, without a state. None if the field is infinite."""
     window_last: Times | None
     """The same as `window`, but only the last step's output is computed."""
 

@@ -1,4 +1,4 @@
-"""A network's loss and metrics on a stream of batches, and whether its score is clearly enough."""
+"""Loss and metrics of a network on a stream of batches, and whether its score clearly suffices."""
 
 import math
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from bench.measure.update import outputs
 from tasks import Batch, Task
 
 STANDARD_ERRORS = 2.0
-"""A score that is not a share must be this far beyond its threshold to be clearly solved."""
+"""Standard errors by which a score that is not a share must pass its threshold to be clear."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ def evaluate(network: nn.Module, task: Task, batches: Iterable[Batch], device: s
 
 
 def clearly_passed(score: MetricInfo, found: Evaluation, threshold: float) -> bool:
-    """Whether the mean score is beyond the threshold by more than chance among sequences explains.
+    """Whether the mean score passes the threshold by more than its sampling error.
 
     The bound of the Wilson interval decides for a share, two standard errors for any other score.
     """

@@ -110,7 +110,7 @@ def _squares(gradient_BTI: Tensor, batch: Batch) -> Tensor:
         return square_BT.mean(0).flip(0)
     step_BT = batch.lengths.cpu()[:, None] - 1 - torch.arange(num_steps)
     there_BT = step_BT >= 0
-    num_steps = int(there_BT.any(0).sum())  # the longest sequence's
+    num_steps = int(there_BT.any(0).sum())  # of the longest sequence
     by_distance_BT = square_BT.gather(1, step_BT.clamp(min=0)) * there_BT
     return (by_distance_BT.sum(0) / there_BT.sum(0))[:num_steps]
 

@@ -1,7 +1,7 @@
 """What a network costs: times after warm-up, operations, memory. One spec gives one `Speed`.
 
-Operations are counted by PyTorch on the `meta` device, which computes nothing and where no layer
-hides its work in a library.
+PyTorch counts operations on the `meta` device. It computes nothing there, and no layer hides its
+work in a library.
 """
 
 import gc
@@ -97,7 +97,7 @@ def _subject(
 
 
 def _touch(network: Network, task: Task, whole: Batch) -> None:
-    """Load the code and buffers that every size needs, so that memory counts the size alone."""
+    """Load the code and buffers that every size needs, so that they are not counted as memory."""
     for steps in (slice(2), slice(-2, None)):
         condition = of_steps(whole.condition, steps)
         two = replace(whole, x=whole.x[:, steps], condition=condition).part(0, 1)
@@ -148,7 +148,7 @@ def _streaming(network: Network, batch: Batch, device: str, flops: int) -> Strea
 
 
 def _sampling(network: Network, task: Task, batch: Batch, device: str) -> Sampling:
-    """Draw as many sequences as the batch has, of its conditions, with the same noise both ways."""
+    """Sample as many sequences as the batch has, with its conditions and equal noise both ways."""
     num_steps = task.signature.num_steps
 
     def draw(cached: bool, steps: int = num_steps) -> None:

@@ -32,7 +32,7 @@ def seconds_of(call: Call, number: int, device: str) -> float:
 
 
 def throughput(call: Call, device: str, *, min_seconds: float) -> Times:
-    """Seconds of a call among others: wall time on a CPU, time between events on a GPU.
+    """Seconds per call in a series of calls: wall time on a CPU, time between events on a GPU.
 
     Where a call is too short for the clock, a sample is the mean over a block of calls.
     """
@@ -61,8 +61,8 @@ def latency(
     """Seconds of single calls, synchronised one by one, as a streaming caller sees them.
 
     Calls are repeated until there are `least` samples and `min_seconds` have passed, or until there
-    are `most`. Of more than `MOST_SAMPLES` every n-th is kept. They still span the whole time, so a
-    short disturbance cannot dominate them.
+    are `most`. If there are more than `MOST_SAMPLES`, every n-th is kept. The kept samples span the
+    whole time, so a short disturbance cannot dominate them.
     """
     for _ in range(warm_up):
         call()
@@ -84,7 +84,7 @@ def turns(
 ) -> dict[str, Times]:
     """Seconds of each call, one sample per round: the mean over a block of calls.
 
-    `before` names what is called ahead of a block and not timed.
+    `before` holds calls that are made before a block and are not timed.
     """
     prepare = before or {}
     sizes = {}

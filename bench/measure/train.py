@@ -144,7 +144,7 @@ def _fit(run: _Run, place: Place | None, on_progress: Callable[[Progress], None]
             fit.stopped = "diverged"
             return fit
 
-        # While the score does not move yet, the loss tells which weights are better.
+        # While the score does not change yet, the loss decides which weights are better.
         merit = (value if score.higher_is_better else -value, -found.loss)
         if fit.best_merit is None or merit > fit.best_merit:
             fit.best_merit, fit.best_step, fit.best_weights = merit, fit.step, _weights(network)

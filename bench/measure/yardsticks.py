@@ -113,7 +113,7 @@ def line(record: YardstickRecord) -> str:
 
 
 def _cell(case: _Case) -> dict[str, Times]:
-    """A step against `torch.nn.LSTMCell` and against a rival of ours, of as many parameters."""
+    """A step against `torch.nn.LSTMCell` and against another model of ours of the same size."""
     size, num_inputs = models.num_parameters(case.network), case.task.signature.num_inputs
     name = case.yardstick.rival
     assert name is not None

@@ -19,6 +19,7 @@ from bench.plan.profile import (
     TUNED,
     Grid,
     ModelChoice,
+    Networks,
     Profile,
     SpeedGrid,
     Study,
@@ -75,7 +76,7 @@ class _Row:
     """One task and one model of a grid. Its specs differ in learning rate and seed alone."""
 
     profile: Profile
-    grid: Grid | SpeedGrid
+    grid: Networks
     choice: ModelChoice
     task: tasks.Task
     model: models.Model
@@ -129,7 +130,7 @@ def make_plan(
     )
 
 
-Placed = tuple[str, Grid | SpeedGrid, str]
+Placed = tuple[str, Networks, str]
 """A grid between its place in the profile and the name of its task."""
 
 
@@ -235,7 +236,7 @@ def _networks(specs: Sequence[Spec]) -> Iterator[dict[str, Any]]:
             yield {field: getattr(spec, field) for field in Subject.model_fields}
 
 
-def _fields(profile: Profile, grid: Grid | SpeedGrid, name: str, place: str) -> dict[str, Any]:
+def _fields(profile: Profile, grid: Networks, name: str, place: str) -> dict[str, Any]:
     """The checked fields of the task in this grid, without its length."""
     cls = tasks.task_class(name)
     own = {field.name for field in dataclasses.fields(cls)}
@@ -248,7 +249,7 @@ def _fields(profile: Profile, grid: Grid | SpeedGrid, name: str, place: str) -> 
     return checked_fields(cls, fields, name, f"{place}.task_fields")
 
 
-def _lengths(grid: Grid | SpeedGrid, name: str) -> list[int]:
+def _lengths(grid: Networks, name: str) -> list[int]:
     """The lengths that a grid lists for a task."""
     cls = tasks.task_class(name)
     if grid.lengths == "smallest":
@@ -256,9 +257,7 @@ def _lengths(grid: Grid | SpeedGrid, name: str) -> list[int]:
     return list(cls.lengths if grid.lengths == "default" else grid.lengths)
 
 
-def _has_length(
-    grid: Grid | SpeedGrid, name: str, length: int, rivals: Sequence[Grid | SpeedGrid]
-) -> bool:
+def _has_length(grid: Networks, name: str, length: int, rivals: Sequence[Networks]) -> bool:
     """Whether a selected length belongs to this grid. `rivals` are all grids with this task.
 
     A length belongs to the grids that list it. If no grid lists it, it belongs to the main study.
@@ -269,7 +268,7 @@ def _has_length(
 
 
 def _models(
-    profile: Profile, grid: Grid | SpeedGrid, selection: Resolved, place: str
+    profile: Profile, grid: Networks, selection: Resolved, place: str
 ) -> list[tuple[ModelChoice, models.Model]]:
     """The models that a grid lists and, in the main study, selected models that it does not."""
     listed = grid.models or profile.models

@@ -42,17 +42,21 @@ def family(model: str) -> str:
 
 
 def variant(part: tasks.Task | models.Model) -> str:
-    """Each field that differs from its default, then the task's note.
+    """Each field that differs from its default, then the task's note."""
+    note = f"({part.note})" if isinstance(part, tasks.Task) and part.note else ""
+    return _joined(*changed_fields(part), note)
+
+
+def changed_fields(part: tasks.Task | models.Model) -> list[str]:
+    """Each field that differs from its default, as `name=value`.
 
     `length` and fields that follow from others (`repr=False`) are left out.
     """
-    changed = [
+    return [
         f"{field.name}={getattr(part, field.name)}"
         for field in dataclasses.fields(part)
         if field.name != "length" and field.repr and getattr(part, field.name) != field.default
     ]
-    note = f"({part.note})" if isinstance(part, tasks.Task) and part.note else ""
-    return _joined(*changed, note)
 
 
 def label(part: tasks.Task | models.Model, name: str) -> str:

@@ -37,7 +37,7 @@ def load(path: Path) -> Plugin:
     """Import the file and register what it defines under the file's name.
 
     Raises `RequestError` if the file is missing or can't be imported, if its name is taken or is
-    not that of a Python module, and if it defines two tasks, two models, or none of either.
+    not that of a Python module, and if it defines two tasks, two models, or no task and no model.
     """
     name = path.stem
     if not path.is_file():

@@ -26,7 +26,7 @@ from bench.plan.catalogue import PROFILES
 DEFAULT_MAX_STEPS = 2_000
 """Number of updates if neither the profile nor its grids set it."""
 TUNED = "tuned"
-"""Stands for the learning rate in `rates.toml`."""
+"""Value of `learning_rate` that means the rate in `rates.toml`."""
 
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1)]
@@ -70,16 +70,20 @@ Models = Annotated[
 ]
 
 
-class Grid(Frozen):
-    """A task, its lengths, and the settings that differ from the profile's."""
+class Networks(Frozen):
+    """A task, its lengths and models, and the settings that differ from the profile's."""
 
     task: str
-    """Name of a task, or `*` for every task that no other grid names."""
     task_fields: dict[str, Any] = {}
     lengths: Annotated[list[int], Field(min_length=1)] | Literal["default", "smallest"] = "default"
     """Dependency lengths. `default`: those of the task; `smallest`: its smallest instance."""
     models: Models | None = None
     param_budget: Positive | None = None
+
+
+class Grid(Networks):
+    """Networks that are trained. `task` may be `*`: every task that no other grid names."""
+
     seeds: Seeds | None = None
     training: TrainingChoice = TrainingChoice()
     study: Study = "main"
@@ -88,18 +92,13 @@ class Grid(Frozen):
     """Whether the trained weights are kept, so that `sample` can use them."""
 
 
-class SpeedGrid(Frozen):
+class SpeedGrid(Networks):
     """Networks whose training and inference are timed."""
 
-    task: str
-    task_fields: dict[str, Any] = {}
-    lengths: Annotated[list[int], Field(min_length=1)] | Literal["default", "smallest"] = "default"
     batch_sizes: Annotated[list[Positive], Field(min_length=1)] = [1, 64]
     """Numbers of sequences that are processed at once."""
     measures: Annotated[tuple[Measure, ...], Field(min_length=1)] = ("train", "forward", "step")
     """See `SpeedSpec.measures`."""
-    models: Models | None = None
-    param_budget: Positive | None = None
 
     @field_validator("models")
     @classmethod
@@ -148,7 +147,7 @@ def load(name: str, settings: Sequence[str] = ()) -> Profile:
         raise RequestError(f"--profile: can't read {path}: {reason}") from None
     try:
         content = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, 1,000 brackets
+    except (ValueError, RecursionError) as error:  # e.g. 5,000 digits, 1,000 brackets
         raise RequestError(f"{path}: malformed TOML: {one_line(str(error))}") from None
     profile = _validated(content, str(path))
     for setting in settings:

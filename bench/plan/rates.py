@@ -1,4 +1,4 @@
-"""Learning rates: what a sweep tried, what it chose, and which rate a plan uses."""
+"""Learning rates: the rates that a sweep tried and chose, and the rate that a plan uses."""
 
 import json
 import tomllib

@@ -11,7 +11,7 @@ from bench.plan.profile import ModelChoice, Profile, checked_fields, parsed
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """What a command runs of a profile. An empty tuple selects everything."""
+    """The part of a profile that a command runs. An empty tuple selects everything."""
 
     tasks: tuple[str, ...] = ()
     models: tuple[str, ...] = ()

@@ -30,7 +30,7 @@ class Source:
     records: Sequence[Record]
     """Records of planned specs, all of one backend."""
     num_records: int = 0
-    """Training records in the results folder; 0: not counted."""
+    """Number of training records in the results folder; 0 if they were not counted."""
     unsupported: Sequence[tuple[str, str, str]] = ()
     """Task, model, reason."""
     damaged: Sequence[Damaged] = ()

@@ -1,4 +1,4 @@
-"""What the figures share: the look of models, panels, axes and legends."""
+"""Helpers of all figures: the look of models, panels, axes and legends."""
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -28,7 +28,7 @@ COLOURS = [*_PALETTE[:3], *_PALETTE[4:], _PALETTE[3]]
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*", "<", ">"]
 DASHES = ["-", "--", ":", "-.", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1))]
 DOTTED_AGAIN = {"linestyle": (0, (1, 2)), "alpha": 0.6}
-"""The look of a second line of a model, beside its own colour and marker."""
+"""Keywords of a model's second line, in addition to its colour and marker."""
 DODGE = 0.035
 """Sideways distance between models, as a share of T, which keeps equal scores apart."""
 MOST_DODGE = 0.25
@@ -38,7 +38,7 @@ LEAST_GAP = 0.04
 NO_COUNTS: facets.Counts = {}
 LEGEND_COLUMNS = 6
 LEGEND_ROWS, LEGEND_ROW = 2, 0.2
-"""Rows of a legend that fit a figure as it is; the height of each further one, in inches."""
+"""Rows of a legend that fit a figure without more height; height of each further row, in inches."""
 GREY = "0.35"
 
 mpl.rcParams["svg.hashsalt"] = "bench"  # the same identifiers in every run
@@ -53,7 +53,7 @@ def styles(plain: Iterable[str], variants: Iterable[str] = ()) -> Style:
     return {
         model: {
             "color": COLOURS[i % len(COLOURS)],
-            # Where colours come round again, the markers differ.
+            # If a colour is used again, the marker differs.
             "marker": MARKERS[(i + 3 * (i // len(COLOURS))) % len(MARKERS)],
             "linestyle": DASHES[i % len(DASHES)],
         }
@@ -77,7 +77,7 @@ def titled_panels(
         )
         axes = list(figure.subplots(num_rows, num_columns, squeeze=False).flat)
     for panel, title in zip(axes, titles, strict=False):
-        panel.set_title(title, fontsize=10, y=1.0)  # without y it is searched for at each draw
+        panel.set_title(title, fontsize=10, y=1.0)  # without y, each draw searches for it
     for panel in axes[len(titles) :]:
         panel.remove()
     facets.note_what_is_shown(figure, {**counts, "panels": (len(titles), num_titles)})
@@ -119,7 +119,7 @@ def shared_legend(figure: Figure, panels: Sequence[Axes], style: Style) -> None:
         entries |= dict(zip(names, handles, strict=True))
     entries = {name: entries[name] for name in [*style, *entries] if name in entries}
     if entries:
-        widest = 0.55 + 0.07 * max(map(len, entries))  # of an entry, in inches
+        widest = 0.55 + 0.07 * max(map(len, entries))  # width of an entry, in inches
         fit = max(int(figure.get_figwidth() / widest), 1)
         num_columns = min(len(entries), fit, LEGEND_COLUMNS)
         more_rows = max(-(-len(entries) // num_columns) - LEGEND_ROWS, 0)

@@ -27,7 +27,7 @@ Style = Mapping[str, Mapping[str, Any]]
 def at_the_longest(frame: pd.DataFrame) -> pd.DataFrame:
     """One length per task: the longest that more than half of the task's plain models have.
 
-    Where there is no such length, the one that most models have. Variants count only where a task
+    If there is no such length, it is the one that most models have. Variants count only if a task
     has no plain model.
     """
     longest = {}
@@ -117,7 +117,7 @@ def first_models(frame: pd.DataFrame, style: Style) -> tuple[pd.DataFrame, Count
 
 
 def spread(items: Sequence[Item], most: int) -> list[Item]:
-    """At most so many items, evenly spread from the first to the last."""
+    """At most `most` items, evenly spread from the first to the last."""
     if len(items) <= most:
         return list(items)
     return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]

@@ -14,7 +14,7 @@ DTYPES: Mapping[Kind, str] = {
     "number": "float64",
     "flag": "boolean",
 }
-"""`count` is a whole number that is always there, `integer` one that may be missing."""
+"""`count` is a whole number that is never missing; an `integer` may be missing."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Column:
     name: str
     kind: Kind
     unit: str
-    """Empty: a plain number or a text."""
+    """Empty for a plain number or a text."""
     text: str
 
     @property

@@ -98,7 +98,7 @@ def horizon(
         _likely(num_solved, num_seeds, x_L, confidence),
         _resampled(solved_SL, ran_SL, x_L, confidence, num_resamples),
     ]
-    # Whole steps, outwards; the logarithm of a length and back must give the length.
+    # Round outwards to whole steps; exp(log(length)) must give the length itself.
     lows = [math.floor(math.exp(min(low, last)) + 1e-6) for low, _ in ends if low >= first]
     highs = [math.ceil(math.exp(max(high, first)) - 1e-6) for _, high in ends if high <= last]
     beyond = at + 1 if len(half) else 0
@@ -120,10 +120,10 @@ def _likely(
 ) -> tuple[float, float]:
     """Lowest and highest log T that the profile likelihood allows for the horizon; ±inf: open.
 
-    P(solved) = 1 / (1 + exp(a·(x − h))), a ≥ 0. A horizon h is allowed where, with the slope a that
-    suits it best, twice the log likelihood lies within t² of its largest. t has two degrees of
-    freedom less than there are runs, in place of the normal quantile of large samples. Unlike a
-    curve's own standard error this stays finite and exact where all outcomes fit a step.
+    P(solved) = 1 / (1 + exp(a·(x − h))), a ≥ 0. A horizon h is allowed where, with the best-fitting
+    slope a, twice the log likelihood lies within t² of its largest. t has two degrees of
+    freedom less than there are runs, in place of the normal quantile of large samples. Unlike
+    the standard error of the curve, this stays finite and exact if all outcomes fit a step.
     """
     from scipy.stats import t
 
@@ -195,10 +195,10 @@ def _fitted_horizons(solved_RL: np.ndarray, runs_RL: np.ndarray, x_L: np.ndarray
     """Where a logistic curve in x = log T passes 1/2, per resample, (R,); ±inf: nowhere.
 
     Fitted by Firth's penalised likelihood (Biometrika 1993; for logistic curves Heinze & Schemper
-    2002), by Newton's method with the expected information. Like a ridge on the slope it has a
-    finite answer where solved and unsolved lengths are cleanly apart, and unlike one it has no
-    strength to choose and does not depend on the scale of x. A curve that does not fall is taken to
-    be flat.
+    2002), by Newton's method with the expected information. Like a ridge penalty on the slope,
+    it gives a finite answer if solved and unsolved lengths are separated. Unlike a ridge penalty,
+    it has no strength to choose and does not depend on the scale of x. A curve that does not fall
+    is taken to be flat.
     """
     from scipy.special import expit
 

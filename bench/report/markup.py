@@ -14,7 +14,7 @@ MOST_ROWS = 1000
 
 
 def text(words: object) -> str:
-    """The words so that Markdown shows them as they are, on one line and in a table too."""
+    """Escape the words, so that Markdown shows them literally on one line, also in a table."""
     line = " ".join(str(words).split())
     return re.sub(r"(^[#>+~-]|[\\`*\[\]<|]|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", line)
 
@@ -41,14 +41,14 @@ def template(folder: Path, name: str) -> jinja2.Template:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        autoescape=False,  # Markdown: the HTML is escaped where it is made
+        autoescape=False,  # this is Markdown; HTML is escaped where it is made
     )
     environment.filters |= {"text": text, "code": code}
     return environment.get_template(name)
 
 
 def for_people(table: pd.DataFrame) -> pd.DataFrame:
-    """Labels in place of the columns that they are made of, first; columns without values go."""
+    """Put labels first, in place of the columns they are made of; drop columns without values."""
     labels = [str(name) for name in table if str(name).endswith("_label")]
     kinds = [name.removesuffix("_label") for name in labels]
     hidden = {*kinds, *(f"{kind}_variant" for kind in kinds)}

@@ -52,7 +52,7 @@ def write_report(folder: Path, source: Source) -> str:
         ("claims", f"Claims: {source.profile_name}", claims_page(data, list(figures.values()))),
         ("report", f"Report: {source.profile_name}", report_page(data, parts)),
     )
-    # Last of all, since other processes are still drawing.
+    # This comes last, since other processes are still drawing.
     written = set()
     for name, files in drawn:
         for suffix, content in files.items():
@@ -66,7 +66,7 @@ def write_report(folder: Path, source: Source) -> str:
 
 
 def forget_old(folder: Path, written: set[str]) -> None:
-    """Remove the figures that the report before this one shows and this one does not have."""
+    """Remove the figures of the previous report that this one does not have."""
     before = folder / "report.md"
     shown = re.findall(r"\]\(figures/(\w+)\.", before.read_text()) if before.is_file() else []
     for name in {f"{name}.{suffix}" for name in shown for suffix in ("png", "svg")} - written:

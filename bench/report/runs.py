@@ -65,7 +65,7 @@ RUNS = (
     Column("chance", "number", "see `unit`", "Score of the best predictor without memory."),
     Column("solved_at", "number", "see `unit`", "The score that counts as solved."),
     Column("parameters", "integer", "parameters", "Parameters of the network."),
-    Column("receptive_field", "integer", "steps", "By formula; missing: without end."),
+    Column("receptive_field", "integer", "steps", "By formula. Missing if it has no end."),
     Column("measured_field", "integer", "steps", "Receptive field by perturbing the inputs."),
     Column("effective_field", "integer", "steps", "Last inputs with 95% of the squared gradient."),
     Column("seen_steps", "integer", "steps", "Length of the sequences that were perturbed."),
@@ -116,7 +116,7 @@ def key(label: Label, length: int) -> dict[str, Any]:
 
 
 def _fields(spec: Spec) -> dict[str, Any]:
-    """The fields of task and model; what is neither a number nor a text becomes text."""
+    """The fields of task and model; a value that is neither a number nor a text becomes text."""
     return {
         f"{kind}_{name}": value if isinstance(value, bool | int | float | str) else str(value)
         for kind, part in (("task", spec.task), ("model", spec.model))

@@ -21,7 +21,7 @@ PLACE = (
     Column("batch", "count", "sequences", "Sequences at once."),
     Column("network", "text", "", "Id of the network on its task."),
     Column("parameters", "count", "parameters", "Parameters of the network."),
-    Column("receptive_field", "integer", "steps", "By formula; missing: without end."),
+    Column("receptive_field", "integer", "steps", "By formula. Missing if it has no end."),
     Column("steps", "count", "steps", "Length of a sequence."),
     Column("timings", "count", "", "Timings whose samples are pooled in this row."),
 )
@@ -59,7 +59,7 @@ TIMED = (
 def timed_frame(records: Sequence[SpeedRecord]) -> pd.DataFrame:
     """One row per network and batch size; failed timings are left out.
 
-    A network that was timed several times, alone and in a sweep say, has the samples of all.
+    If a network was timed several times, its samples are pooled.
     """
     found: dict[tuple[str, int], list[SpeedRecord]] = {}
     for record in records:
@@ -145,7 +145,7 @@ def headlines(timed: pd.DataFrame) -> list[str]:
 
 
 def _pairs(timed: pd.DataFrame) -> Iterator[tuple[str, str]]:
-    """Each model with a finite receptive field beside each model without."""
+    """Each model with a finite receptive field beside each model with an infinite one."""
     fields = numbers(timed["receptive_field"]).groupby(timed["model_label"], sort=False).max()
     for finite in fields[fields.notna()].index:
         for endless in fields[fields.isna()].index:

@@ -1,9 +1,9 @@
 """Runs on the nodes of a Ray cluster.
 
-Each node receives the project as it is here, the source of plug-ins and the spec of a run. It makes
-the run in a separate process and returns the record as JSON. The record is written on this machine,
-so the nodes need no shared file system. Ray chooses the node of each run, and repeats runs whose
-worker or node is lost.
+Each node receives the project as it is here, the source of plug-ins and the spec of a run. It
+runs the spec in a separate process and returns the record as JSON. The record is written on this
+machine, so the nodes need no shared file system. Ray chooses the node of each run, and repeats runs
+whose worker or node is lost.
 """
 
 import contextlib
@@ -87,7 +87,7 @@ def connected(address: str) -> Iterator[None]:
     }
     handler = signal.getsignal(signal.SIGTERM)
     with contextlib.ExitStack() as stack:
-        # Ray prints the logs of lost nodes. The records hold what matters of them.
+        # Ray prints the logs of lost nodes. The records already hold the reason.
         nowhere = stack.enter_context(open(os.devnull, "w"))
         stack.enter_context(contextlib.redirect_stdout(nowhere))
         folder = stack.enter_context(tempfile.TemporaryDirectory())
@@ -243,14 +243,14 @@ def execute(
 
 
 def _ended(refs: "list[ray.ObjectRef]") -> "list[ray.ObjectRef]":
-    """A run that has ended, or none if it is time to count the nodes again."""
+    """A run that has ended; an empty list if it is time to count the nodes again."""
     import ray
 
     if not refs:
         return []
     try:
         return ray.wait(refs, num_returns=1, timeout=LOOK_S)[0]
-    except SystemError as error:  # Ray wraps what the handler of a signal raises
+    except SystemError as error:  # Ray wraps the exceptions that signal handlers raise
         raise error.__cause__ or error from None
 
 

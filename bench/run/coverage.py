@@ -1,7 +1,6 @@
 """Which records of a results folder a report covers."""
 
 import contextlib
-import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -13,7 +12,7 @@ from bench.core.records import Record, SpeedRecord
 from bench.core.spec import PROTOCOL, SPEED_PROTOCOL, Spec, SpeedSpec, Subject
 from bench.plan import plugins
 from bench.plan.grid import Plan, Selection, make_plan, model_of, task_of
-from bench.plan.labels import Label, label_of
+from bench.plan.labels import Label, changed_fields, label_of
 from bench.plan.profile import Profile, Study
 from bench.run.progress import counted
 
@@ -35,7 +34,7 @@ def is_current(spec: Spec | SpeedSpec) -> bool:
 
 
 def not_loaded(spec: Subject) -> str | None:
-    """The name of the spec's task or model if it is missing, because it is a plug-in perhaps."""
+    """The name of the spec's task or model if it is not loaded, for example a plug-in's."""
     if spec.task.name not in tasks.names():
         return spec.task.name
     return None if spec.model.name in models.names() else spec.model.name
@@ -86,7 +85,7 @@ def _studies(
     """
     whole = plan
     if extra and selection != Selection():
-        # Without the selection a plan may be impossible, and code of plug-ins may raise anything.
+        # The whole profile may have no valid plan, and plug-ins may raise any exception.
         with contextlib.suppress(Exception, SystemExit):
             whole = make_plan(profile, Selection())
     of_pair: dict[Label, frozenset[Study]] = {}
@@ -97,23 +96,21 @@ def _studies(
     return {
         spec.id: whole.studies.get(spec.id)
         or of_pair.get(label_of(spec))
-        or (main if _is_plain(task_of(spec)) and _is_plain(model_of(spec)) else variants)
+        or (variants if _changed(spec) else main)
         for spec in extra
     }
 
 
-def _is_plain(part: tasks.Task | models.Model) -> bool:
-    """Whether every field but `length` has its default."""
-    return all(
-        field.name == "length" or not field.repr or getattr(part, field.name) == field.default
-        for field in dataclasses.fields(part)
-    )
+def _changed(spec: Spec) -> bool:
+    """Whether a field of the task or model, other than `length`, differs from its default."""
+    return any(changed_fields(part) for part in (task_of(spec), model_of(spec)))
 
 
 def speed_of_one_machine(records: Sequence[SpeedRecord], backend_name: str) -> list[SpeedRecord]:
-    """The current speed records of the machine and backend that have the most of them.
+    """The current speed records of the machine and backend with the most records.
 
-    Times of two machines do not belong in one table. If two have as many, this machine is taken.
+    Times of two machines do not belong in one table. If two have the same number, this
+    machine is taken.
     """
     by_machine: dict[tuple[bool, str, str], list[SpeedRecord]] = {}
     here = fingerprint().slug

@@ -32,7 +32,7 @@ REPORT_S = 15.0
 """Seconds for a report without runs; each run adds `REPORT_RUN_S`."""
 REPORT_RUN_S = 0.02
 SHARED = 1.2
-"""Slowdown of runs that share the caches and the memory of a machine."""
+"""Slowdown when runs share the caches and the memory of a machine."""
 CALIBRATION_S = 2.0
 """Seconds that a calibration may take."""
 NUM_TIMED = 5
@@ -129,7 +129,7 @@ class Estimator:
         release_memory(device)
 
     def seconds(self, spec: Spec) -> float:
-        """Expected duration of a run that has the machine for itself."""
+        """Expected duration of a run that is alone on the machine."""
         fraction = 1.0
         if spec.training.stop_when_solved:
             fraction = _nearest(self._fractions, _similar(spec, spec.task.name))
@@ -179,7 +179,7 @@ def _variant(spec: Spec) -> Hashable:
 
 
 def _similar(spec: Spec, task: str = "") -> list[Hashable]:
-    """Keys of groups of runs, from the most to the least similar; all of one task, if given."""
+    """Keys of groups of runs, the most similar first; groups of one task, if it is given."""
     return [(task, spec.network), (task, _variant(spec)), (task, spec.model.name), (task,)]
 
 

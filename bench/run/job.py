@@ -88,7 +88,8 @@ def run_one(
     except BaseException as error:  # a plug-in may call sys.exit
         record = make_record(spec, setup.backend, "failed", **failure(error, setup))
     if record.status == "failed":
-        release_memory(setup.device)  # after the except block, where no traceback holds tensors
+        # This comes after the except block, where the traceback still keeps tensors alive.
+        release_memory(setup.device)
     Store(setup.results).write(record)
     remove(_place(spec, setup))
     return record

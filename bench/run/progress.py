@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
-from bench.core.records import Record, Speed, SpeedRecord, Times
+from bench.core.records import Record, SpeedRecord
 from bench.core.spec import Spec, SpeedSpec
+from bench.core.timings import Speed, Times
 from bench.plan.labels import differing_settings, label_of
 from bench.run.job import Event, Job
 

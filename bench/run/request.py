@@ -1,5 +1,6 @@
 """The request of a command: plan, devices and results folder."""
 
+import contextlib
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -102,7 +103,7 @@ def _planned(
     try:
         plan = make_plan(chosen, selection, source=source)
         timed = make_speed_plan(chosen, selection, plan.specs, source=source)
-        thresholds(plan.specs)  # so that an error in them is reported now, not after training
+        thresholds(plan.specs)  # so that an error in a plug-in is reported now, not after training
     except RequestError:
         raise
     except (Exception, SystemExit) as error:
@@ -152,8 +153,11 @@ def make_results(request: Request, num_runs: int = 0) -> None:
         raise RequestError(f"--results: can't make {folder}: {reason}") from None
     sweep(folder)
     trial = folder / ".trial"
-    write_whole(trial, b"")
-    trial.unlink(missing_ok=True)
+    try:
+        write_whole(trial, b"")
+    finally:  # the file may exist although writing it failed
+        with contextlib.suppress(OSError):
+            trial.unlink()
     free, needed = shutil.disk_usage(folder).free, REPORT_BYTES + RUN_BYTES * num_runs
     if free < needed:
         raise StorageError(

@@ -49,7 +49,7 @@ def command(record: Record | SpeedRecord, results: Path) -> str:
 
 
 def learning_curve(outcome: Outcome) -> list[str]:
-    """A row per validation: the update, the score, and a bar from the lowest to the highest."""
+    """One row per validation: the update, the score, and a bar from the lowest to the highest."""
     score, points = outcome.score.name, outcome.curve
     if len(points) > NUM_POINTS:
         last = len(points) - 1

@@ -27,7 +27,7 @@ OUT_OF_MEMORY = "OutOfMemoryError"
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How many runs go on at the same time, and for how long."""
+    """Limits on the number of simultaneous runs and on their time."""
 
     num_workers: int = 1
     """Runs at the same time, over all devices."""
@@ -58,7 +58,7 @@ def execute(
 
     If a worker dies or its run takes too long, the run is recorded as failed, with the reason, and
     the worker is replaced. On a device with limited memory, a run waits until there is room for it
-    or until no other run is there. A run that was out of memory all the same is repeated alone.
+    or until it is alone there. A run that is out of memory nevertheless is repeated alone.
     Raises `StorageError` if a record can't be written.
     """
     pool = _Pool(jobs, setup, limits)
@@ -135,7 +135,7 @@ class _Pool:
             store = Store(self.setup.results)
             left = store.read(store.root / record.path)
             if isinstance(left, Record) and left.finished:
-                record = left  # it died after it had written the record
+                record = left  # the worker died after it had written the record
             else:
                 store.write(record)
         else:
@@ -162,7 +162,7 @@ class _Pool:
         end(*(worker.process for worker in self.workers))
 
     def _next(self, device: str) -> Job | None:
-        """The first waiting run that the device has room for; it no longer waits."""
+        """Take the first waiting run that the device has room for from the queue."""
         taken = [job.memory_bytes for w in self.busy if w.device == device and (job := w.job)]
         room = self.room[device]
         for i, job in enumerate(self.waiting):

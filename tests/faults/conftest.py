@@ -1,4 +1,4 @@
-"""Ends what the fault tests have started, and prints what they counted, a line a test."""
+"""Ends the processes of the fault tests, and prints their counts with one line per test."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ from tests.support.harness import Begin
 
 @pytest.fixture
 def begin() -> Iterator[Begin]:
-    """Starts a bench in a process group of its own, which does not outlive the test."""
+    """Start a bench in its own process group, which is killed when the test ends."""
     started: list[subprocess.Popen[str]] = []
 
     def starting(*arguments: str) -> subprocess.Popen[str]:

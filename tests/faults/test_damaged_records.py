@@ -140,7 +140,7 @@ def check(store: Store, path: Path, spoil: Spoil, reason: str, kind: type[Any]) 
 
 
 @pytest.mark.parametrize("what", RECORD)
-def test_a_run_that_is_no_record_is_told_and_set_aside(what: str, tmp_path: Path) -> None:
+def test_a_damaged_run_is_reported_and_set_aside(what: str, tmp_path: Path) -> None:
     store = Store(tmp_path / "results")
     path = store.write(record(spec()))
     store.write(record(spec(seed=1)))
@@ -160,7 +160,7 @@ def test_a_run_that_is_no_record_is_told_and_set_aside(what: str, tmp_path: Path
         (lambda c: c["yardstick"].update(at_least=None), "at_least"),
     ],
 )
-def test_a_comparison_that_is_no_record_is_told_and_set_aside(
+def test_a_damaged_comparison_is_reported_and_set_aside(
     change: Callable[[dict[str, Any]], object], reason: str, tmp_path: Path
 ) -> None:
     store = Store(tmp_path / "results")
@@ -185,7 +185,7 @@ def test_a_comparison_that_is_no_record_is_told_and_set_aside(
         (lambda c: c["spec"]["model"].update(name=".."), "model.name"),
     ],
 )
-def test_times_that_are_no_record_are_told_and_set_aside(
+def test_damaged_times_are_reported_and_set_aside(
     change: Callable[[dict[str, Any]], object], reason: str, tmp_path: Path
 ) -> None:
     store = Store(tmp_path / "results")
@@ -195,7 +195,7 @@ def test_times_that_are_no_record_are_told_and_set_aside(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="names are bytes on POSIX alone")
-def test_a_name_that_is_no_text_or_very_long_is_no_trouble(
+def test_file_names_may_be_very_long_or_not_text(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = Store(tmp_path / "results")
@@ -214,7 +214,7 @@ def test_a_name_that_is_no_text_or_very_long_is_no_trouble(
     assert store.read_all() == ([record(spec())], [])
 
 
-def test_what_can_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_files_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(tmp_path)
     path = store.write(record(spec()))
 

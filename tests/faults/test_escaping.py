@@ -1,4 +1,4 @@
-"""Pages show every text they are given as text: never as markup, script, address or formula."""
+"""Pages show any text literally, never as markup, script, address or formula."""
 
 import re
 from collections.abc import Mapping
@@ -47,7 +47,7 @@ EVIL = [
     "é ≥ 漢字 🙂",
     "line\nbreak\r\n```\n![x](/etc/hostname)",
 ]
-"""Each is placed everywhere that a page shows a text it was given."""
+"""Each text is placed in every field that a page shows."""
 ALL = " ".join(EVIL)
 slow_each = pytest.mark.parametrize(
     "evil", [ALL, *(pytest.param(evil, marks=pytest.mark.faults) for evil in EVIL)]
@@ -99,12 +99,12 @@ def flat(words: str) -> str:
 
 @pytest.fixture(autouse=True)
 def quick_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures have a test of their own."""
+    """Figures are left out: another test covers them."""
     not_drawn(monkeypatch)
 
 
 def planted(evil: str) -> tuple[list[Spec], list[Record]]:
-    """Runs in which every text is this one; the last run failed."""
+    """Runs in which every text field has this value; the last run failed."""
     metrics = [
         metric.model_copy(update={"name": evil + name, "unit": evil})
         for metric, name in zip(outcome().metrics, ("", "2"), strict=True)
@@ -173,7 +173,7 @@ def test_a_report_shows_any_text_as_it_is(evil: str, tmp_path: Path) -> None:
     shown = Page((tmp_path / "report.html").read_text())
     Page((tmp_path / "claims.html").read_text())
     reasons = [flat(cell) for cell in shown.cells if flat(cell) == flat(evil)]
-    assert len(reasons) >= 4  # a label, an error, a reason, a machine, at least
+    assert len(reasons) >= 4  # at least a label, an error, a reason and a machine
     assert flat(f"Profile {evil}: {evil}") in flat(shown.text)
 
 
@@ -213,7 +213,7 @@ def test_a_verdict_shows_any_text_as_it_is(evil: str, tmp_path: Path) -> None:
     assert flat(shown.text).count(flat(evil)) >= 5
 
 
-@pytest.mark.filterwarnings("ignore:Glyph")  # a font need not have every letter
+@pytest.mark.filterwarnings("ignore:Glyph")  # the font may lack some letters
 @pytest.mark.parametrize("evil", EVIL)
 def test_any_text_can_be_drawn(evil: str) -> None:
     specs, records = planted(evil)

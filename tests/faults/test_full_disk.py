@@ -188,7 +188,7 @@ def test_a_disk_that_fills_up_at_any_write_of_a_report(
 
 
 @pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES])
-def test_a_folder_that_can_not_be_written_is_told_before_any_run(
+def test_a_folder_that_cannot_be_written_is_reported_before_any_run(
     code: int, tmp_path: Path, capfd: Capture
 ) -> None:
     disk = Disk(tmp_path / "disk", capfd)
@@ -201,7 +201,9 @@ def test_a_folder_that_can_not_be_written_is_told_before_any_run(
 
 
 @pytest.mark.parametrize("name", ["", "runs", "tables", "figures"])
-def test_a_file_in_the_place_of_a_folder_is_told(name: str, tmp_path: Path, capfd: Capture) -> None:
+def test_a_file_where_a_folder_belongs_is_reported(
+    name: str, tmp_path: Path, capfd: Capture
+) -> None:
     disk = Disk(tmp_path / "disk", capfd)
     path = disk.results / name
     path.parent.mkdir(parents=True, exist_ok=True)

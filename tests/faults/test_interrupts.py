@@ -24,7 +24,7 @@ from tests.support.harness import (
 @pytest.mark.parametrize(
     "told", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.faults)]
 )
-def test_a_bench_that_is_told_to_stop_leaves_no_worker(
+def test_a_stopped_bench_leaves_no_worker(
     told: signal.Signals, whom: str, begin: Begin, tmp_path: Path
 ) -> None:
     """Ctrl-C on a terminal goes to the whole process group, `kill` to one process."""

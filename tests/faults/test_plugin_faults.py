@@ -263,7 +263,7 @@ def test_a_plugin_whose_data_can_not_be_prepared_fails_its_own_runs_alone(
     assert (record.error or "").startswith("OSError: [Errno 5] Input/output error (trouble_4.py:")
 
 
-def test_records_of_a_plugin_that_is_not_loaded_are_no_hindrance(
+def test_a_report_is_written_without_a_plugin_that_records_need(
     tmp_path: Path, capfd: Capture
 ) -> None:
     grid = '\n[[grid]]\ntask = "trouble_4"\nlengths = [3]\n'

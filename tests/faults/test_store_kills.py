@@ -68,7 +68,7 @@ def test_writers_at_once_do_not_disturb_each_other(
     )
 
 
-def test_what_killed_writers_left_goes_with_the_next_run_once_it_is_old(tmp_path: Path) -> None:
+def test_the_next_run_removes_old_files_of_killed_writers(tmp_path: Path) -> None:
     store = Store(tmp_path)
     path = store.write(realistic(0))
     young = path.with_name(f".{path.stem}.1-0123abcd.tmp")

@@ -38,7 +38,7 @@ def run(tmp_path: Path, profile_name: str, *arguments: str) -> list:
 SHORT = ["--set", "max_steps=60", "--set", "seeds=[0]", "--set", "num_validation=50"]
 
 
-def test_a_task_of_ones_own(files: dict[str, Path], tmp_path: Path) -> None:
+def test_a_task_may_be_a_file_anywhere(files: dict[str, Path], tmp_path: Path) -> None:
     plugin = files["first_token.py"]
     assert len([line for line in plugin.read_text().splitlines() if line]) <= 30
     selected = ["--task", "first_token", "--length", "4", "--model", "gru"]
@@ -50,9 +50,7 @@ def test_a_task_of_ones_own(files: dict[str, Path], tmp_path: Path) -> None:
     assert "first_token" in (tmp_path / "results" / "report.html").read_text()
 
 
-def test_a_model_of_ones_own_and_its_source_is_part_of_the_id(
-    files: dict[str, Path], tmp_path: Path
-) -> None:
+def test_the_source_of_a_plugin_is_part_of_the_id(files: dict[str, Path], tmp_path: Path) -> None:
     plugin = files["leaky.py"]
     selected = ["--plugin", str(plugin), "--task", "adding", "--length", "8", "--model", "leaky"]
     made = run(tmp_path, "quick", *SHORT, *selected, "--model", "rnn")

@@ -78,7 +78,7 @@ def small(write: Callable[[str], str]) -> str:
     return write(SMALL)
 
 
-def test_a_file_of_ones_own(small: str) -> None:
+def test_a_profile_may_be_a_file_anywhere(small: str) -> None:
     plan = plan_of(small)
     assert len(plan.specs) == 2 * 2 * 2
     assert {spec.training.max_steps for spec in plan.specs} == {5}

@@ -185,7 +185,7 @@ def test_a_names_the_tasks_on_either_side() -> None:
         cell("tcn", 200, 0, task="nobody's"),
     )
     assert verdict.verdict == "holds when"
-    assert verdict.sentence == "it holds for hard; it fails for easy"
+    assert verdict.sentence == "it is supported by hard and contradicted by easy"
     results = {row["task"]: row["result"].partition(":")[0] for row in verdict.table}
     assert results == {"easy": "against", "hard": "for", "nobody's": "undecided"}
 
@@ -236,7 +236,7 @@ def test_b_asks_for_every_task_and_names_at_most_three_cells() -> None:
     easy = [cell("tcn", 30, 0, task="easy"), cell("gru", 30, 5, task="easy")]
     verdict = judged("b", *hard, *easy)
     assert verdict.verdict == "holds when"
-    assert verdict.sentence == "it holds for 4 cells; it fails for easy at T = 30"
+    assert verdict.sentence == "it is supported by 4 cells and contradicted by easy at T = 30"
     assert [row["hard"] for row in verdict.table] == ["yes"] * 4 + ["no"]
 
 

@@ -1,4 +1,4 @@
-"""The command line in tests: profiles of a second, started benches, records without times."""
+"""The command line in tests: short profiles, started benches, records without times."""
 
 import signal
 import subprocess
@@ -50,7 +50,7 @@ def without_times(record: Record) -> dict:
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
-    """A bench of its own group that heeds Ctrl-C, also where the tests run in the background."""
+    """A bench in its own process group. It reacts to Ctrl-C even if tests run in the background."""
     return subprocess.Popen(
         [sys.executable, "-m", "bench", *arguments],
         cwd=ROOT,

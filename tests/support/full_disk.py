@@ -1,6 +1,6 @@
-"""A disk that fills up: from the N-th operation that writes below a folder on, each fails.
+"""A simulated full disk: from the N-th operation that writes below a folder on, each one fails.
 
-Operations are counted over every process that has installed it: opening for writing, writing,
+Operations are counted over all processes that have called `install`: opening for writing, writing,
 syncing, renaming, making a folder. Removing a file never fails, as on a real full disk.
 """
 
@@ -15,9 +15,9 @@ from typing import Any
 
 
 def install(folder: Path, counter: Path, at: int, code: int = errno.ENOSPC) -> Callable[[], None]:
-    """Fail from operation `at` on, with this error number; returns what undoes it.
+    """Fail from operation `at` on, with this error number; returns a function that undoes it.
 
-    `counter` is a file that holds a line an operation: what it did and to what.
+    The file `counter` gets one line per operation: its kind and its path.
     """
     originals = {name: getattr(os, name) for name in ("mkdir", "replace", "fsync")}
     open_file = builtins.open
@@ -26,7 +26,7 @@ def install(folder: Path, counter: Path, at: int, code: int = errno.ENOSPC) -> C
         return isinstance(path, str | os.PathLike) and Path(os.fspath(path)).is_relative_to(folder)
 
     def operate(what: str, path: object) -> None:
-        """Count one; raise where the disk is full by now."""
+        """Count one operation; raise `OSError` if the disk is full by now."""
         descriptor = os.open(counter, os.O_RDWR | os.O_APPEND | os.O_CREAT)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -86,5 +86,5 @@ def install(folder: Path, counter: Path, at: int, code: int = errno.ENOSPC) -> C
 
 
 def operations(counter: Path) -> list[str]:
-    """What was counted, in order."""
+    """The counted operations, in order."""
     return counter.read_text().splitlines() if counter.exists() else []

@@ -1,4 +1,4 @@
-"""What the fault tests share: repetitions, benches of very short runs, and what they leave."""
+"""Helpers of the fault tests: repetitions, benches with very short runs, and their files."""
 
 import csv
 import os
@@ -67,33 +67,33 @@ TIMES = {
     *("step_ms", "total_s", "latency_ms", "latency_us", "hours"),
     *("update_ms", "run_s", "answer_ms", "plain_step_us"),
 }
-"""Columns of tables that are never twice the same."""
+"""Columns of tables that differ from run to run."""
 
 
 Note = Callable[[str, object], None]
-"""pytest's `record_property`: what is noted as `figure` is printed at the end."""
+"""pytest's `record_property`: a value noted as `figure` is printed at the end."""
 Begin = Callable[..., subprocess.Popen[str]]
 Capture = pytest.CaptureFixture[str]
 
 
 def repeated(few: int, many: int) -> pytest.MarkDecorator:
-    """`times`: few of them in every run of the tests, many in `make test-faults`."""
+    """Parametrise `times`: few repetitions in usual test runs, many in `make test-faults`."""
     return pytest.mark.parametrize("times", [few, pytest.param(many, marks=pytest.mark.faults)])
 
 
 def reported(times: int) -> tuple[str, ...]:
-    """Arguments of a bench: a report follows only in `make test-faults`, since it takes longest."""
+    """Arguments of a bench: the slow report is made only in `make test-faults`."""
     return () if times > 1 else ("--shard", "1/1")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stubs:
-    """A bench whose runs take milliseconds: two lengths, so many seeds."""
+    """A bench whose runs take milliseconds, with two lengths and `num_seeds` seeds."""
 
     folder: Path
     num_seeds: int
     pause_s: float = 0.0
-    """Of each training step."""
+    """Pause in each training step."""
 
     def __post_init__(self) -> None:
         self.log.mkdir(parents=True)
@@ -111,25 +111,25 @@ class Stubs:
         return 2 * self.num_seeds
 
     def arguments(self, results: Path, *more: str) -> list[str]:
-        """Of the command that makes the runs and the report, on two workers."""
+        """Arguments of the command that makes the runs and the report, on two workers."""
         chosen = ["--profile", str(self.folder / "stubs.toml"), "--results", str(results)]
         plugin = ["--plugin", str(self.folder / "stub_0.py")]
         return ["run", "--no-speed", "--device", "cpu", "--workers", "2", *chosen, *plugin, *more]
 
     def workers(self, session: int) -> list[int]:
-        """Those that have trained and are alive, in a session."""
+        """Living processes of a session that have trained."""
         logged = {int(path.name) for path in self.log.iterdir()}
         return sorted(logged & set(processes(session)))
 
 
 def processes(session: int) -> list[int]:
-    """The living processes of a session: a bench that was started in one, and its workers."""
+    """The living processes of a session: the bench that leads it, and its workers."""
     found = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             state, _, _, of = path.read_text().rpartition(")")[2].split()[:4]
         except OSError:
-            continue  # it has just ended
+            continue  # the process has just ended
         if int(of) == session and state not in "ZX":
             found.append(int(path.parent.name))
     return found
@@ -143,7 +143,7 @@ def wait_until(what: Callable[[], object], seconds: float = 120.0) -> None:
 
 
 def not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A few bytes in the place of every figure: for tests of what else a report is."""
+    """Replace every figure by a few bytes, for tests of the other parts of a report."""
 
     def drawn(
         drawings: Mapping[str, object], num_cores: int, as_png: object
@@ -154,7 +154,7 @@ def not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def forget_plugins() -> None:
-    """So that a file of the same name can be loaded again."""
+    """Unload all plug-ins, so that a file of the same name can be loaded again."""
     for name in plugins.names():
         sys.modules.pop(name, None)
     for registry in (tasks._plugins, models._plugins, plugins._files):
@@ -162,9 +162,9 @@ def forget_plugins() -> None:
 
 
 def run_here(capture: pytest.CaptureFixture[str], *arguments: str, status: int = 0) -> str:
-    """A bench from beginning to end, in this process; what it said on stderr.
+    """Run a whole bench in this process and return its stderr.
 
-    `capture` is pytest's `capfd`, which hears workers too.
+    `capture` is pytest's `capfd`, which also captures the output of workers.
     """
     forget_plugins()
     capture.readouterr()
@@ -180,7 +180,7 @@ def files_below(folder: Path) -> dict[Path, bytes]:
 
 
 def finished(results: Path) -> dict[Path, bytes]:
-    """The records that need not be made again, as they are on disk; none may be damaged."""
+    """Path → bytes of each finished record; no file may be damaged."""
     store = Store(results)
     found, damaged = store.read_all()
     assert not damaged, damaged
@@ -189,7 +189,7 @@ def finished(results: Path) -> dict[Path, bytes]:
 
 
 def by_id(results: Path) -> dict[str, dict]:
-    """Every record of a folder without its times; all must have ended well."""
+    """Spec id → record without its times; all must be `ok`."""
     found, damaged = Store(results).read_all()
     assert not damaged, damaged
     assert {record.status for record in found} == {"ok"}
@@ -197,7 +197,7 @@ def by_id(results: Path) -> dict[str, dict]:
 
 
 def by_name(results: Path) -> dict[str, list[Record]]:
-    """Task or model of a plug-in, by its name → the records of its runs."""
+    """Name of a task or a model → the records of its runs."""
     found, damaged = Store(results).read_all()
     assert not damaged, damaged
     grouped: dict[str, list[Record]] = {}
@@ -219,7 +219,7 @@ def tables(results: Path) -> dict[str, str]:
 
 
 def grow_old(folder: Path) -> list[Path]:
-    """What killed writers have left; it now looks two hours old."""
+    """The temporary files of killed writers, after their age was set to two hours."""
     left = list(folder.rglob(".*.tmp"))
     for path in left:
         os.utime(path, (time.time() - 7200, time.time() - 7200))

@@ -1,4 +1,4 @@
-"""A model as a user might add it: a family of its own, no kernel and no formula for its size."""
+"""A model as a user might add it: a family of its own, no kernel, no formula for its size."""
 
 import math
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from models import Core, Model, Signature
 
 
 class LeakyCore(Core):
-    """Exponential averages of the input, each at its own rate."""
+    """Exponential averages of the input, each with its own rate."""
 
     def __init__(self, num_inputs: int, width: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A web server whose folders are mirrors of small IDX files, good ones and bad ones."""
+"""A web server whose folders are mirrors of small IDX files; some mirrors are faulty."""
 
 import gzip
 import io
@@ -47,7 +47,7 @@ PAGE = b"<!doctype html><title>404 Not Found</title>"
 class Server(ThreadingHTTPServer):
     """`asked` holds the paths of all requests; `sent` counts the bytes of endless bodies.
 
-    `plain` is the address on http that the folder `to_http` leads to.
+    `plain` is the http address to which the folder `to_http` redirects.
     """
 
     daemon_threads = True

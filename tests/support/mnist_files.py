@@ -1,4 +1,4 @@
-"""Small files in the place of MNIST's, and what a search for them finds."""
+"""Small files in place of MNIST's, and checks of the files that a search for them finds."""
 
 import gzip
 import hashlib

@@ -1,4 +1,4 @@
-"""Specs and records made up for tests."""
+"""Invented specs and records for tests."""
 
 from typing import Any
 
@@ -88,7 +88,7 @@ def outcome(score: float = 1.0, *, steps: int = 100, label: str = "tcn", **chang
 
 
 def cost_outcome(cost: float, *, steps: int = 100, label: str = "tcn", **changes: Any) -> Outcome:
-    """Scored by the cross-entropy, lower is better, chance 0.5, solved at 0.2."""
+    """An outcome scored by cross-entropy: lower is better, chance is 0.5, solved at 0.2."""
     curve = tuple(
         CurvePoint(
             step=step,
@@ -105,7 +105,7 @@ def cost_outcome(cost: float, *, steps: int = 100, label: str = "tcn", **changes
 
 
 def record(of: Spec, score: float | None = 1.0, **changes: Any) -> Record:
-    """An `ok` record that scored so; with a score of None, one that failed."""
+    """An `ok` record with this score; a failed record if the score is None."""
     content: dict[str, Any] = {
         "spec": of,
         "backend": BACKEND,
@@ -134,7 +134,7 @@ def speed_record(
     machine: Machine = MACHINE,
     **changes: Any,
 ) -> SpeedRecord:
-    """A network that was timed so; what is None was not asked for."""
+    """A speed record with these times; a time of None was not requested."""
     of = spec(model=model, length=length)
     subject = {field: getattr(of, field) for field in Subject.model_fields}
     measures = (["train", "forward"] if train_ms else []) + (["step"] if step_ms else [])

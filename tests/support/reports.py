@@ -1,4 +1,4 @@
-"""Planted records, and the frames and the source of a report that are made of them."""
+"""Invented records, and the frames and the source of a report made from them."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -37,7 +37,7 @@ def labels_of(specs: Iterable[Spec]) -> dict[str, Label]:
 def runs_of(
     specs: Sequence[Spec], records: Sequence[Record], threshold: float | None = 0.95
 ) -> pd.DataFrame:
-    """The frame of runs, all tasks having the same threshold."""
+    """The frame of runs; all tasks have the same threshold."""
     thresholds = dict.fromkeys((spec.id for spec in specs), threshold)
     return runs_frame(specs, records, labels_of(specs), thresholds)
 

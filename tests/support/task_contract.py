@@ -1,4 +1,4 @@
-"""The contract of a task: checks that every task has to pass, a user's own included."""
+"""The contract of a task: checks that every task must pass, those of users included."""
 
 import dataclasses
 import math
@@ -98,7 +98,7 @@ def splits_and_lengths_have_streams_of_their_own(task: Task) -> None:
     for other in others:
         try:
             variant = dataclasses.replace(task, length=other)
-        except ValueError:  # not every length goes with every field
+        except ValueError:  # some fields do not allow every length
             continue
         seeds.append(variant.generator("train", 0).initial_seed())
     assert len(set(seeds)) == len(seeds)

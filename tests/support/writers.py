@@ -1,10 +1,10 @@
-"""Processes that write records to one folder, to be killed in the middle: `python -m`, no torch.
+"""Processes that write records to one folder and may be killed; run by `python -m`, without torch.
 
-    killed FOLDER KILLS             one pair of writers after the other, each killed at random
-    at_once FOLDER WRITERS RECORDS  so many writers, so many records each, none killed
+    killed FOLDER KILLS             pairs of writers, one after the other, killed at random
+    at_once FOLDER WRITERS RECORDS  WRITERS processes, RECORDS records each, none killed
 
-The last line that is printed says in JSON what was done. A record counts as finished once its
-writer has said so, which it does after `Store.write` has returned.
+The last line of the output is a summary in JSON. A record counts as finished once its writer has
+reported it, after `Store.write` has returned.
 """
 
 import builtins
@@ -24,14 +24,14 @@ from bench.core.store import Store
 from tests.support.records import outcome, record, spec
 
 MOST_DELAY_S = 0.03
-"""Between a pair's first finished record and its end."""
+"""Longest time from the first finished record of a pair to its kill."""
 PIECE_BYTES, PAUSE_S = 2000, 1e-3
 SHARED_SEED = 2**31 - 1
-"""Of a record that every writer writes again and again."""
+"""Seed of a record that every writer writes repeatedly."""
 
 
 def realistic(seed: int, score: float = 1.0) -> Record:
-    """Of the size of a run with a hundred validations: about 20 kB."""
+    """A record as large as that of a run with a hundred validations: about 20 kB."""
     values: dict[str, float | None] = {"recall": score, "cross_entropy": 0.123456789}
     point = CurvePoint(
         step=0, seconds=1.23456, train_loss=0.5, validation_loss=0.123456789, values=values
@@ -41,7 +41,7 @@ def realistic(seed: int, score: float = 1.0) -> Record:
 
 
 def write_slowly() -> None:
-    """Piece by piece from now on, as on a slow disk, so that a kill falls between two pieces."""
+    """Write files in pieces from now on, as on a slow disk, so that a kill falls between pieces."""
     opened = builtins.open
 
     def slow(path: Any, mode: str = "r", *arguments: Any, **named: Any) -> Any:
@@ -73,7 +73,7 @@ def fork(does: Callable[[], None]) -> int:
 
 
 def write_for_ever(store: Store, first_seed: int, said: int) -> None:
-    """A record of its own, then the shared one, until killed; says each that is finished."""
+    """Write an own record, then the shared one, until killed; report each finished one."""
     write_slowly()
     for seed in range(first_seed, first_seed + 1_000_000):
         store.write(realistic(seed))
@@ -103,7 +103,7 @@ def killed(folder: Path, num_kills: int) -> dict[str, object]:
 
 
 def write_some(store: Store, first_seed: int, num_records: int, names: Path) -> None:
-    """Records of its own, and the shared one after each; keeps the temporary names."""
+    """Write own records, and the shared one after each; keep the temporary names."""
     replace, used = os.replace, []
 
     def noted(source: Path, target: Path) -> None:

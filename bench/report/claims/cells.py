@@ -12,14 +12,14 @@ from bench.report.frame import ROW, by_length, groups, is_true, numbers, span
 from bench.report.runs import COUNTED, counted
 
 FEWEST_SEEDS = 5
-"""A model has evidence in a cell from this number of seeds on."""
+"""Smallest number of seeds in a cell that counts as evidence."""
 SOLVING_SHARE = 0.8
 """A cell is solved by at least this share of seeds: 4 of 5."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One model on one task and length, with the seeds that count."""
+    """Results of one model on one task and length, over the seeds that count."""
 
     task: str
     length: int
@@ -28,9 +28,11 @@ class Cell:
     num_seeds: int
     num_solved: int
     updates: float
-    """Updates until a validation first reached the score, median over seeds; infinite: never."""
+    """Updates until a validation first reached the score, median over seeds. Infinite if
+    none did."""
     field: float
-    """Receptive field in steps; NaN, which is neither short nor covers: endless or unknown."""
+    """Receptive field in steps. NaN if it is infinite or unknown; it then counts neither as short
+    nor as long enough."""
     reach: int
 
     @property
@@ -48,7 +50,7 @@ class Cell:
 
 
 def cells_of(runs: pd.DataFrame) -> list[Cell]:
-    """The cells with evidence: tasks as planned, lengths rising."""
+    """The cells with evidence, by task in the order of the plan, then by length."""
     made = counted(runs)
     return [
         Cell(
@@ -68,7 +70,7 @@ def cells_of(runs: pd.DataFrame) -> list[Cell]:
 
 
 def best_of(cells: Iterable[Cell]) -> Cell:
-    """The cell with the most solving seeds; between equals the one with the fewest updates."""
+    """The cell with the most solving seeds; of equal ones, the one with the fewest updates."""
     return min(cells, key=lambda cell: (-cell.num_solved / cell.num_seeds, cell.updates))
 
 
@@ -95,10 +97,14 @@ def limits(runs: pd.DataFrame) -> list[str]:
         return [f"No model has {FEWEST_SEEDS} seeds on a task with a score that counts as solved."]
     few = int((num_seeds < FEWEST_SEEDS).sum())
     absent = int((~runs["status"].isin(COUNTED)).sum())
-    return [
+    untested = [
         f"Networks of other sizes than {span(made['parameters'].dropna())} parameters.",
         f"Training beyond the budgets of {span(made['max_steps'])} updates.",
         "Another optimizer, clipping or initialisation than those of the settings.",
-        f"Models in a cell with fewer than {FEWEST_SEEDS} seeds: {few} of {len(num_seeds)}.",
-        f"Planned runs that were skipped or have not been made: {absent}.",
     ]
+    if few:
+        shown = f"{few} of {len(num_seeds)}"
+        untested.append(f"Models in a cell with fewer than {FEWEST_SEEDS} seeds: {shown}.")
+    if absent:
+        untested.append(f"Planned runs that were skipped or have not been made: {absent}.")
+    return untested

@@ -1,4 +1,4 @@
-"""Claim (c): how far dilated layers see, by arithmetic and as measured."""
+"""Claim (c): receptive fields of dilated layers, by formula and as measured."""
 
 import pandas as pd
 
@@ -6,7 +6,7 @@ from bench.report.claims.verdict import LONG, NOT_ENOUGH, Answer, Verdict
 from bench.report.frame import numbers
 
 FEWEST_FIELDS = 3
-"""Different measured receptive fields from which on they are evidence."""
+"""Smallest number of different measured receptive fields that counts as evidence."""
 KERNEL_SIZES = (2, 3, 7)
 """Kernel sizes of the arithmetic."""
 DEPTHS = range(5, 11)
@@ -22,7 +22,7 @@ FEWEST_LAYERS = f"layers that see more than {LONG} steps"
 
 
 def dilated_field(kernel_size: int, num_blocks: int, convolutions_per_block: int) -> int:
-    """Receptive field in steps: 1 + c·(k − 1)·(2ⁿ − 1), the dilation doubling from 1."""
+    """Receptive field in steps: 1 + c·(k − 1)·(2ⁿ − 1), with dilations that double from 1."""
     return 1 + convolutions_per_block * (kernel_size - 1) * (2**num_blocks - 1)
 
 

@@ -1,4 +1,4 @@
-"""Claims on what is learned: (a), (b), and (d), which is about the receptive field."""
+"""Claims on learning: (a), (b), and (d), which is about the receptive field."""
 
 import math
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from bench.report.claims.verdict import LONG, NOT_ENOUGH, Answer, Verdict, decid
 HARD = 2.0
 """Training is hard beyond this multiple of the updates of the best convolutional model."""
 MOSTLY_HARD, MOSTLY_EASY = 0.8, 0.2
-"""Claim (b) holds from the first share of hard cells in every task on, and fails up to the
-second."""
+"""Claim (b) holds if the share of hard cells is at least the first number in every task. It fails
+if the share is at most the second number in every task."""
 
 
 def long_dependencies(cells: Sequence[Cell]) -> Verdict:

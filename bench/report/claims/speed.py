@@ -8,13 +8,13 @@ from bench.report.claims.verdict import LONG, NOT_ENOUGH, Answer, Verdict, decid
 from bench.report.frame import numbers, rows_of, span
 
 FAR_MORE = 2.0
-"""Training is far more efficient from this ratio of throughputs on."""
+"""Smallest ratio of throughputs that counts as far more efficient training."""
 INEFFICIENT, ON_A_PAR = 2.0, 1.1
-"""A step is inefficient above the first multiple of a recurrent step, equal up to the second."""
+"""A step is inefficient above the first multiple of a recurrent step; up to the second, equal."""
 MOST_CELLS = 0.9
 """Share of the ratios of steps that decides claim (f)."""
 FEWEST_RATIOS = 3
-"""Number of ratios of times from which on they are evidence."""
+"""Smallest number of ratios of times that counts as evidence."""
 
 PLACE = ["task_label", "batch", "T"]
 

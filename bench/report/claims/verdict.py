@@ -7,7 +7,7 @@ from typing import Any, Literal
 LONG = 100
 """Number of steps in claims (a) and (c)."""
 MOST_NAMED = 3
-"""Of more places a sentence only says how many there are; the table names all."""
+"""If there are more places, a sentence only gives their number; the table names all."""
 
 Answer = Literal["holds", "fails", "holds when", "not enough evidence yet"]
 NOT_ENOUGH: Answer = "not enough evidence yet"
@@ -28,20 +28,20 @@ class Verdict:
 
 
 def decided(supporting: Sequence[str], opposing: Sequence[str]) -> Answer:
-    """The verdict where any evidence counts, for the claim or against it."""
+    """The verdict if any evidence decides, for the claim or against it."""
     if supporting and opposing:
         return "holds when"
     return "holds" if supporting else "fails" if opposing else NOT_ENOUGH
 
 
 def weighed(noun: str, supporting: Sequence[str], opposing: Sequence[str]) -> str:
-    """The sentence that says where a claim holds and where it fails: names, or numbers of many."""
+    """The sentence that says what supports a claim and what contradicts it: names, or numbers."""
 
-    def where(places: Sequence[str]) -> str:
-        if not places:
-            return f"for no {noun}"
-        if len(places) > MOST_NAMED:
-            return f"for {len(places)} {noun}s"
-        return f"for {', '.join(places)}"
+    def named(evidence: Sequence[str]) -> str:
+        if not evidence:
+            return f"no {noun}"
+        if len(evidence) > MOST_NAMED:
+            return f"{len(evidence)} {noun}s"
+        return ", ".join(evidence)
 
-    return f"it holds {where(supporting)}; it fails {where(opposing)}"
+    return f"it is supported by {named(supporting)} and contradicted by {named(opposing)}"

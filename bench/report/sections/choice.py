@@ -31,8 +31,8 @@ TABLE = Table(
         ),
     ),
     caption="Candidates are the models that solve the task with at least half of their seeds and "
-    "whose step fits the budget. The one with the most solving seeds is picked; of equal ones, "
-    "the fastest. A step reads one further element of one stream with the model's stepper.",
+    "whose step fits the budget. The one with the most solving seeds is picked; if several have "
+    "the most, the fastest. A step reads the next element of one stream with the model's stepper.",
 )
 
 

@@ -29,7 +29,7 @@ ABOUT = (
 )
 MEASURED = (
     *ABOUT,
-    Column("formula", "integer", "steps", "Computed by the model's class; missing: without end."),
+    Column("formula", "integer", "steps", "By formula. Missing if it has no end."),
     Column("mark", "text", "", "`≥` where no older input was there to change, else `=`."),
     Column("measured", "count", "steps", "By perturbation: the most that any seed saw."),
     *(

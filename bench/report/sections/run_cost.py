@@ -27,7 +27,7 @@ TABLE = Table(
         *IDENTITY,
         Column("budget", "number", "parameters", "Parameters asked for."),
         Column("parameters", "number", "parameters", "Parameters of the network."),
-        Column("receptive_field", "number", "steps", "By formula; missing: without end."),
+        Column("receptive_field", "number", "steps", "By formula. Missing if it has no end."),
         Column("updates", "number", "updates", "Updates made."),
         Column("update_ms", "number", "ms", "Mean time of an update of a run."),
         Column("run_s", "number", "s", "Time of a run."),
