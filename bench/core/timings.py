@@ -37,7 +37,10 @@ class Streaming(Frozen):
     """Cost of reading sequences one step at a time."""
 
     step: Work
-    """One step of every stream, computed by the model's stepper."""
+    """One step of every stream, computed by the model's stepper within `run`, which reads many
+    steps in one call. Protocol 1 timed single calls here."""
+    call: Times | None = None
+    """One step of every stream in a single call of the stepper from Python. None in protocol 1."""
     stepper: str
     state_bytes: Int64
     """Size of the state of one stream."""
