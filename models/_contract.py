@@ -61,6 +61,8 @@ class Core(nn.Module, ABC):
     """H, the number of features of an output step."""
     receptive_field: float
     """How many of the last inputs an output depends on, its own included; `math.inf` if all."""
+    keeps_state: bool = True
+    """Whether `forward` returns a state and goes on from one."""
     period: int = 1
     """Inputs older than the receptive field may be dropped, but only in multiples of this."""
 
@@ -75,6 +77,13 @@ class Core(nn.Module, ABC):
         features (B, 1, H) and None; a core may then skip whatever that step does not need.
         """
 
+    def stock(self) -> "Core":
+        """The same function computed by PyTorch's own layers, as textbooks write it.
+
+        It may share the parameters of this core. By default it is this core.
+        """
+        return self
+
     def kernel(self, head: nn.Linear, batch_size: int) -> Kernel | None:
         """This core and its head compiled for the CPU; None if no kernel has been written."""
         return None
@@ -86,6 +95,8 @@ class Model(ABC):
 
     version: ClassVar[int]
     """Part of every spec's id. Raise it whenever the same fields give a different function."""
+    has_stock: ClassVar[bool] = False
+    """Whether `Core.stock` of this model is another implementation, to be timed beside this one."""
     family: ClassVar[str] = "other"
     """Models are compared by family: `convolutional`, `recurrent` or a name of your own."""
 

@@ -37,6 +37,16 @@ def _has_numba() -> bool:
     return importlib.util.find_spec("numba") is not None
 
 
+@cache
+def _kernels() -> Any:
+    """The compiled kernels, imported by the first network that needs them."""
+    from models import _conv_kernels
+    from models._kernel_cache import drop_stale_kernels
+
+    drop_stale_kernels()
+    return _conv_kernels
+
+
 class LateState(Sequence[Any]):
     """The state after a sequence, computed only when it is read."""
 
@@ -63,7 +73,7 @@ class Layout:
     """Where each number of a core of residual blocks lies, for one length of sequences."""
 
     def __init__(self, core: nn.Module, num_steps: int, last_only: bool) -> None:
-        from models import _conv_kernels as kernels
+        kernels = _kernels()
 
         self.last_only = last_only
         self.names = [name for name, _ in core.named_parameters()]
@@ -128,8 +138,6 @@ class Layout:
         num_positions: int,
         normed: int,
     ) -> int:
-        from models._conv_kernels import Conv
-
         size = num_inputs * num_outputs * num_taps
         # The order of `parameters()`: bias, g and v of a normalised weight, else weight and bias.
         begin = self.num_parameters
@@ -137,7 +145,7 @@ class Layout:
         weight_at = begin + 2 * num_outputs * normed
         bias_at = begin if normed else begin + size
         self.convs.append(
-            Conv(
+            _kernels().Conv(
                 num_inputs=num_inputs,
                 num_outputs=num_outputs,
                 num_taps=num_taps,
@@ -171,7 +179,7 @@ class Blocks(torch.autograd.Function):
         x_BTI: Tensor,
         *weights: Tensor,
     ) -> Tensor:
-        from models import _conv_kernels as kernels
+        kernels = _kernels()
 
         flat_N = torch.cat([weight.detach().reshape(-1) for weight in weights])
         flat, x = flat_N.numpy(), x_BTI.detach().numpy()
@@ -193,7 +201,7 @@ class Blocks(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        from models import _conv_kernels as kernels
+        kernels = _kernels()
 
         x_BTI, *weights = ctx.saved_tensors
         if torch.is_grad_enabled():
@@ -215,9 +223,7 @@ class Blocks(torch.autograd.Function):
             dx_BTI.numpy(),
         )
         gradient = torch.empty(layout.num_parameters, dtype=x_BTI.dtype)
-        kernels.unpack_gradient(
-            layout.convs_table, ctx.flat, packed, bias_lanes, gradient.numpy()
-        )
+        kernels.unpack_gradient(layout.convs_table, ctx.flat, packed, bias_lanes, gradient.numpy())
         parts = gradient.split([weight.numel() for weight in weights])
         shaped = [part.view(weight.shape) for part, weight in zip(parts, weights, strict=True)]
         return None, None, dx_BTI if dx_wanted else None, *shaped

@@ -4,6 +4,7 @@ Shape letters: B sequences, T steps, I inputs, C conditions, O outputs.
 """
 
 import contextlib
+import copy
 import dataclasses
 from functools import lru_cache
 from typing import Any
@@ -34,6 +35,12 @@ class Network(nn.Module):
         self.num_conditions = signature.num_conditions
         self.core = core
         self.head = nn.Linear(core.num_features, signature.num_outputs)
+
+    def stock(self) -> "Network":
+        """A copy that PyTorch's own layers compute, as textbooks write them (`Core.stock`)."""
+        twin = copy.deepcopy(self)
+        twin.core = twin.core.stock()
+        return twin
 
     @property
     def receptive_field(self) -> float:

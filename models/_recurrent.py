@@ -26,6 +26,8 @@ class RecurrentCore(Core):
         self.layers = nn.ModuleList(layers)
         self.num_features = layers[-1].hidden_size
         self.receptive_field = math.inf
+        self._scans = True
+        """Whether compiled scans compute the layers where they can."""
 
     def forward(
         self, x_BTI: Tensor, state: Any = None, *, last_only: bool = False
@@ -34,10 +36,15 @@ class RecurrentCore(Core):
         h_BTH, new_states = x_BTI, []
         layers: Any = self.layers  # nn.ModuleList does not know the type of its modules
         for layer, layer_state in zip(layers, states, strict=True):
-            compute = scan if can_scan(layer, h_BTH) else _by_the_layer
+            compute = scan if self._scans and can_scan(layer, h_BTH) else _by_the_layer
             h_BTH, layer_state = compute(layer, h_BTH, layer_state)
             new_states.append(layer_state)
         return (h_BTH[:, -1:], None) if last_only else (h_BTH, tuple(new_states))
+
+    def stock(self) -> Core:
+        twin = RecurrentCore(list(self.layers))  # pyright: ignore[reportArgumentType]
+        twin._scans = False
+        return twin
 
     def kernel(self, head: nn.Linear, batch_size: int) -> Kernel:
         from models._kernels import RecurrentKernel  # Numba is imported only when it is used
@@ -55,6 +62,7 @@ class Recurrent(Model):
     """A stack of one kind of recurrent layer."""
 
     family = "recurrent"
+    has_stock = True
     num_gates: ClassVar[int]
     """Number of state-to-state matrices in a layer, one per gate."""
 

@@ -26,13 +26,13 @@ def can_scan(layer: nn.RNNBase, x_BTI: Tensor) -> bool:
         and x_BTI.dtype in (torch.float32, torch.float64)
         and x_BTI.dtype == layer.get_parameter("weight_hh_l0").dtype
         and x_BTI.numel() > 0
-        and _has_numba()
+        and _has_libraries()
     )
 
 
 @cache
-def _has_numba() -> bool:
-    return importlib.util.find_spec("numba") is not None
+def _has_libraries() -> bool:
+    return all(importlib.util.find_spec(name) for name in ("numba", "scipy", "threadpoolctl"))
 
 
 @cache
@@ -45,7 +45,9 @@ def _kernels() -> Any:
     from threadpoolctl import threadpool_limits
 
     from models import _recurrent_kernels
+    from models._kernel_cache import drop_stale_kernels
 
+    drop_stale_kernels()
     importlib.import_module("scipy.linalg.cython_blas")  # the library that Numba calls
 
     threadpool_limits(1, user_api="blas")

@@ -33,8 +33,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from models._conv_training import Blocks, LateState, Layout, can_compile
 from models._contract import Core, Kernel, Model, Signature
+from models._conv_training import Blocks, LateState, Layout, can_compile
 
 
 def causal_conv(
@@ -166,6 +166,11 @@ class TcnCore(Core):
         self.dropout = config.dropout
         self._layouts: dict[tuple[int, bool], Layout] = {}
 
+    def stock(self) -> Core:
+        from models._textbook import TextbookCore
+
+        return TextbookCore(self)
+
     def forward(
         self,
         x_BTI: Tensor,
@@ -188,11 +193,9 @@ class TcnCore(Core):
 
     def _can_compile(self, x_BTI: Tensor) -> bool:
         """Whether the compiled kernels compute this network for these inputs."""
-        weight = self.blocks[0].conv1.conv.bias  # pyright: ignore[reportAttributeAccessIssue]
+        bias: Any = self.blocks[0].conv1.conv.bias  # pyright: ignore[reportAttributeAccessIssue]
         return (
-            not self.gated
-            and not (self.training and self.dropout > 0)
-            and can_compile(x_BTI, weight)
+            not self.gated and not (self.training and self.dropout > 0) and can_compile(x_BTI, bias)
         )
 
     def _compiled(self, x_BTI: Tensor, last_only: bool) -> tuple[Tensor, Any]:
@@ -232,6 +235,7 @@ def receptive_field(kernel_size: int, num_blocks: int) -> int:
 class Tcn(Model):
     version = 1
     family = "convolutional"
+    has_stock = True
 
     kernel_size: int = 8
     """Number of taps of a convolution."""

@@ -90,6 +90,8 @@ def _subject(
     with torch.random.fork_rng(devices=[device] if device != "cpu" else []):
         torch.manual_seed(0)
         network = network_of(spec).to(device)
+    if spec.implementation == "stock":
+        network = network.stock()
     training = Training(learning_rate=1e-3, batch_size=spec.batch_size, max_steps=2**31)
     generator = task.generator("train", 0, device)
     batch = task.sample(spec.batch_size, generator, "train")
@@ -135,7 +137,9 @@ def _streaming(network: Network, batch: Batch, device: str, flops: int) -> Strea
             beside = torch.cat([features] * repeats, 1)[:, -field:]
         window = timed(lambda: network(inputs, condition=beside))
         window_last = timed(lambda: network(inputs, last_only=True, condition=beside))
-    plain_step = partial(network, chunk, state, condition=last)
+    stock = network.stock()
+    by_forward = stock if stock.core.keeps_state else network
+    plain_step = partial(by_forward, chunk, state, condition=last)
     return Streaming(
         step=Work(times=latency(step, device, min_seconds=MORE_SECONDS), flops=flops),
         stepper=type(stepper).__name__,

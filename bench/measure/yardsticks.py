@@ -25,7 +25,6 @@ from bench.core.records import YardstickRecord, now
 from bench.core.spec import Part, Spec, Training, Yardstick
 from bench.core.store import Store
 from bench.core.timings import Times
-from bench.measure.textbook import TextbookTcn
 from bench.measure.timing import Call, alternate, seconds_of, turns
 from bench.measure.train import train
 from bench.measure.update import Updater, update
@@ -204,7 +203,7 @@ def _sampling(case: _Case) -> dict[str, Times]:
 
 def _textbook(case: _Case) -> dict[str, Times]:
     """A training step against the same step of the textbook's network, from the same weights."""
-    networks = {"our network": case.network, "textbook": TextbookTcn(case.network)}
+    networks = {"our network": case.network, "textbook": case.network.stock()}
     sides = {
         name: case.training_step(each, capture=case.capture) for name, each in networks.items()
     }

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,10 @@ def _without_a_study(grids: Sequence[Placed], lengths: Sequence[int]) -> dict[tu
     return left_out
 
 
+WHOLE = ("train", "forward")
+"""What is timed of a stock implementation, which need not have a stepper."""
+
+
 def make_speed_plan(
     profile: Profile, selection: Selection, specs: Sequence[Spec], *, source: str = "profile"
 ) -> tuple[SpeedSpec, ...]:
@@ -186,9 +191,18 @@ def make_speed_plan(
         assert isinstance(row.grid, SpeedGrid)
         if row.model.supports(row.task.signature) is None:
             subject = _subject(row)
-            for batch_size in row.grid.batch_sizes:
-                each = SpeedSpec(**subject, batch_size=batch_size, measures=row.grid.measures)
-                timed[each.id] = each
+            for batch_size, name in product(row.grid.batch_sizes, row.grid.implementations):
+                measures = row.grid.measures
+                if name == "stock":
+                    measures = tuple(each for each in measures if each in WHOLE)
+                if measures and (name == "fastest" or row.model.has_stock):
+                    each = SpeedSpec(
+                        **subject,
+                        batch_size=batch_size,
+                        measures=measures,
+                        implementation=name,
+                    )
+                    timed[each.id] = each
     return tuple(timed.values())
 
 

@@ -20,7 +20,7 @@ from pydantic import (
 
 import tasks
 from bench.core.errors import RequestError, one_line, unknown
-from bench.core.spec import Frozen, Measure, Positive, Training
+from bench.core.spec import Frozen, Implementation, Measure, Positive, Training
 from bench.plan.catalogue import PROFILES
 
 DEFAULT_MAX_STEPS = 2_000
@@ -97,6 +97,12 @@ class SpeedGrid(Networks):
 
     batch_sizes: Annotated[list[Positive], Field(min_length=1)] = [1, 64]
     """Numbers of sequences that are processed at once."""
+    implementations: Annotated[tuple[Implementation, ...], Field(min_length=1)] = (
+        "fastest",
+        "stock",
+    )
+    """See `SpeedSpec.implementation`. `stock` is timed for `train` and `forward`, and only for
+    models that have such an implementation."""
     measures: Annotated[tuple[Measure, ...], Field(min_length=1)] = ("train", "forward", "step")
     """See `SpeedSpec.measures`."""
 
