@@ -12,7 +12,7 @@ from pydantic import ValidationError
 import models
 import tasks
 from bench.core.errors import RequestError, one_line, unknown
-from bench.core.spec import Part, Spec, SpeedSpec, Subject, Training
+from bench.core.spec import Measure, Part, Spec, SpeedSpec, Subject, Training
 from bench.plan import plugins
 from bench.plan.labels import label
 from bench.plan.profile import (
@@ -167,7 +167,7 @@ def _without_a_study(grids: Sequence[Placed], lengths: Sequence[int]) -> dict[tu
     return left_out
 
 
-WHOLE = ("train", "forward")
+WHOLE: tuple[Measure, ...] = ("train", "forward")
 """What is timed of a stock implementation, which need not have a stepper."""
 
 
@@ -192,7 +192,7 @@ def make_speed_plan(
         if row.model.supports(row.task.signature) is None:
             subject = _subject(row)
             for batch_size, name in product(row.grid.batch_sizes, row.grid.implementations):
-                measures = row.grid.measures
+                measures: tuple[Measure, ...] = row.grid.measures
                 if name == "stock":
                     measures = tuple(each for each in measures if each in WHOLE)
                 if measures and (name == "fastest" or row.model.has_stock):
