@@ -12,6 +12,7 @@ from bench.core.store import Store
 from bench.plan import profile, rates
 from bench.plan.grid import Selection, make_plan, thresholds
 from bench.plan.labels import labels
+from bench.plan.protocols import newest, with_stand_ins
 from bench.report.data import Data, Source
 from bench.report.frame import IDENTITY
 from bench.report.markup import for_people, markdown_table, template, text
@@ -33,6 +34,8 @@ def committed() -> Source:
     speed, _ = store.read_speed()
     yardsticks, _ = store.read_yardsticks()
     samples, _ = store.read_below("samples", SampleRecord)
+    records = newest(records)
+    plan = with_stand_ins(plan, [record.spec for record in records])
     return Source(
         profile_name="reference",
         profile_description=chosen.description,
@@ -42,7 +45,7 @@ def committed() -> Source:
         thresholds=thresholds(plan.specs),
         records=records,
         num_records=len(records),
-        speed=speed,
+        speed=newest(speed),
         yardsticks=sorted(yardsticks, key=lambda record: record.created),
         studies=plan.studies,
         sweep=rates.load(),
