@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.optim import optimizer as torch_optimizer
 
 import models
 import tasks
@@ -50,8 +49,8 @@ def _fused_adam(monkeypatch: pytest.MonkeyPatch) -> None:
 
     This is all that is replaced. Fused SGD has no form for `meta`, so it is not tested here.
     """
-    name = "_get_fused_kernels_supported_devices"
-    monkeypatch.setattr(torch_optimizer, name, lambda: ["meta"])
+    name = "torch.optim.optimizer._get_fused_kernels_supported_devices"
+    monkeypatch.setattr(name, lambda: ["meta"])
 
 
 def smallest(name: str) -> Task:
