@@ -118,6 +118,7 @@ def test_slots_go_on_until_all_is_recorded_and_need_few_packages(
     results, minutes = tmp_path / "results", 1.0
     selected = ["--minutes", minutes, "--device", "cpu", "--profile", profile]
     before: dict[Path, bytes] = {}
+    said = "to go on"
     for _ in range(4):
         begin = time.monotonic()
         said = call(few_packages, "bench.run.slot", *selected, "--results", results)
