@@ -5,6 +5,7 @@ combined with it, and nothing can be read from it: `.item()`, `bool(tensor)` and
 """
 
 import dataclasses
+import importlib
 from typing import Any
 
 import pytest
@@ -49,8 +50,8 @@ def _fused_adam(monkeypatch: pytest.MonkeyPatch) -> None:
 
     This is all that is replaced. Fused SGD has no form for `meta`, so it is not tested here.
     """
-    name = "torch.optim.optimizer._get_fused_kernels_supported_devices"
-    monkeypatch.setattr(name, lambda: ["meta"])
+    module = importlib.import_module("torch.optim.optimizer")  # torch.optim hides this name
+    monkeypatch.setattr(module, "_get_fused_kernels_supported_devices", lambda: ["meta"])
 
 
 def smallest(name: str) -> Task:
