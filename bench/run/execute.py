@@ -41,6 +41,8 @@ class Manner:
     """Whether a report follows."""
     again: bool = False
     """Whether finished runs are repeated."""
+    cheapest_first: bool = False
+    """Whether the runs with the shortest estimate start first, for a time that may not suffice."""
 
     def num_at_once(self, request: Request) -> int:
         """How many runs go on at the same time."""
@@ -111,6 +113,8 @@ def execute(request: Request, specs: Sequence[Spec], manner: Manner) -> bool:
     jobs = inventory.make_jobs(request, found, waiting, calibrate=not manner.on_cluster)
     print(outlook(request, found, jobs, manner), file=sys.stderr)
     remove_leftovers(request.results, found.records)
+    if manner.cheapest_first:
+        jobs.sort(key=lambda job: job.estimate_s)
     if not manner.on_cluster:
         jobs = with_data(request, jobs)  # the nodes of a cluster look for their own data
     bar = ProgressBar(jobs)
