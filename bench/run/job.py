@@ -188,7 +188,7 @@ def measure(
         for spec in due:
             if spec.id in failed:
                 continue
-            record, known = _in_fresh_process(spec, setup), parts[spec.id]
+            record, known = in_fresh_process(spec, setup), parts[spec.id]
             if record.speed is None:
                 failed.add(spec.id)
             else:
@@ -199,7 +199,8 @@ def measure(
             yield record
 
 
-def _in_fresh_process(spec: SpeedSpec, setup: Setup) -> SpeedRecord:
+def in_fresh_process(spec: SpeedSpec, setup: Setup) -> SpeedRecord:
+    """Time one spec in a process of its own; if the process dies, the record is a failed one."""
     ours, theirs = context().Pipe()
     process = context().Process(
         target=_measure, args=(theirs, spec.model_dump_json(), setup), daemon=True
