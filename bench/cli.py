@@ -161,7 +161,9 @@ def run(options: Options) -> int:
 def speed(options: Options) -> int:
     """Time the networks, then write the report.
 
-    Training, inference and streaming are timed, one network at a time.
+    Training, inference and streaming are timed, one network at a time. The profile's speed_rounds
+    says in how many fresh processes each network is timed. Processes that are recorded already are
+    not repeated.
     """
     from bench.run.execute import time_networks
 

@@ -214,7 +214,7 @@ def test_timings_continue_where_they_stopped(
     selected = [*selectors(profile, results), "--model", "rnn", "--length", "3"]
     assert main(["speed", *selected]) == 0
     said = capsys.readouterr()
-    assert "timing: 2 networks, 0 recorded" in said.err
+    assert "timing: 2 networks, 0 recorded; each is timed in 1 fresh process" in said.err
     assert "rnn on copy_memory, T=3, batch 2: " in said.err
     assert not list(results.rglob("runs/**/*.json"))
     assert (results / "tables" / "training_speed.csv").read_text().count("\n") == 2

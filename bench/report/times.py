@@ -9,7 +9,7 @@ import pandas as pd
 
 from bench.core.records import SpeedRecord
 from bench.core.spec import Spec
-from bench.core.timings import Times, Work
+from bench.core.timings import Work, pooled
 from bench.plan.labels import label_of
 from bench.report.frame import IDENTITY, Column, numbers, span, typed
 from bench.report.runs import key
@@ -23,7 +23,7 @@ PLACE = (
     Column("parameters", "count", "parameters", "Parameters of the network."),
     Column("receptive_field", "integer", "steps", "By formula. Missing if it has no end."),
     Column("steps", "count", "steps", "Length of a sequence."),
-    Column("timings", "count", "", "Timings whose samples are pooled in this row."),
+    Column("timings", "count", "", "Timings that are pooled in this row, one per process."),
 )
 TIMED = (
     *PLACE,
@@ -59,7 +59,7 @@ TIMED = (
 def timed_frame(records: Sequence[SpeedRecord]) -> pd.DataFrame:
     """One row per network and batch size; failed timings are left out.
 
-    If a network was timed several times, its samples are pooled.
+    If a network was timed several times, the processes of all its records are pooled.
     """
     found: dict[tuple[str, int], list[SpeedRecord]] = {}
     for record in records:
@@ -79,7 +79,7 @@ def _row(records: Sequence[SpeedRecord]) -> dict[str, object]:
         "parameters": speeds[0].num_parameters,
         "receptive_field": speeds[0].receptive_field,
         "steps": speeds[0].num_steps,
-        "timings": len(speeds),
+        "timings": sum(speed.num_processes for speed in speeds),
     }
     num_steps = spec.batch_size * speeds[0].num_steps
     for name in ("train", "forward"):
@@ -119,11 +119,6 @@ def _work(name: str, works: Sequence[tuple[Work, float]]) -> dict[str, float]:
         f"{name}_flops": flops,
         f"{name}_peak_percent": 100 * flops / times.median / peak,
     }
-
-
-def pooled(times: Sequence[Times]) -> Times:
-    """The samples of all of them."""
-    return Times(samples=tuple(sample for each in times for sample in each.samples))
 
 
 def plain(timed: pd.DataFrame) -> pd.DataFrame:

@@ -25,7 +25,7 @@ from bench.core.spec import (
     Training,
     Yardstick,
 )
-from bench.core.timings import Speed, Streaming, Times, Work
+from bench.core.timings import Speed, Streaming, Times, Work, pooled
 
 BACKEND = Backend(device="cpu")
 MACHINE = Machine(
@@ -132,6 +132,11 @@ def record(of: Spec, score: float | None = 1.0, **changes: Any) -> Record:
 
 def times(*ms: float) -> Times:
     return Times(samples=tuple(1e-3 * sample for sample in ms))
+
+
+def of_processes(*ms: float) -> Times:
+    """Times with these medians, one per process."""
+    return pooled([times(each) for each in ms])
 
 
 def speed_record(
