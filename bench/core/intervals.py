@@ -146,3 +146,15 @@ def _student(values: Sequence[float], confidence: float, widening: float) -> Int
     quantile = _student_quantile(0.5 + confidence / 2, n - 1)
     half_width = float(quantile * np.std(values, ddof=1) * widening)
     return Interval(mean=mean, low=mean - half_width, high=mean + half_width, n=n)
+
+
+def censored_median(ended: Sequence[float], censored: Sequence[float]) -> tuple[float, bool]:
+    """The time by which half of all cases ended, and whether it is known.
+
+    `ended` are times at which a case ended; `censored` are times up to which one did not. If fewer
+    than half ended, the median is not known, and the value is a bound that it exceeds.
+    """
+    num_half = -(-(len(ended) + len(censored)) // 2)
+    if len(ended) >= num_half:
+        return sorted(ended)[num_half - 1], True
+    return sorted([*ended, *censored])[num_half - 1], False

@@ -18,7 +18,7 @@ from bench.report.frame import IDENTITY
 from bench.report.markup import for_people, markdown_table, template, text
 from bench.report.page import TEMPLATES
 from bench.report.section import sections
-from bench.report.sections.choice import choice
+from bench.report.sections.choice import choice, measured
 from bench.report.sections.cost import yardstick_table
 
 ROOT = Path(__file__).parent.parent.parent
@@ -55,9 +55,10 @@ def committed() -> Source:
 
 def blocks(data: Data) -> dict[str, str]:
     """Name of a block → its content."""
+    picks = markdown_table(for_people(choice(data.whole, data.step_us)))
     return {
         "verdicts": template(TEMPLATES, "verdicts.md.jinja").render(verdicts=data.verdicts),
-        "choice": markdown_table(for_people(choice(data.whole, data.step_us))),
+        "choice": f"{picks}\n\n{text(measured(data))}",
         "cost": "\n".join(f"- {text(line)}" for line in data.headlines),
         "yardsticks": markdown_table(for_people(yardstick_table(data.source.yardsticks))),
     }
