@@ -92,7 +92,7 @@ def test_the_state_has_one_row_per_network_and_its_largest_in_the_title() -> Non
     timed.loc[timed["model"] == "tcn", "state_bytes"] = 30 * timed["T"]
     found = state.states(timed)
     assert len(found) == 4
-    said = "Bytes per stream at T = 1,000: tcn 30,000, gru 400"
+    said = "At T = 1,000 a stream carries 30,000 bytes (tcn), 400 bytes (gru)"
     assert state.message(found) == said
     style = {"tcn": {"color": "b", "linestyle": "-"}, "gru": {"color": "r", "linestyle": "-"}}
     assert state.state_figure(found, style).get_suptitle() == said

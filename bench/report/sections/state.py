@@ -48,8 +48,8 @@ def message(states: pd.DataFrame) -> str:
     longest = states[states["T"] == states["T"].max()]
     longest = longest[longest["task_label"] == longest["task_label"].iloc[0]]
     ranked = longest.sort_values("state_bytes", ascending=False)
-    each = [f"{row['model_label']} {row['state_bytes']:,}" for row in rows_of(ranked)]
-    return f"Bytes per stream at T = {longest['T'].iloc[0]:,}: {', '.join(each)}"
+    each = [f"{row['state_bytes']:,} bytes ({row['model_label']})" for row in rows_of(ranked)]
+    return f"At T = {longest['T'].iloc[0]:,} a stream carries {', '.join(each)}"
 
 
 def state_figure(states: pd.DataFrame, style: Style) -> Figure:
