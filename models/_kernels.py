@@ -1,12 +1,14 @@
 """Kernels of the recurrent networks, the TCN and WaveNet: packed weights and states.
 
 The cores pass themselves or their layers in. They are typed `Any`, since their files import this
-one. The functions that compute the steps are in `_compiled`.
+one. The functions that compute the steps are in `_compiled` and
+`_compiled_gated`.
 
 Shape letters: B streams, S stored numbers, P phases, K taps, C channels, O outputs, J inputs.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from models import _compiled as compiled
+from models._compiled_gated import wavenet_run
 from models._contract import Kernel
 
 
@@ -184,8 +187,8 @@ class RecurrentKernel(PackedKernel):
         at_head = layout.affine(head.weight, head.bias)
         y_size = layout.padded(head.out_features)
         u, v, y = (layout.reserve(n) for n in (gates * widest, gates * widest, y_size))
-        positions = [gates, relu, len(rows), u, v, *at_head, y, y_size, *sum(rows, [])]
-        sizes = batch_size, layers[0].input_size, head.out_features, at
+        positions = [gates, relu, len(rows), u, v, *at_head, y, y_size, *chain(*rows)]
+        sizes = batch_size, rows[0][0], head.out_features, at
         super().__init__(compiled.recurrent_run, layout, sizes, positions)
         numbers = sum(width for places in self._places for _, width in places)
         self.state_bytes = numbers * layout.dtype.itemsize
@@ -265,7 +268,7 @@ class TcnKernel(RingKernel):
         h, a, z, y = (layout.reserve(n) for n in (*[halves * widest] * 3, y_size))
         positions = [self._k, core.gated, core.residual, len(rows), h, a, z, *at_head, y, y_size]
         sizes = batch_size, rows[0][0], head.out_features, ring
-        super().__init__(compiled.tcn_run, layout, sizes, [*positions, *sum(rows, [])])
+        super().__init__(compiled.tcn_run, layout, sizes, [*positions, *chain(*rows)])
         self._blocks = rows
 
     def load(self, state: Any) -> None:
@@ -311,8 +314,8 @@ class WaveNetKernel(RingKernel):
         layout, places = packed_layout(packed, (self._width, self._width, 2 * widest, 2 * widest))
         num_inputs = self._num_x + core.num_conditions
         sizes = batch_size, num_inputs, head.out_features, ring
-        positions = [k, len(rows), *places, *ends, *sum(rows, [])]
-        super().__init__(compiled.wavenet_run, layout, sizes, positions)
+        positions = [k, len(rows), *places, *ends, *chain(*rows)]
+        super().__init__(wavenet_run, layout, sizes, positions)
         self._layers = rows
 
     def load(self, state: Any) -> None:

@@ -3,6 +3,7 @@
 Shape letters: B streams, S stored numbers, I inputs, O outputs.
 """
 
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from models import _compiled as compiled
+from models._compiled_gated import pixelcnn_run
 from models._kernels import PackedKernel, PackedWeights, packed_layout
 
 
@@ -34,9 +36,9 @@ class PixelCnnKernel(PackedKernel):
         self._kept = slice(size, size + (core.num_rows + 1) * core.row_width * num_inputs)
         num_kept = (core.num_rows + 1) * core.row_width
         positions = [core.kernel_size, core.row_width, len(rows), size, num_kept]
-        positions += [*places, *ends, *sum(rows, [])]
+        positions += [*places, *ends, *chain(*rows)]
         sizes = batch_size, num_inputs, head.out_features, self._kept.stop
-        super().__init__(compiled.pixelcnn_run, layout, sizes, positions)
+        super().__init__(pixelcnn_run, layout, sizes, positions)
 
     def load(self, state: Tensor) -> None:
         """Read the state's inputs again. They begin with a row and cover the receptive field."""

@@ -1,112 +1,30 @@
-"""Steppers read one or more streams step by step. Their outputs equal `forward`'s.
+"""Steppers: by `forward`, by a captured graph, by a compiled kernel. All outputs are `forward`'s.
 
 Shape letters: B streams, T steps, I inputs, C conditions, O outputs.
 """
 
 import copy
 import importlib.util
-import math
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from typing import Any, Protocol, Self, overload
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from models._contract import Kernel
+from models._stepping import (
+    Steppable,
+    Stepper,
+    checked_mask,
+    condition_of_step,
+    copied,
+    forward_zeros,
+    nested,
+    tensors,
+    zero_inputs,
+)
 
 COMPILED_DTYPES = (torch.float32, torch.float64)
-
-
-class Steppable(Protocol):
-    """What a stepper uses of a network."""
-
-    tokens: bool
-    num_inputs: int
-    num_conditions: int
-    head: nn.Linear
-
-    @property
-    def receptive_field(self) -> float: ...
-    def eval(self) -> Self: ...
-    def requires_grad_(self, requires_grad: bool = True) -> Self: ...
-    def __call__(
-        self, x: Tensor, state: Any = None, *, condition: Tensor | None = None
-    ) -> tuple[Tensor, Any]: ...
-
-
-class Stepper(ABC):
-    """A copy of a network's weights that reads one step at a time.
-
-    It begins at the start of a sequence, in evaluation mode and without gradients. The time and
-    memory of a step do not depend on how many steps came before: the state is bounded by the
-    receptive field or by the number of hidden units.
-    """
-
-    batch_size: int
-    state_bytes: int
-    """Memory that one stream's state takes."""
-
-    @overload
-    def __call__(self, x_t: Tensor, condition_t: Tensor | None = None) -> Tensor: ...
-    @overload
-    def __call__(self, x_t: np.ndarray, condition_t: np.ndarray | None = None) -> np.ndarray: ...
-    def __call__(self, x_t: Any, condition_t: Any = None) -> Any:
-        """Outputs (B, O) for one step of ids (B,) or of reals (B, I).
-
-        `condition_t` is (B, C) features. It is required if the network has conditions and the
-        stepper was not given class ids; otherwise it must be None. `ValueError` if it is not so.
-        Outputs of NumPy arrays are NumPy arrays.
-        """
-        if isinstance(x_t, np.ndarray):
-            return self._step(torch.from_numpy(x_t), _tensor(condition_t)).numpy()
-        return self._step(x_t, condition_t)
-
-    @overload
-    def run(self, x: Tensor, condition: Tensor | None = None) -> Tensor: ...
-    @overload
-    def run(self, x: np.ndarray, condition: np.ndarray | None = None) -> np.ndarray: ...
-    def run(self, x: Any, condition: Any = None) -> Any:
-        """Outputs (B, T, O) of T steps of ids (B, T) or of reals (B, T, I), one after the other.
-
-        They equal those of T calls. `condition`, (B, T, C) features, is as in a call.
-        """
-        if isinstance(x, np.ndarray):
-            return self._steps(torch.from_numpy(x), _tensor(condition)).numpy()
-        return self._steps(x, condition)
-
-    @abstractmethod
-    def _step(self, x_t: Tensor, condition_t: Tensor | None) -> Tensor:
-        """A call with tensors."""
-
-    def _steps(self, x: Tensor, condition: Tensor | None) -> Tensor:
-        """`run` with tensors."""
-        if x.shape[1:2] == (0,):
-            raise ValueError("a run over 0 steps; valid: 1 or more")
-        conditions = [None] * x.shape[1] if condition is None else condition.unbind(1)
-        return torch.stack(list(map(self._step, x.unbind(1), conditions)), 1)
-
-    @abstractmethod
-    def reset(self, mask: Tensor | np.ndarray | None = None) -> None:
-        """Return to the start of a sequence, in all streams or where `mask` (B,) is true.
-
-        The other streams go on as if nothing had happened.
-        """
-
-    @abstractmethod
-    def load(self, state: Any) -> None:
-        """Continue from a state that `forward` returned for `batch_size` sequences.
-
-        None stands for the start of a sequence.
-        """
-
-    @abstractmethod
-    def state(self) -> Any:
-        """The state in the form that `forward` takes.
-
-        `ValueError` if some streams were reset alone and no such state holds all of them.
-        """
 
 
 class TorchStepper(Stepper):
@@ -122,7 +40,7 @@ class TorchStepper(Stepper):
     @torch.inference_mode()
     def _step(self, x_t: Tensor, condition_t: Tensor | None = None) -> Tensor:
         shape = (self.batch_size, self._network.num_conditions)
-        condition_BC = _condition_of_step(shape, self._held_BC, condition_t)
+        condition_BC = condition_of_step(shape, self._held_BC, condition_t)
         condition_B1C = None if condition_BC is None else condition_BC.unsqueeze(1)
         y_BO: Tensor | None = None
         for n, (mask_B, state) in enumerate(self._groups):
@@ -144,7 +62,7 @@ class TorchStepper(Stepper):
         if mask is None:
             self._groups = [(None, None)]
             return
-        reset_B = _checked_mask(mask, self.batch_size).to(self._network.head.weight.device)
+        reset_B = checked_mask(mask, self.batch_size).to(self._network.head.weight.device)
         if not reset_B.any():
             return
         groups: list[tuple[Tensor | None, Any]] = []
@@ -161,12 +79,12 @@ class TorchStepper(Stepper):
         if len(self._groups) > 1:
             raise ValueError("streams that were reset at different steps have no common state")
         _, state = self._groups[0]
-        return _copied(state, tensors(state))
+        return copied(state, tensors(state))
 
     @torch.inference_mode()
     def _full_state_bytes(self) -> int:
         """Size of one stream's state after enough steps to fill the receptive field."""
-        _, state = _forward_zeros(self._network, 1)
+        _, state = forward_zeros(self._network, 1)
         return sum(part.nbytes for part in tensors(state))
 
 
@@ -181,11 +99,11 @@ class CapturedStepper(Stepper):
     def __init__(self, network: Steppable, batch_size: int, held_BC: Tensor | None = None) -> None:
         self.batch_size = batch_size
         self._network = copy.deepcopy(network).eval().requires_grad_(False)
-        _, self._like = _forward_zeros(self._network, batch_size)
+        _, self._like = forward_zeros(self._network, batch_size)
         self._state = [torch.zeros_like(part) for part in tensors(self._like)]
         self.state_bytes = sum(part.nbytes for part in self._state) // batch_size
         self._batch_axes = self._axes_of_streams()
-        self._x, self._condition = _zero_inputs(self._network, batch_size, 1)
+        self._x, self._condition = zero_inputs(self._network, batch_size, 1)
         self._held_BC = held_BC
         self._y = torch.zeros_like(self._forward(None)[0][:, 0])
         self._graph: torch.cuda.CUDAGraph | None = None
@@ -197,7 +115,7 @@ class CapturedStepper(Stepper):
     @torch.inference_mode()
     def _step(self, x_t: Tensor, condition_t: Tensor | None = None) -> Tensor:
         shape = (self.batch_size, self._network.num_conditions)
-        condition_BC = _condition_of_step(shape, self._held_BC, condition_t)
+        condition_BC = condition_of_step(shape, self._held_BC, condition_t)
         if self._condition is not None and condition_BC is not None:
             self._condition.copy_(condition_BC.unsqueeze(1))
         self._x.copy_(x_t.unsqueeze(1))
@@ -213,7 +131,7 @@ class CapturedStepper(Stepper):
             for part in self._state:
                 part.zero_()
             return
-        reset_B = _checked_mask(mask, self.batch_size).to(self._x.device)
+        reset_B = checked_mask(mask, self.batch_size).to(self._x.device)
         for part, axis in zip(self._state, self._batch_axes, strict=True):
             part.index_fill_(axis, reset_B.nonzero().flatten(), 0)
 
@@ -225,20 +143,20 @@ class CapturedStepper(Stepper):
             part[tuple(slice(-n if n else 0, None) for n in given.shape)] = given
 
     def state(self) -> Any:
-        return _copied(self._like, self._state)
+        return copied(self._like, self._state)
 
     def _forward(self, state: Any) -> tuple[Tensor, Any]:
         return self._network(self._x, state, condition=self._condition)
 
     def _advance(self) -> None:
-        y, state = self._forward(_nested(self._like, iter(self._state)))
+        y, state = self._forward(nested(self._like, iter(self._state)))
         for part, new in zip(self._state, tensors(state), strict=True):
             part.copy_(new)
         self._y.copy_(y[:, 0])
 
     def _axes_of_streams(self) -> list[int]:
         """The axis of each tensor of the state that a further stream makes longer."""
-        _, longer = _forward_zeros(self._network, self.batch_size + 1)
+        _, longer = forward_zeros(self._network, self.batch_size + 1)
         return [
             next(n for n, size in enumerate(part.shape) if size != other.shape[n])
             for part, other in zip(self._state, tensors(longer), strict=True)
@@ -249,7 +167,7 @@ class CapturedStepper(Stepper):
         fresh: Any = None
         for _ in range(2):
             y, fresh = self._forward(fresh)
-            full = self._forward(_nested(self._like, iter(self._state)))[1]
+            full = self._forward(nested(self._like, iter(self._state)))[1]
             if [part.shape for part in tensors(full)] != [part.shape for part in self._state]:
                 raise ValueError("a state that does not keep its size can't be captured")
             self._advance()
@@ -311,7 +229,7 @@ class CompiledStepper(Stepper):
         if x_t.shape != self._shape:
             valid = tuple(self._shape)
             raise ValueError(f"a step of shape {tuple(x_t.shape)}; valid: {valid}")
-        _condition_of_step(self._condition_shape, self._held_BC, condition_t)
+        condition_of_step(self._condition_shape, self._held_BC, condition_t)
         return self._read(x_t.unsqueeze(1), condition_t).squeeze(1)
 
     def _steps(self, x: Tensor, condition: Tensor | None) -> Tensor:
@@ -323,7 +241,7 @@ class CompiledStepper(Stepper):
             raise ValueError("a run over 0 steps; valid: 1 or more")
         if not self._no_condition or condition is not None:
             shape = (batch_size, x.shape[1], self._condition_shape[1])
-            _condition_of_step(shape, self._held_BC, condition, "the run")
+            condition_of_step(shape, self._held_BC, condition, "the run")
         return self._read(x, condition)
 
     def _read(self, x: Tensor, condition: Tensor | None) -> Tensor:
@@ -343,7 +261,7 @@ class CompiledStepper(Stepper):
         return y_BTO
 
     def reset(self, mask: Tensor | np.ndarray | None = None) -> None:
-        self._kernel.reset(None if mask is None else _checked_mask(mask, self.batch_size).numpy())
+        self._kernel.reset(None if mask is None else checked_mask(mask, self.batch_size).numpy())
 
     def load(self, state: Any) -> None:
         self._kernel.reset()
@@ -362,76 +280,3 @@ def can_compile(network: Steppable) -> bool:
         and weight.dtype in COMPILED_DTYPES
         and importlib.util.find_spec("numba") is not None
     )
-
-
-def _zero_inputs(
-    network: Steppable, batch_size: int, num_steps: int
-) -> tuple[Tensor, Tensor | None]:
-    """Ids or reals of zeros, and a condition of zeros if the network has conditions."""
-    weight = network.head.weight
-
-    def zeros(size: int) -> Tensor:
-        return torch.zeros(batch_size, num_steps, size).to(weight)
-
-    if network.tokens:
-        x = torch.zeros(batch_size, num_steps, dtype=torch.long, device=weight.device)
-    else:
-        x = zeros(network.num_inputs)
-    return x, zeros(network.num_conditions) if network.num_conditions else None
-
-
-def _forward_zeros(network: Steppable, batch_size: int) -> tuple[Tensor, Any]:
-    """`forward` on enough steps of zeros to fill the state."""
-    field = network.receptive_field
-    x, condition = _zero_inputs(network, batch_size, 1 if field == math.inf else int(field))
-    return network(x, condition=condition)
-
-
-def _condition_of_step(
-    shape: tuple[int, ...],
-    held_BC: Tensor | None,
-    condition_t: Tensor | None,
-    of: str = "the step",
-) -> Tensor | None:
-    """The stepper's own condition or else this step's; `ValueError` if one is missing or extra."""
-    required = shape[-1] > 0 and held_BC is None
-    if condition_t is None and not required:
-        return held_BC
-    if condition_t is None or not required or condition_t.shape != shape:
-        given = "None" if condition_t is None else tuple(condition_t.shape)
-        valid = f"{shape} features of {of}" if required else "None"
-        raise ValueError(f"{of}'s condition of {given}; valid: {valid}")
-    return condition_t
-
-
-def _tensor(array: np.ndarray | None) -> Tensor | None:
-    return None if array is None else torch.from_numpy(array)
-
-
-def _checked_mask(mask: Tensor | np.ndarray, batch_size: int) -> Tensor:
-    """The mask as a tensor on the CPU; `ValueError` for another shape or type."""
-    mask_B = torch.as_tensor(mask).cpu()
-    if mask_B.dtype is not torch.bool or mask_B.shape != (batch_size,):
-        raise ValueError(
-            f"a mask of {tuple(mask_B.shape)} {mask_B.dtype}; valid: ({batch_size},) booleans"
-        )
-    return mask_B
-
-
-def _nested(like: Any, parts: Iterator[Tensor]) -> Any:
-    """These tensors in the nesting of another state."""
-    if isinstance(like, Tensor):
-        return next(parts)
-    return None if like is None else tuple(_nested(part, parts) for part in like)
-
-
-def _copied(like: Any, parts: list[Tensor]) -> Any:
-    """Copies of these tensors, nested: outside of inference mode they can be trained on."""
-    return _nested(like, iter([part.clone() for part in parts]))
-
-
-def tensors(state: Any) -> list[Tensor]:
-    """Every tensor of a nested state."""
-    if isinstance(state, Tensor):
-        return [state]
-    return [tensor for part in state or () for tensor in tensors(part)]
