@@ -7,7 +7,7 @@ import pytest
 
 from bench.core.records import Record
 from bench.core.store import Store
-from bench.plan import grid, profile, rates
+from bench.plan import grid, profile, protocols, rates
 from bench.plan.rates import Sweep, Tried, Tuned
 from bench.run import tune
 from tests.support.records import cost_outcome, outcome, record, spec
