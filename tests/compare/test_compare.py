@@ -349,7 +349,8 @@ def test_the_scatter_of_other_times_widens_an_interval_and_their_number_too() ->
         assert found is not None
         return found[1] / found[0]
 
-    calm, wild = ([1.0, 1.01, 1.02],) * 2, ([1.0, 2.0, 3.0],) * 2
+    some, many = [1.0, 1.01, 1.02], [1.0, 2.0, 3.0]
+    calm, wild = (some, some), (many, many)
     one_process = ([1.0], [1.0, 2.0])
     assert width() == width(one_process)  # it can't be judged, so it does not count
     assert width(*[calm] * 50) > width(calm)

@@ -79,7 +79,7 @@ class Scores:
 def test_other_seeds_of_the_same_code_rarely_give_an_alarm() -> None:
     scores = Scores(np.random.default_rng(2))
     num = NUM_COMPARISONS // 2  # each takes longer than a comparison of times
-    alarms = sum("worse" in scores.verdicts(scores.chances) for _ in range(num))
+    alarms = sum("worse" in scores.verdicts(scores.chances.tolist()) for _ in range(num))
     assert alarms < 0.05 * num
 
 

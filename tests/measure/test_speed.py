@@ -235,7 +235,7 @@ def test_an_interrupted_timing_keeps_its_processes_and_goes_on(
     stopped = measure(planned, asked.setup, num_processes=3)
     for _ in range(len(planned) + 2):  # two networks have two processes, the others have one
         next(stopped)
-    stopped.close()
+    del stopped
     before = processes(tmp_path)
     assert sorted(map(len, before.values())) == [1] * (len(planned) - 2) + [2, 2]
     assert waiting(asked) == list(planned)
