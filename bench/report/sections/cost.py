@@ -179,8 +179,9 @@ def figures(data: Data) -> Iterator[Picture]:
         yield Picture(
             name="horizon_vs_cost",
             draw=partial(horizon_against_cost, reached, data.style),
-            caption="The horizon against a run's training time and against one step of a stream. "
-            "≥: the sweep ended there. <, hollow: not even the shortest T was solved, whose cost "
+            caption="The horizon against a run's training time and against one step of a stream "
+            f"(batch 1, {times.how(data.leading, data.device)}). ≥: the sweep ended "
+            "there. <, hollow: not even the shortest T was solved, whose cost "
             f"is shown. {BOTH_LOGARITHMIC}",
         )
 
