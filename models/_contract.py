@@ -38,12 +38,20 @@ class Kernel(ABC):
     """Memory that one sequence's state takes."""
 
     @abstractmethod
-    def step(self, x_BI: np.ndarray, y_BO: np.ndarray) -> None:
-        """Read one step and write its outputs into `y_BO`. Conditions are the last inputs."""
+    def reads(self, *, tokens: bool, num_conditions: int, held: bool) -> None:
+        """Set what inputs are: ids or reals, and conditions of each step or of each stream."""
 
     @abstractmethod
-    def reset(self) -> None:
-        """Return to the start of a sequence."""
+    def run(self, x: int, condition: int, y: int, num_steps: int) -> bool:
+        """Read steps and write their outputs. False, and nothing done, if an id is not a token.
+
+        Arguments are addresses of contiguous arrays: ids (B, T) in 64 bits or reals (B, T, I),
+        conditions (B, T, C) or, if held, (B, C), and outputs (B, T, O).
+        """
+
+    @abstractmethod
+    def reset(self, mask_B: np.ndarray | None = None) -> None:
+        """Return to the start of a sequence, in all streams or where the mask is true."""
 
     @abstractmethod
     def load(self, state: Any) -> None:
@@ -61,6 +69,8 @@ class Core(nn.Module, ABC):
     """H, the number of features of an output step."""
     receptive_field: float
     """How many of the last inputs an output depends on, its own included; `math.inf` if all."""
+    keeps_state: bool = True
+    """Whether `forward` returns a state and goes on from one."""
     period: int = 1
     """Inputs older than the receptive field may be dropped, but only in multiples of this."""
 
@@ -75,6 +85,13 @@ class Core(nn.Module, ABC):
         features (B, 1, H) and None; a core may then skip whatever that step does not need.
         """
 
+    def stock(self) -> "Core":
+        """The same function computed by PyTorch's own layers, as textbooks write it.
+
+        It may share the parameters of this core. By default it is this core.
+        """
+        return self
+
     def kernel(self, head: nn.Linear, batch_size: int) -> Kernel | None:
         """This core and its head compiled for the CPU; None if no kernel has been written."""
         return None
@@ -86,6 +103,8 @@ class Model(ABC):
 
     version: ClassVar[int]
     """Part of every spec's id. Raise it whenever the same fields give a different function."""
+    has_stock: ClassVar[bool] = False
+    """Whether `Core.stock` of this model is another implementation, to be timed beside this one."""
     family: ClassVar[str] = "other"
     """Models are compared by family: `convolutional`, `recurrent` or a name of your own."""
 

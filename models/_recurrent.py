@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from models._contract import Core, Kernel, Model, Signature
+from models._recurrent_training import can_scan, scan
 
 RecurrentInit = Literal["uniform", "orthogonal", "identity"]
 RECURRENT_INITS = ("uniform", "orthogonal", "identity")
@@ -25,16 +26,25 @@ class RecurrentCore(Core):
         self.layers = nn.ModuleList(layers)
         self.num_features = layers[-1].hidden_size
         self.receptive_field = math.inf
+        self._scans = True
+        """Whether compiled scans compute the layers where they can."""
 
     def forward(
         self, x_BTI: Tensor, state: Any = None, *, last_only: bool = False
     ) -> tuple[Tensor, Any]:
         states = [None] * len(self.layers) if state is None else state
         h_BTH, new_states = x_BTI, []
-        for layer, layer_state in zip(self.layers, states, strict=True):
-            h_BTH, layer_state = layer(h_BTH, layer_state)
+        layers: Any = self.layers  # nn.ModuleList does not know the type of its modules
+        for layer, layer_state in zip(layers, states, strict=True):
+            compute = scan if self._scans and can_scan(layer, h_BTH) else _by_the_layer
+            h_BTH, layer_state = compute(layer, h_BTH, layer_state)
             new_states.append(layer_state)
         return (h_BTH[:, -1:], None) if last_only else (h_BTH, tuple(new_states))
+
+    def stock(self) -> Core:
+        twin = RecurrentCore(list(self.layers))  # pyright: ignore[reportArgumentType]
+        twin._scans = False
+        return twin
 
     def kernel(self, head: nn.Linear, batch_size: int) -> Kernel:
         from models._kernels import RecurrentKernel  # Numba is imported only when it is used
@@ -42,11 +52,17 @@ class RecurrentCore(Core):
         return RecurrentKernel(self.layers, head, batch_size)
 
 
+def _by_the_layer(layer: nn.RNNBase, x_BTI: Tensor, state: Any) -> tuple[Tensor, Any]:
+    """PyTorch's own computation, with the signature of `scan`."""
+    return layer(x_BTI, state)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recurrent(Model):
     """A stack of one kind of recurrent layer."""
 
     family = "recurrent"
+    has_stock = True
     num_gates: ClassVar[int]
     """Number of state-to-state matrices in a layer, one per gate."""
 

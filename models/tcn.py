@@ -34,6 +34,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from models._contract import Core, Kernel, Model, Signature
+from models._conv_training import Blocks, LateState, Layout, can_compile
 
 
 def causal_conv(
@@ -162,10 +163,25 @@ class TcnCore(Core):
         self.gated, self.residual = config.gated, config.residual
         self.num_features = width
         self.receptive_field = receptive_field(config.kernel_size, len(inner_widths))
+        self.dropout = config.dropout
+        self._layouts: dict[tuple[int, bool], Layout] = {}
+
+    def stock(self) -> Core:
+        from models._textbook import TextbookCore
+
+        return TextbookCore(self)
 
     def forward(
-        self, x_BTI: Tensor, state: Any = None, *, last_only: bool = False
+        self,
+        x_BTI: Tensor,
+        state: Any = None,
+        *,
+        last_only: bool = False,
+        compiled: bool = True,
     ) -> tuple[Tensor, Any]:
+        """Compiled kernels compute it on the CPU, where there are enough sequences for them."""
+        if compiled and state is None and self._can_compile(x_BTI):
+            return self._compiled(x_BTI, last_only)
         if last_only and state is None:
             return self._last(x_BTI), None
         states = [None] * len(self.blocks) if state is None else state
@@ -174,6 +190,22 @@ class TcnCore(Core):
             h_BTO, block_state = block(h_BTO, block_state)
             new_states.append(block_state)
         return (h_BTO[:, -1:], None) if last_only else (h_BTO, tuple(new_states))
+
+    def _can_compile(self, x_BTI: Tensor) -> bool:
+        """Whether the compiled kernels compute this network for these inputs."""
+        bias: Any = self.blocks[0].conv1.conv.bias  # pyright: ignore[reportAttributeAccessIssue]
+        return (
+            not self.gated and not (self.training and self.dropout > 0) and can_compile(x_BTI, bias)
+        )
+
+    def _compiled(self, x_BTI: Tensor, last_only: bool) -> tuple[Tensor, Any]:
+        num_steps = x_BTI.shape[1]
+        if (num_steps, last_only) not in self._layouts:
+            self._layouts[num_steps, last_only] = Layout(self, num_steps, last_only)
+        layout = self._layouts[num_steps, last_only]
+        y_BTO = Blocks.apply(layout, self, x_BTI.contiguous(), *layout.weights())
+        state = None if last_only else LateState(lambda: self(x_BTI, compiled=False)[1])
+        return y_BTO, state
 
     def kernel(self, head: nn.Linear, batch_size: int) -> Kernel:
         from models._kernels import TcnKernel  # Numba is imported only when it is used
@@ -203,6 +235,7 @@ def receptive_field(kernel_size: int, num_blocks: int) -> int:
 class Tcn(Model):
     version = 1
     family = "convolutional"
+    has_stock = True
 
     kernel_size: int = 8
     """Number of taps of a convolution."""

@@ -17,9 +17,9 @@ from pydantic import (
     model_validator,
 )
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Version of the training loop. It is raised when the same spec would give other numbers."""
-SPEED_PROTOCOL = 1
+SPEED_PROTOCOL = 2
 """Version of the timings. It is raised when what is timed changes, or becomes faster."""
 
 Positive = Annotated[int, Field(ge=1, lt=2**63)]
@@ -139,7 +139,10 @@ class Subject(Frozen):
 
 
 def _digest(content: Frozen) -> str:
-    canonical = json.dumps(content.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    dumped = content.model_dump(mode="json")
+    if isinstance(content, SpeedSpec) and content.protocol == 1:
+        del dumped["implementation"]  # the ids of old records were made without this field
+    canonical = json.dumps(dumped, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
@@ -162,6 +165,7 @@ class Spec(Subject):
 
 
 Measure = Literal["train", "forward", "step", "sample"]
+Implementation = Literal["fastest", "stock"]
 
 
 class SpeedSpec(Subject):
@@ -172,6 +176,9 @@ class SpeedSpec(Subject):
     measures: tuple[Measure, ...]
     """`train`: a training step. `forward`: whole sequences in one call. `step`: one step at a
     time. `sample`: drawing sequences from a network that predicts its own next input."""
+    implementation: Implementation = "fastest"
+    """`fastest`: the compiled kernels of this project where they apply. `stock`: PyTorch's own
+    layers, and the textbook's network for a TCN."""
     protocol: Count = SPEED_PROTOCOL
 
     @property

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, RMSprop
 
 from bench.core.spec import Frozen, Training
+from bench.measure.flat import clip, flatten
 from tasks import Batch, Task
 
 NUM_WARM_UP = 3
@@ -33,12 +34,18 @@ def update(
     task: Task,
     batch: Batch,
     clip_norm: float | None,
+    whole: nn.Parameter | None = None,
 ) -> Tensor:
-    """Forward, backward, clip, update. Returns the detached loss without waiting for the device."""
-    optimizer.zero_grad()
+    """Forward, backward, clip, update. Returns the detached loss without waiting for the device.
+
+    `whole` holds all parameters of the network, if they are views of it.
+    """
+    optimizer.zero_grad(set_to_none=whole is None)
     loss = task.objective.loss(outputs(network, task, batch), batch)
     loss.backward()
-    if clip_norm is not None:
+    if clip_norm is not None and whole is not None:
+        clip(whole, clip_norm)
+    elif clip_norm is not None:
         torch.nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
     optimizer.step()
     return loss.detach()
@@ -81,6 +88,7 @@ class Updater:
         self._num_summed = self._step = 0
         self._graph: torch.cuda.CUDAGraph | None = None
         self.eager_because: str | None = None
+        self._whole = flatten(network) if generator.device.type == "cpu" else None
         if capture:
             self.optimizer = self._make_optimizer(capturable=True)
             self._capture()
@@ -134,14 +142,18 @@ class Updater:
     def _take_step(self) -> None:
         batch = self._task.sample(self._training.batch_size, self._generator, "train")
         clip_norm = self._training.clip_norm
-        self._total_loss += update(self._network, self.optimizer, self._task, batch, clip_norm)
+        self._total_loss += update(
+            self._network, self.optimizer, self._task, batch, clip_norm, self._whole
+        )
 
     def _make_optimizer(self, *, capturable: bool) -> torch.optim.Optimizer:
-        training, parameters = self._training, list(self._network.parameters())
+        training = self._training
+        parameters = list(self._network.parameters()) if self._whole is None else [self._whole]
         kinds: dict[str, Any] = {"adam": Adam, "rmsprop": RMSprop, "sgd": SGD}
         kind, rate = kinds[training.optimizer], training.learning_rate
         if not capturable:
-            return kind(parameters, lr=rate)
+            fused = {"fused": True} if training.optimizer != "rmsprop" else {}
+            return kind(parameters, lr=rate, **fused)
         # A captured step reads its rate from the device.
         flags = {} if training.optimizer == "sgd" else {"capturable": True}
         return kind(parameters, lr=torch.tensor(rate, device=self._generator.device), **flags)

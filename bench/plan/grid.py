@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 import models
 import tasks
 from bench.core.errors import RequestError, one_line, unknown
-from bench.core.spec import Part, Spec, SpeedSpec, Subject, Training
+from bench.core.spec import Measure, Part, Spec, SpeedSpec, Subject, Training
 from bench.plan import plugins
 from bench.plan.labels import label
 from bench.plan.profile import (
@@ -166,6 +167,10 @@ def _without_a_study(grids: Sequence[Placed], lengths: Sequence[int]) -> dict[tu
     return left_out
 
 
+WHOLE: tuple[Measure, ...] = ("train", "forward")
+"""What is timed of a stock implementation, which need not have a stepper."""
+
+
 def make_speed_plan(
     profile: Profile, selection: Selection, specs: Sequence[Spec], *, source: str = "profile"
 ) -> tuple[SpeedSpec, ...]:
@@ -186,9 +191,18 @@ def make_speed_plan(
         assert isinstance(row.grid, SpeedGrid)
         if row.model.supports(row.task.signature) is None:
             subject = _subject(row)
-            for batch_size in row.grid.batch_sizes:
-                each = SpeedSpec(**subject, batch_size=batch_size, measures=row.grid.measures)
-                timed[each.id] = each
+            for batch_size, name in product(row.grid.batch_sizes, row.grid.implementations):
+                measures: tuple[Measure, ...] = row.grid.measures
+                if name == "stock":
+                    measures = tuple(each for each in measures if each in WHOLE)
+                if measures and (name == "fastest" or row.model.has_stock):
+                    each = SpeedSpec(
+                        **subject,
+                        batch_size=batch_size,
+                        measures=measures,
+                        implementation=name,
+                    )
+                    timed[each.id] = each
     return tuple(timed.values())
 
 

@@ -20,7 +20,7 @@ from pydantic import (
 
 import tasks
 from bench.core.errors import RequestError, one_line, unknown
-from bench.core.spec import Frozen, Measure, Positive, Training
+from bench.core.spec import Frozen, Implementation, Measure, Positive, Training
 from bench.plan.catalogue import PROFILES
 
 DEFAULT_MAX_STEPS = 2_000
@@ -97,6 +97,12 @@ class SpeedGrid(Networks):
 
     batch_sizes: Annotated[list[Positive], Field(min_length=1)] = [1, 64]
     """Numbers of sequences that are processed at once."""
+    implementations: Annotated[tuple[Implementation, ...], Field(min_length=1)] = (
+        "fastest",
+        "stock",
+    )
+    """See `SpeedSpec.implementation`. `stock` is timed for `train` and `forward`, and only for
+    models that have such an implementation."""
     measures: Annotated[tuple[Measure, ...], Field(min_length=1)] = ("train", "forward", "step")
     """See `SpeedSpec.measures`."""
 
@@ -125,6 +131,8 @@ class Profile(Frozen):
     grid: Annotated[list[Grid], Field(min_length=1)]
     speed: list[SpeedGrid] = []
     """Timings in addition to the streaming step, which is timed for every trained network."""
+    speed_rounds: Annotated[int, Field(ge=1, le=100)] = 5
+    """Rounds over all networks that are timed. Each round times a network in a fresh process."""
 
 
 def names() -> list[str]:
@@ -213,7 +221,7 @@ def _set(content: dict[str, Any], setting: str, place: str) -> None:
         raise unknown("key", one_line(key), keys, place)
 
 
-_OF_PROFILE = {"description", "seeds", "param_budget", "models"}
+_OF_PROFILE = {"description", "seeds", "param_budget", "models", "speed_rounds"}
 _OF_GRIDS = {"keep_weights"}
 """Keys of a grid that can be set for all grids at once."""
 

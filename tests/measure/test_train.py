@@ -133,9 +133,9 @@ def test_padding_does_not_change_an_evaluation() -> None:
 def test_every_model_trains_on_the_same_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, list] = {}
 
-    def spy(network, optimizer, task, batch, clip_norm):
+    def spy(network, optimizer, task, batch, *rest):
         seen[model].append(batch.x.clone())
-        return update(network, optimizer, task, batch, clip_norm)
+        return update(network, optimizer, task, batch, *rest)
 
     monkeypatch.setattr(bench.measure.update, "update", spy)
     for model in ("tcn", "rnn"):
@@ -320,7 +320,8 @@ def test_an_updater_takes_the_step_written_out_by_hand() -> None:
         losses.append(loss.item())
     assert take_step.mean_loss() == pytest.approx(sum(losses) / 3)
     for ours, theirs in zip(network.parameters(), bare.parameters(), strict=True):
-        assert torch.equal(ours, theirs)
+        # One tensor holds all parameters: its norm is summed in another order.
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
 
 
 def test_the_batch_size_does_not_change_an_evaluation() -> None:
