@@ -4,15 +4,17 @@
     h_t = o_t ⊙ tanh(c_t)              i, f, o = σ(W x_t + U h_{t−1} + b), g with tanh
 
 Source: Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000. PyTorch's layer and
-initialisation, uniform on ±1/√H.
+initialisation, uniform on ±1/√H, except for the forget gate's bias.
 
 The receptive field is unlimited. The state of a layer is 2·H numbers; a layer has 4·H·(I + H + 2)
 parameters, since PyTorch has two biases per gate.
 
-Variants: a positive `forget_bias` makes the untrained network keep its memories (Jozefowicz,
-Zaremba & Sutskever 2015 found that 1 helps); `chrono` initialises the gates so that memories last
-from 1 step to the task's reach, b_f = log U[1, reach − 1] and b_i = −b_f (Tallec & Ollivier 2018,
-arXiv:1804.11188).
+The forget gate's bias starts at 1, so that the untrained network keeps its memories (Gers et al.
+2000; Jozefowicz, Zaremba & Sutskever 2015).
+
+Variants: another `forget_bias`, or PyTorch's, which is near 0; `chrono` initialises the gates so
+that memories last from 1 step to the task's reach, b_f = log U[1, reach − 1] and b_i = −b_f (Tallec
+& Ollivier 2018, arXiv:1804.11188).
 """
 
 import math
@@ -28,27 +30,29 @@ INPUT_GATE, FORGET_GATE = 0, 1
 
 @dataclass(frozen=True, kw_only=True)
 class Lstm(Recurrent):
-    version = 1
+    version = 2
     num_gates = 4
 
-    forget_bias: float | None = None
-    """Initial bias of the forget gate; None for PyTorch's, which is near 0."""
+    forget_bias: float | None = 1.0
+    """Initial bias of the forget gate. None (`"none"` in TOML): PyTorch's, which is near 0."""
     chrono: bool = False
-    """Initialise the biases of the forget and input gates from the task's reach."""
+    """Initialise the biases of the forget and input gates from the task's reach. This overrides
+    `forget_bias`, which is then left at its default."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.forget_bias is not None and (self.chrono or not math.isfinite(self.forget_bias)):
-            raise ValueError(
-                f"forget_bias {self.forget_bias} of lstm; valid: a number, without `chrono`"
-            )
+        bias = self.forget_bias
+        if bias is not None and not math.isfinite(bias):
+            raise ValueError(f"forget_bias {bias} of lstm; valid: a number, or none for PyTorch's")
+        if self.chrono and bias not in (1.0, None):  # version 1 recorded None
+            raise ValueError(f"forget_bias {bias} of lstm; leave it out with `chrono`")
 
     def layer(self, num_inputs: int, width: int) -> nn.RNNBase:
         return nn.LSTM(num_inputs, width, batch_first=True)
 
     def initialise(self, layer: nn.RNNBase, reach: int) -> None:
         super().initialise(layer, reach)
-        if self.forget_bias is not None:
+        if self.forget_bias is not None and not self.chrono:
             set_bias(layer, FORGET_GATE, self.forget_bias)
         if self.chrono:
             bias_H = chrono_bias(layer.hidden_size, reach)

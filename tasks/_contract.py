@@ -71,6 +71,12 @@ class Batch:
             x=self.x[start:stop], y=self.y[start:stop], lengths=lengths, condition=condition
         )
 
+    def rows(self, index: Tensor) -> "Batch":
+        """The sequences at these places, (N,) int64."""
+        lengths = None if self.lengths is None else self.lengths[index]
+        condition = None if self.condition is None else self.condition[index]
+        return Batch(x=self.x[index], y=self.y[index], lengths=lengths, condition=condition)
+
     def __len__(self) -> int:
         return len(self.x)
 

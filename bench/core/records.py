@@ -189,6 +189,16 @@ class Outcome(Frozen):
         value = self.test[self.score.name]
         return self.score.chance if value is None else value
 
+    def updates_to(self, threshold: float) -> int | None:
+        """Updates before the first validation whose score reached the threshold; None: never."""
+        values = ((point.step, point.values[self.score.name]) for point in self.curve)
+        reached = (
+            step
+            for step, value in values
+            if value is not None and self.score.reaches(value, threshold)
+        )
+        return next(reached, None)
+
     @property
     def solved(self) -> bool | None:
         if self.solved_at is None:

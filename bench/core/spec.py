@@ -39,7 +39,7 @@ class Training(Frozen):
 
     optimizer: Literal["adam", "rmsprop", "sgd"] = "adam"
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    cooldown: Annotated[float, Field(ge=0, le=1)] = 0.3
+    cooldown: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Fraction of the updates, at the end, in which the rate falls linearly towards 0; 0: never."""
     clip_norm: Annotated[
         Annotated[float, Field(gt=0, allow_inf_nan=False)] | None,
@@ -55,6 +55,10 @@ class Training(Frozen):
     stop_when_solved: bool = True
     """Whether to stop once two validation scores clearly pass the task's `solved`: by their Wilson
     bound if they are shares, otherwise by two standard errors."""
+
+    def is_constant(self, step: int) -> bool:
+        """Whether the first `step` updates have the full learning rate, and the next one too."""
+        return self.max_steps - step >= self.cooldown * self.max_steps
 
 
 def _checked(fields: dict[str, Any]) -> dict[str, Any]:
@@ -152,6 +156,12 @@ class Spec(Subject):
     training: Training
     seed: Count
     protocol: Count = PROTOCOL
+
+    @property
+    def constant_phase(self) -> str:
+        """An id of all runs that differ in `max_steps` alone. They begin with the same updates."""
+        training = self.training.model_copy(update={"max_steps": 1})
+        return self.model_copy(update={"training": training}).id
 
     @property
     def name(self) -> str:

@@ -1,4 +1,8 @@
-"""Checkpoints of training runs, so that a killed run continues where it was.
+"""Checkpoints of training runs: a killed run continues where it was, a longer one from a shorter.
+
+Runs that differ in `max_steps` alone make the same updates until the learning rate of the shorter
+one falls. A run keeps its state at its last validation before that, and a longer run continues from
+it. The state is removed if the run solves its task or diverges, since no longer run is then needed.
 
 A file is a SHA-256 digest and the content that it belongs to, written by `torch.save`. The content
 has only tensors, numbers, strings, lists and dicts, so that reading it runs no foreign code.
@@ -29,6 +33,8 @@ INTERVAL_S = 60.0
 FORMAT = 1
 """Raised whenever a run can no longer continue from older checkpoints."""
 FOLDER = "checkpoints"
+STATES = "states"
+"""Folder of the states from which longer runs continue."""
 
 
 @dataclass(kw_only=True)
@@ -68,7 +74,7 @@ class Checkpoint(Frozen):
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where the checkpoint of a run is stored, and the identity that the file must have."""
+    """Where the checkpoint and the state of a run are stored, and the identities of the files."""
 
     results: Path
     spec: Spec
@@ -79,11 +85,23 @@ class Place:
         return self.results / FOLDER / self.backend.name / f"{self.spec.id}.pt"
 
     @property
+    def state_path(self) -> Path:
+        """The same for all runs that differ in `max_steps` alone: the last one replaces it."""
+        return self.results / STATES / self.backend.name / f"{self.spec.constant_phase}.pt"
+
+    @property
     def identity(self) -> dict[str, object]:
-        """All that must be the same for the run to continue with the same numbers."""
+        return self._identity(self.spec.id)
+
+    @property
+    def state_identity(self) -> dict[str, object]:
+        return self._identity(self.spec.constant_phase)
+
+    def _identity(self, spec_id: str) -> dict[str, object]:
+        """All that must be the same for a run to continue with the same numbers."""
         return {
             "format": FORMAT,
-            "spec": self.spec.id,
+            "spec": spec_id,
             "protocol": self.spec.protocol,
             "torch": str(torch.__version__),
             "backend": self.backend.model_dump(),
@@ -121,12 +139,46 @@ def step_of(content: bytes) -> int:
 
 def write(place: Place, checkpoint: Checkpoint) -> None:
     """Replace the previous checkpoint. A failure to write is a warning and does not end the run."""
-    content = {"identity": place.identity, "checkpoint": checkpoint.model_dump()}
+    _write(place.path, place.identity, checkpoint, f"checkpoint of {place.spec.name}")
+
+
+def is_kept(spec: Spec, step: int) -> bool:
+    """Whether a run keeps its state at this step: its last validation at the full rate."""
+    training = spec.training
+    following = step + training.validate_every
+    return (
+        step > 0
+        and step % training.validate_every == 0
+        and training.is_constant(step)
+        and not (following <= training.max_steps and training.is_constant(following))
+    )
+
+
+def write_state(place: Place, checkpoint: Checkpoint) -> None:
+    """Keep the state from which a longer run continues, in place of that of a shorter run."""
+    _write(place.state_path, place.state_identity, checkpoint, f"state of {place.spec.name}")
+
+
+def read_state(place: Place, like: Mapping[str, Tensor]) -> Checkpoint | None:
+    """The state of a shorter run from which this run continues, or None.
+
+    A run does not continue from its own state, so that it trains every update when it is repeated.
+    """
+    found = _read(place.state_path, place.state_identity, like)
+    if found is None:
+        return None
+    step, training = found.fit.step, place.spec.training
+    usable = training.is_constant(step) and not is_kept(place.spec, step)
+    return found if usable else None
+
+
+def _write(path: Path, identity: dict[str, object], checkpoint: Checkpoint, what: str) -> None:
+    content = {"identity": identity, "checkpoint": checkpoint.model_dump()}
     try:
-        write_whole(place.path, pack(content))
+        write_whole(path, pack(content))
     except OSError as error:
         reason = error.strerror or error
-        print(f"warning: no checkpoint of {place.spec.name}: {reason}", file=sys.stderr)
+        print(f"warning: no {what}: {reason}", file=sys.stderr)
 
 
 def read(place: Place, like: Mapping[str, Tensor]) -> Checkpoint | None:
@@ -135,9 +187,13 @@ def read(place: Place, like: Mapping[str, Tensor]) -> Checkpoint | None:
     `like` holds weights of the run's network. A file that is damaged or belongs to another run is
     removed, with a warning.
     """
+    return _read(place.path, place.identity, like)
+
+
+def _read(path: Path, identity: dict[str, object], like: Mapping[str, Tensor]) -> Checkpoint | None:
     try:
-        content = unpack(place.path.read_bytes())
-        if content["identity"] != place.identity:
+        content = unpack(path.read_bytes())
+        if content["identity"] != identity:
             raise ValueError("from another run, backend or version")
         found = Checkpoint.model_validate(content["checkpoint"])
         if not all(_shapes(w) == _shapes(like) for w in (found.weights, found.fit.best_weights)):
@@ -146,8 +202,8 @@ def read(place: Place, like: Mapping[str, Tensor]) -> Checkpoint | None:
         return None
     except Exception as error:  # a damaged file can make torch raise anything
         reason = " ".join(str(error).split())[:100] or type(error).__name__
-        print(f"warning: {place.path}: {reason}; the run starts again", file=sys.stderr)
-        remove(place)
+        print(f"warning: {path}: {reason}; the run starts again", file=sys.stderr)
+        _remove(path)
         return None
     return found
 
@@ -158,8 +214,17 @@ def _shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[torch.Size, torch.
 
 def remove(place: Place) -> None:
     """Remove a run's checkpoint, if there is one."""
+    _remove(place.path)
+
+
+def remove_state(place: Place) -> None:
+    """Remove the state from which longer runs continue, if there is one."""
+    _remove(place.state_path)
+
+
+def _remove(path: Path) -> None:
     with contextlib.suppress(OSError):
-        place.path.unlink()
+        path.unlink()
 
 
 def remove_leftovers(results: Path, records: Iterable[Record]) -> None:
@@ -170,6 +235,6 @@ def remove_leftovers(results: Path, records: Iterable[Record]) -> None:
     for record in records:
         if record.finished:
             remove(Place(results=results, spec=record.spec, backend=record.backend))
-    for path in (results / FOLDER).glob("*/*.tmp"):
-        with contextlib.suppress(OSError):
-            path.unlink()
+    for folder in (FOLDER, STATES):
+        for path in (results / folder).glob("*/*.tmp"):
+            _remove(path)

@@ -1,16 +1,16 @@
 """Loss and metrics of a network on a stream of batches, and whether its score clearly suffices."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bench.core.intervals import wilson
 from bench.core.records import MetricInfo, is_share
 from bench.measure.update import outputs
-from tasks import Batch, Task
+from tasks import Batch, Split, Task
 
 STANDARD_ERRORS = 2.0
 """Standard errors by which a score that is not a share must pass its threshold to be clear."""
@@ -50,6 +50,46 @@ def evaluate(network: nn.Module, task: Task, batches: Iterable[Batch], device: s
         num_sequences=num_sequences,
         score_error=_standard_error(squares.item(), means[0], num_sequences),
     )
+
+
+def spread(task: Task, split: Split, seed: int, number: int, batch_size: int) -> list[Batch]:
+    """At most `number` sequences from all parts of a stream, in the stream's order, in batches.
+
+    One sequence is drawn from each of `number` equal parts, since a stream may have an order of its
+    own, such as one kind of sound after the other. The draw is the same for every model and seed.
+    Besides these sequences, one batch of the stream is in memory.
+    """
+
+    def stream() -> Iterable[Batch]:
+        return task.evaluation(split, seed, batch_size)
+
+    places = _places(sum(map(len, stream())), number)
+    parts: list[Batch] = []
+    start = 0
+    for batch in stream():
+        inside = places[(places >= start) & (places < start + len(batch))]
+        parts.append(batch.rows(inside - start))
+        start += len(batch)
+    whole = _joined(parts)
+    return [whole.part(i, i + batch_size) for i in range(0, len(whole), batch_size)]
+
+
+def _places(total: int, number: int) -> Tensor:
+    """A place in each of `number` equal parts of 0, 1, …, `total` − 1; every place if too few."""
+    edges = torch.arange(min(number, total) + 1) * total // max(min(number, total), 1)
+    draw = torch.rand(len(edges) - 1, generator=torch.Generator().manual_seed(0))
+    return edges[:-1] + (draw * edges.diff()).long()
+
+
+def _joined(parts: Sequence[Batch]) -> Batch:
+    def joined(name: str) -> Tensor | None:
+        tensors = [getattr(part, name) for part in parts]
+        return None if tensors[0] is None else torch.cat(tensors)
+
+    x, y, lengths, condition = map(joined, ("x", "y", "lengths", "condition"))
+    assert x is not None
+    assert y is not None
+    return Batch(x=x, y=y, lengths=lengths, condition=condition)
 
 
 def clearly_passed(score: MetricInfo, found: Evaluation, threshold: float) -> bool:

@@ -10,7 +10,7 @@ test once, on a third stream, with the weights that validated best
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -20,8 +20,19 @@ from torch import Tensor, nn
 from bench.core.backend import forget_peak_memory, peak_memory_bytes
 from bench.core.records import Beyond, CurvePoint, Latency, MetricInfo, Outcome, Probes
 from bench.core.spec import Spec
-from bench.measure.checkpoint import Checkpoint, Fit, Place, is_due, read, write
-from bench.measure.evaluation import Evaluation, clearly_passed, evaluate, finite
+from bench.measure.checkpoint import (
+    Checkpoint,
+    Fit,
+    Place,
+    is_due,
+    is_kept,
+    read,
+    read_state,
+    remove_state,
+    write,
+    write_state,
+)
+from bench.measure.evaluation import Evaluation, clearly_passed, evaluate, finite, spread
 from bench.measure.probe import NUM_SEQUENCES, measured_field, probe
 from bench.measure.timing import latency, seconds_of
 from bench.measure.update import Updater, of_steps, outputs
@@ -75,8 +86,9 @@ def train(
     """Train and test the network of a spec on `device` (`cpu`, `cuda:0`, …).
 
     With `capture`, on a GPU, the training step is replayed as a graph where that is possible. With
-    `place` a long run writes checkpoints there, and continues from the one it finds. `keep`
-    receives the weights that are tested.
+    `place` a long run writes checkpoints there, and continues from the one it finds or else from
+    the state of a shorter run; an unsolved run leaves its state for a longer one. `keep` receives
+    the weights that are tested.
 
     Raises whatever the task or the model raises. NaN and Inf are an outcome, not an error.
     """
@@ -88,7 +100,8 @@ def train(
     with torch.random.fork_rng(devices=[device] if device != "cpu" else []):
         torch.manual_seed(_weights_seed(spec))
         network = network_of(spec).to(device)
-        probed = next(task.evaluation("validation", spec.seed, NUM_SEQUENCES)).to(device)
+        (probed,) = spread(task, "validation", spec.seed, NUM_SEQUENCES, EVALUATION_BATCH)
+        probed = probed.to(device)
         row = task.signature.grid[1] if task.signature.grid else 1
         field = measured_field(network, task.signature.num_steps, probed.condition, row)
         initial = probe(network, task, probed, step=0)
@@ -110,21 +123,27 @@ def train(
     if initial is not None and trained is not None:
         measured, seen = field
         probes = Probes(measured_field=measured, seen_steps=seen, initial=initial, trained=trained)
-    return _outcome(run, fit, test, beyond, seconds, probes, probed.part(0, 1))
+    outcome = _outcome(run, fit, test, beyond, seconds, probes, probed.part(0, 1))
+    if place is not None and (outcome.stopped != "budget" or outcome.solved):
+        remove_state(place)
+    return outcome
 
 
 def _fit(run: _Run, place: Place | None, on_progress: Callable[[Progress], None]) -> Fit:
     """Train until the task is clearly solved, the loss diverges or the budget is used up."""
     network, task, training = run.network, run.task, run.spec.training
     score = _info(task.objective.score)
-    stream = task.evaluation("validation", run.spec.seed, EVALUATION_BATCH)
-    validation = list(_first(stream, training.num_validation))
+    validation = spread(
+        task, "validation", run.spec.seed, training.num_validation, EVALUATION_BATCH
+    )
     fit = _begin(run, place)
     saved_at = run.began
     while True:
         if place is not None and is_due(saved_at):
             write(place, _checkpoint(run, fit))
             saved_at = time.perf_counter()
+        if place is not None and is_kept(run.spec, fit.step):
+            write_state(place, _checkpoint(run, fit))
 
         found = evaluate(network, task, validation, run.device)
         fit.curve.append(
@@ -172,9 +191,14 @@ def _tested(run: _Run, task: Task) -> Evaluation:
 
 
 def _begin(run: _Run, place: Place | None) -> Fit:
-    """The state before the first validation: from the checkpoint of this run, if there is one."""
+    """The state before the first validation of this process.
+
+    It is that of the checkpoint of this run or of a shorter run, if there is one.
+    """
     fit = Fit(best_weights=_weights(run.network), curve=[])
-    found = None if place is None else read(place, like=fit.best_weights)
+    if place is None:
+        return fit
+    found = read(place, fit.best_weights) or read_state(place, fit.best_weights)
     if found is None:
         return fit
     run.network.load_state_dict(found.weights)
@@ -234,13 +258,6 @@ def _outcome(
 
 def _info(metric: Metric) -> MetricInfo:
     return MetricInfo.model_validate(metric, from_attributes=True)
-
-
-def _first(batches: Iterator[Batch], number: int) -> Iterator[Batch]:
-    """The first `number` sequences, or all of them where there are fewer."""
-    while number > 0 and (batch := next(batches, None)) is not None:
-        yield batch.part(0, number)
-        number -= len(batch)
 
 
 def _weights(network: nn.Module) -> dict[str, Tensor]:

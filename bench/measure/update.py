@@ -161,11 +161,10 @@ class Updater:
     def _set_rate(self) -> None:
         """Keep the rate constant, then lower it linearly towards zero over the cooldown."""
         training = self._training
-        cooldown_steps = training.cooldown * training.max_steps
-        left = training.max_steps - self._step
-        if left >= cooldown_steps:
+        if training.is_constant(self._step):
             return
-        rate = training.learning_rate * (left / cooldown_steps)
+        left = training.max_steps - self._step
+        rate = training.learning_rate * (left / (training.cooldown * training.max_steps))
         for group in self.optimizer.param_groups:
             captured = isinstance(group["lr"], Tensor)
             group["lr"] = group["lr"].fill_(rate) if captured else rate

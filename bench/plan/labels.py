@@ -48,15 +48,16 @@ def variant(part: tasks.Task | models.Model) -> str:
 
 
 def changed_fields(part: tasks.Task | models.Model) -> list[str]:
-    """Each field that differs from its default, as `name=value`.
+    """Each field that differs from its default, as `name=value`; None is written `none`.
 
     `length` and fields that follow from others (`repr=False`) are left out.
     """
-    return [
-        f"{field.name}={getattr(part, field.name)}"
+    changed = {
+        field.name: getattr(part, field.name)
         for field in dataclasses.fields(part)
         if field.name != "length" and field.repr and getattr(part, field.name) != field.default
-    ]
+    }
+    return [f"{name}={'none' if each is None else each}" for name, each in changed.items()]
 
 
 def label(part: tasks.Task | models.Model, name: str) -> str:

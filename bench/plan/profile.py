@@ -135,6 +135,9 @@ class Profile(Frozen):
     """Timings in addition to the streaming step, which is timed for every trained network."""
     speed_rounds: Annotated[int, Field(ge=1, le=100)] = 5
     """Rounds over all networks that are timed. Each round times a network in a fresh process."""
+    refine: dict[str, Annotated[float, Field(gt=1, le=10)]] = {}
+    """Family of models → a factor. After the grid of rates, a sweep also tries the best rate of
+    these models times and divided by the factor."""
 
 
 def names() -> list[str]:
@@ -276,7 +279,8 @@ def _explained(error: Any, place: str) -> RequestError:
 def checked_fields(cls: type, fields: dict[str, Any], kind: str, place: str) -> dict[str, Any]:
     """Check the fields of a task's or model's dataclass against their declared types.
 
-    Raises `RequestError` for an unknown or missing field, and for a value of another type.
+    TOML has no None, so `"none"` stands for it in a field that accepts None and no text. Raises
+    `RequestError` for an unknown or missing field, and for a value of another type.
     """
     from typing import get_type_hints
 
@@ -288,8 +292,11 @@ def checked_fields(cls: type, fields: dict[str, Any], kind: str, place: str) -> 
     for name, value in fields.items():
         if name not in hints:
             raise unknown(f"field of {kind}", name, hints, place)
+        adapter = TypeAdapter(hints[name])
+        if value == "none" and _accepts(adapter, None) and not _accepts(adapter, value):
+            value = None
         try:
-            checked[name] = TypeAdapter(hints[name]).validate_python(value, strict=True)
+            checked[name] = adapter.validate_python(value, strict=True)
         except ValidationError as error:
             message = error.errors(include_url=False)[0]["msg"]
             value = one_line(repr(value))
@@ -302,3 +309,11 @@ def checked_fields(cls: type, fields: dict[str, Any], kind: str, place: str) -> 
         ):
             raise RequestError(f"{place}: {field.name} of {kind} is missing")
     return checked
+
+
+def _accepts(adapter: TypeAdapter[Any], value: object) -> bool:
+    try:
+        adapter.validate_python(value, strict=True)
+    except ValidationError:
+        return False
+    return True

@@ -12,10 +12,11 @@ RATES = Path(__file__).parent / "rates.toml"
 
 
 class Tried(Frozen):
-    """One rate of a grid. A run's score is its best validation score."""
+    """One rate of a sweep. A run's score is its best validation score."""
 
     rate: float
     num_runs: int
+    """Number of trials: runs with this rate, over lengths and seeds."""
     num_solved: int
     """Number of runs whose score reached `solved`."""
     score: float | None = None
@@ -26,6 +27,8 @@ class Tried(Frozen):
     """Largest score of a run."""
     updates: float
     """Mean number of updates per run."""
+    solved_after: float | None = None
+    """Median number of updates to solve, over all runs. None if fewer than half of them solved."""
     seconds: float
     """Computing time of all runs together."""
 
@@ -35,7 +38,7 @@ class Tuned(Frozen):
 
     rate: float
     tried: tuple[Tried, ...]
-    """All rates of the grid, in ascending order."""
+    """All rates that were tried, in ascending order."""
 
     @property
     def chosen(self) -> Tried:
@@ -44,6 +47,11 @@ class Tuned(Frozen):
     @property
     def at_edge(self) -> bool:
         return self.rate in (self.tried[0].rate, self.tried[-1].rate)
+
+    @property
+    def num_trials(self) -> int:
+        """Number of runs of the whole sweep."""
+        return sum(tried.num_runs for tried in self.tried)
 
     @property
     def seconds(self) -> float:

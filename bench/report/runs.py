@@ -182,14 +182,7 @@ def _outcome(outcome: Outcome, solved_at: float | None) -> dict[str, object]:
 
 def solved_after(outcome: Outcome, solved_at: float | None) -> int | None:
     """Updates before the first validation whose score reached `solved_at`; None: never."""
-    if solved_at is None:
-        return None
-    score = outcome.score
-    values = ((point.step, point.values[score.name]) for point in outcome.curve)
-    return next(
-        (step for step, value in values if value is not None and score.reaches(value, solved_at)),
-        None,
-    )
+    return None if solved_at is None else outcome.updates_to(solved_at)
 
 
 def counted(runs: pd.DataFrame) -> pd.DataFrame:

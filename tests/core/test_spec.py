@@ -10,8 +10,8 @@ from tests.support.records import spec
 
 
 def test_ids_are_pinned() -> None:
-    assert spec().id == "3fb920ea64b06c00"
-    assert spec(task="adding", model="lstm", length=200, seed=3).id == "96b4babb5bb2f181"
+    assert spec().id == "ac7eaecbc5706d59"
+    assert spec(task="adding", model="lstm", length=200, seed=3).id == "3c8902df5b45e376"
 
 
 def test_a_copy_with_other_values_has_ids_of_its_own() -> None:
@@ -23,6 +23,15 @@ def test_a_copy_with_other_values_has_ids_of_its_own() -> None:
     wider = one.model_copy(update={"width": 11}, deep=True)
     assert wider.network != known[1]
     assert (one.id, one.network) == known
+
+
+def test_runs_of_two_budgets_share_a_constant_phase_and_no_others_do() -> None:
+    budgets = [spec(max_steps=number) for number in (100, 400)]
+    assert len({each.constant_phase for each in budgets}) == 1
+    assert len({each.id for each in budgets}) == 2
+    others = [spec().model_copy(update=change) for change in CHANGES]
+    shared = [each for each in others if each.constant_phase == spec().constant_phase]
+    assert [each.training.max_steps for each in shared] == [101]
 
 
 def test_the_id_outlives_json() -> None:
@@ -48,7 +57,7 @@ CHANGES: list[dict[str, Any]] = [
         for change in (
             {"optimizer": "sgd"},
             {"learning_rate": 0.002},
-            {"cooldown": 0.1},
+            {"cooldown": 0.2},
             {"clip_norm": None},
             {"batch_size": 33},
             {"max_steps": 101},

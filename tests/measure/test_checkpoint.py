@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from bench.core.backend import Backend
-from bench.core.records import Outcome, Record
+from bench.core.records import Record
 from bench.core.spec import Spec
 from bench.core.store import Store
 from bench.measure import checkpoint
@@ -22,7 +22,7 @@ from bench.measure.train import Progress, train
 from bench.plan.grid import network_of
 from bench.run.job import Event, Setup, run_one
 from tests.support.records import record
-from tests.support.training import tiny
+from tests.support.training import numbers_of, tiny
 
 BACKEND = Backend(device="cpu")
 
@@ -52,13 +52,6 @@ def stop_at(step: int, spec: Spec, results: Path) -> list[int]:
     with pytest.raises(Stopped):
         train(spec, "cpu", on_progress, place=place_of(spec, results))
     return steps
-
-
-def numbers_of(outcome: Outcome) -> dict:
-    content = outcome.model_dump(exclude={"train_seconds", "total_seconds", "latency"})
-    for point in content["curve"]:
-        del point["seconds"]
-    return content
 
 
 def left(spec: Spec, results: Path) -> checkpoint.Checkpoint:
@@ -126,7 +119,7 @@ def test_the_clock_continues_after_a_stop(tmp_path: Path) -> None:
 def test_short_runs_write_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoint, "INTERVAL_S", 60.0)
     train(tiny(), "cpu", place=place_of(tiny(), tmp_path))
-    assert not list(tmp_path.iterdir())
+    assert left_files(tmp_path) == []
 
 
 def test_a_checkpoint_is_written_when_it_is_due(

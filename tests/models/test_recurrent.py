@@ -39,11 +39,19 @@ def test_the_identity_rnn_keeps_its_state() -> None:
 
 
 def test_a_forget_bias_is_the_sum_of_the_forget_gates_two_biases() -> None:
-    plain, biased = layer_of("lstm", 4), layer_of("lstm", 4, forget_bias=1.0)
+    plain, biased = layer_of("lstm", 4, forget_bias=None), layer_of("lstm", 4)
     forget = (biased.bias_ih_l0 + biased.bias_hh_l0)[4:8]
     assert torch.equal(forget, torch.ones(4).double())
+    assert (plain.bias_ih_l0 + plain.bias_hh_l0)[4:8].abs().max() <= 1  # twice 1/√4
     others = [0, 1, 2, 3, *range(8, 16)]
     assert torch.equal(plain.bias_ih_l0[others], biased.bias_ih_l0[others])
+
+
+def test_chrono_overrides_the_forget_bias() -> None:
+    recorded, present = (layer_of("lstm", 4, chrono=True, forget_bias=bias) for bias in (None, 1.0))
+    assert torch.equal(recorded.bias_ih_l0, present.bias_ih_l0)
+    assert torch.equal(recorded.bias_hh_l0, present.bias_hh_l0)
+    assert not torch.equal(present.bias_ih_l0[4:8], torch.ones(4).double())
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru"])

@@ -222,13 +222,13 @@ def test_ids_of_the_projects_profiles_are_pinned() -> None:
         ids = "\n".join(sorted(spec.id for spec in plan_of(name).specs))
         found[name] = hashlib.sha256(ids.encode()).hexdigest()[:16]
     assert found == {
-        "full": "47cd9afd46d9f806",
-        "generation": "9e445edf3d5b42ec",
-        "paper": "3272110ac0904458",
-        "quick": "f85bc55fa7476e22",
-        "reference": "371ee800c4b617f0",
-        "smoke": "cccc0ae301819bc8",
-        "tuning": "160dc0977c9efd08",
+        "full": "f079b0f59eaa9d2c",
+        "generation": "9508ff574ba2e9fe",
+        "paper": "a792ca03222d07ae",
+        "quick": "f0583237c965ee55",
+        "reference": "f145a0d21e6068b9",
+        "smoke": "52864d8bcede72b5",
+        "tuning": "5bcb3e23a926b73e",
     }
 
 

@@ -1,10 +1,11 @@
-"""Specs that train within a second."""
+"""Specs that train within a second, and what two runs of one spec have in common."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import models
 import tasks
+from bench.core.records import Outcome
 from bench.core.spec import Part, Spec, Training
 
 
@@ -30,3 +31,11 @@ def tiny(
         training=Training(**{"learning_rate": 0.01, **settings, **training}),
         seed=seed,
     )
+
+
+def numbers_of(outcome: Outcome) -> dict[str, Any]:
+    """Everything but the times."""
+    content = outcome.model_dump(exclude={"train_seconds", "total_seconds", "latency"})
+    for point in content["curve"]:
+        del point["seconds"]
+    return content
