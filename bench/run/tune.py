@@ -136,8 +136,8 @@ def _counted(record: Record) -> float:
     outcome = record.outcome
     assert outcome is not None
     best, threshold = _best_validation(outcome), outcome.solved_at
-    stops = threshold is not None and record.spec.training.stop_when_solved
-    if stops and outcome.score.reaches(best, threshold):
+    stops = record.spec.training.stop_when_solved
+    if threshold is not None and stops and outcome.score.reaches(best, threshold):
         best = threshold
     return _sign(outcome) * best
 

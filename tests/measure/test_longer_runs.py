@@ -125,8 +125,9 @@ def test_a_run_that_solves_its_task_or_diverges_leaves_no_state(
 
         def evaluated(*_: object) -> Evaluation:
             value = next(left)
-            metrics = dict.fromkeys(("recall", "faultless", "cross_entropy"), value)
-            return Evaluation(values=metrics, loss=value, num_sequences=1000)
+            metrics = ("recall", "faultless", "cross_entropy")
+            values: dict[str, float | None] = dict.fromkeys(metrics, value)
+            return Evaluation(values=values, loss=value, num_sequences=1000)
 
         monkeypatch.setattr(loop, "evaluate", evaluated)
 

@@ -18,6 +18,7 @@ from bench.measure.train import Progress, train
 from bench.measure.update import Updater, of_steps, update
 from bench.plan.grid import network_of, task_of
 from tasks import Batch
+from tasks.adding import Adding
 from tests.support.networks import Conditioned, Echo
 from tests.support.signatures import Signature, skip_unless_supported
 from tests.support.training import tiny
@@ -327,7 +328,7 @@ def test_an_updater_takes_the_step_written_out_by_hand() -> None:
 
 @pytest.mark.parametrize(("total", "number"), [(2000, 500), (7, 3), (3, 5), (5, 5), (2001, 2000)])
 def test_a_subset_has_one_sequence_of_each_part_of_a_stream(total: int, number: int) -> None:
-    class Numbered(type(tasks.load("adding", length=2))):
+    class Numbered(Adding):
         def evaluation(self, split, seed, batch_size):
             for start in range(0, total, batch_size):
                 ids = torch.arange(start, min(start + batch_size, total))

@@ -1,15 +1,20 @@
 """The choice of learning rates, on planted records."""
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.core.records import Record
+from bench.core.spec import Spec
 from bench.core.store import Store
 from bench.plan import grid, profile, protocols, rates
 from bench.plan.rates import Sweep, Tried, Tuned
-from bench.run import tune
+from bench.run import inventory, tune
+from bench.run.execute import Manner
+from bench.run.request import Request, make_request
 from tests.support.records import cost_outcome, outcome, record, spec
 
 ROOT = Path(__file__).parent.parent.parent
@@ -141,6 +146,62 @@ def test_rates_with_one_seed_are_noticed() -> None:
 def test_rungs(rate: float, up: float, down: float) -> None:
     assert tune.next_rung(rate, up=True) == up
     assert tune.next_rung(rate, up=False) == down
+
+
+PROFILE = """
+description = "a sweep"
+seeds = [0, 1]
+param_budget = 2_000
+refine = { recurrent = 1.8 }
+
+[training]
+learning_rate = [0.001, 0.003]
+max_steps = 10
+
+[[grid]]
+task = "copy_memory"
+lengths = [5]
+models = ["gru", "tcn"]
+"""
+
+
+def test_a_sweep_extends_its_grid_and_then_refines_it_and_may_be_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "sweep.toml").write_text(PROFILE)
+    request = make_request(
+        results=tmp_path / "results",
+        selection=grid.Selection(),
+        device="cpu",
+        profile_name=str(tmp_path / "sweep.toml"),
+    )
+    made: list[list[tuple[str, float]]] = []
+
+    def execute(request: Request, specs: Sequence[Spec], manner: Manner) -> bool:
+        """A recurrent network is best at 0.0054, and a convolutional one at 0.003."""
+        missing = inventory.waiting_specs(request, inventory.read(request), specs)
+        made.append(sorted({(s.model.name, s.training.learning_rate) for s in missing}))
+        for each in missing:
+            best = 0.0054 if each.model.name == "gru" else 0.003
+            distance = abs(math.log(each.training.learning_rate / best))
+            request.store.write(record(each, 0.9 - 0.1 * distance, backend=request.backend))
+        return True
+
+    monkeypatch.setattr(tune, "execute", execute)
+    assert tune.sweep(request, Manner())
+    first, edge, fine = made
+    assert first == [(model, rate) for model in ("gru", "tcn") for rate in (0.001, 0.003)]
+    assert edge == [("gru", 0.01), ("tcn", 0.01)]
+    assert fine == [("gru", 0.0017), ("gru", 0.0054)]
+    chosen = rates.load(tmp_path / "results" / "rates.toml").rates["copy_memory"]
+    assert {name: each.rate for name, each in chosen.items()} == {"gru": 0.0054, "tcn": 0.003}
+    assert {name: each.num_trials for name, each in chosen.items()} == {"gru": 10, "tcn": 6}
+    written = (tmp_path / "results" / "rates.toml").read_bytes()
+    made.clear()
+    assert tune.sweep(request, Manner())
+    assert made == [[], [], []]
+    assert (tmp_path / "results" / "rates.toml").read_bytes() == written
+    assert "noise" not in capsys.readouterr().err
 
 
 def tuned(rate: float) -> Tuned:
