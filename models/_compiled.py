@@ -19,10 +19,10 @@ import math
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import extending, njit, types
-from numba.core import cgutils
 
+from models._affine import OPTIONS as FAST
+from models._affine import affine
 from models._tanh import tanh
 
 _intrinsic: Any = extending.intrinsic  # its type hides that the compiler adds the first argument
@@ -30,17 +30,6 @@ BATCH, TOKENS, NUM_X, NUM_C, HELD, NUM_Y, CLOCKS, STATE, STATE_SIZE, INPUT, SCRA
     12
 )
 """Places in `table`: sizes and positions that all networks have; the network's own follow."""
-_VECTORS = 4
-"""Vectors of outputs whose sums are computed together. A vector has 32 bytes."""
-PANEL_BYTES = 32 * _VECTORS
-FAST: Any = {
-    # Sums may be reordered and fused with products. NaN and Inf keep their meaning.
-    "fastmath": {"reassoc", "contract", "nsz", "arcp"},
-    "error_model": "numpy",
-    "nogil": True,
-    "cache": True,
-}
-_I32, _I64 = ir.IntType(32), ir.IntType(64)
 _LINEAR, _RECTIFIED = -math.inf, 0.0
 """The least value of an output."""
 F = np.float32
@@ -70,90 +59,10 @@ def _put(typing, value, address, index):
     return types.void(value, types.int64, types.int64), generate
 
 
-@_intrinsic(prefer_literal=True)
-def _panel(typing, num_vectors, numbers, x, num_inputs, w, start, out, least):
-    """out = max(start + W x, least) for a constant number of vectors of outputs.
-
-    W is stored by columns. Several columns are summed at a time, in sums of their own, since a sum
-    must wait for the one before.
-    """
-    width = num_vectors.literal_value
-    i64 = types.int64
-    signature = types.void(num_vectors, numbers, i64, i64, i64, i64, i64, numbers.dtype)
-
-    def generate(context, builder, signature, arguments):
-        _, array, x, num_inputs, w, start, out, least = arguments
-        data = context.make_array(signature.args[1])(context, builder, array).data
-        lanes = 32 // context.get_abi_sizeof(data.type.pointee)
-        vector = ir.VectorType(data.type.pointee, lanes)
-
-        def place(at, vectors=0):
-            at = builder.gep(data, [builder.add(at, _I64(vectors * lanes))])
-            return builder.bitcast(at, vector.as_pointer())
-
-        def load(at, vectors=0):
-            return builder.load(place(at, vectors), align=4)
-
-        def repeated(number):
-            one = builder.insert_element(ir.Constant(vector, ir.Undefined), number, _I32(0))
-            mask = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
-            return builder.shuffle_vector(one, one, mask)
-
-        def add_column(j, sums):
-            x_j = repeated(builder.load(builder.gep(data, [builder.add(x, j)])))
-            column = builder.add(w, builder.mul(j, _I64(width * lanes)))
-            for n, total in enumerate(sums):
-                product = builder.fmul(load(column, n), x_j, flags=("contract",))
-                value = builder.fadd(builder.load(total), product, flags=("contract",))
-                builder.store(value, total)
-
-        together = 8 // width
-        sums = [
-            [cgutils.alloca_once(builder, vector) for _ in range(width)] for _ in range(together)
-        ]
-        for group, parts in enumerate(sums):
-            for n, total in enumerate(parts):
-                first = load(start, n) if group == 0 else ir.Constant(vector, [0.0] * lanes)
-                builder.store(first, total)
-        rounds = builder.sdiv(num_inputs, _I64(together))
-        with cgutils.for_range(builder, rounds) as loop:
-            for group, parts in enumerate(sums):
-                j = builder.add(builder.mul(loop.index, _I64(together)), _I64(group))
-                add_column(j, parts)
-        done = builder.mul(rounds, _I64(together))
-        with cgutils.for_range(builder, builder.sub(num_inputs, done)) as loop:
-            add_column(builder.add(done, loop.index), sums[0])
-        floor = repeated(least)
-        for n in range(width):
-            parts = [builder.load(group[n]) for group in sums]
-            while len(parts) > 1:
-                parts = [
-                    builder.fadd(*parts[i : i + 2]) if i + 1 < len(parts) else parts[i]
-                    for i in range(0, len(parts), 2)
-                ]
-            low = builder.fcmp_ordered("<", parts[0], floor)  # false for NaN, which is kept
-            builder.store(builder.select(low, floor, parts[0]), place(out, n), align=4)
-        return context.get_dummy_value()
-
-    return signature, generate
-
-
 @njit(**FAST)
 def _affine(numbers, x, num_inputs, w, size, start, out, least):
-    """out = max(start + W x, least). W has panels of four vectors; the last may be narrower."""
-    lanes = 32 // numbers.itemsize
-    while size >= 4 * lanes:
-        _panel(4, numbers, x, num_inputs, w, start, out, least)
-        w += 4 * lanes * num_inputs
-        start += 4 * lanes
-        out += 4 * lanes
-        size -= 4 * lanes
-    if size == 3 * lanes:
-        _panel(3, numbers, x, num_inputs, w, start, out, least)
-    elif size == 2 * lanes:
-        _panel(2, numbers, x, num_inputs, w, start, out, least)
-    elif size == lanes:
-        _panel(1, numbers, x, num_inputs, w, start, out, least)
+    """out = max(start + W x, least), all of them places in `numbers`; `affine` lays out W."""
+    affine(numbers, w, numbers, x, num_inputs, numbers, start, numbers, out, size, least)
 
 
 @njit(**FAST)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from models import _compiled as compiled
+from models._affine import PANEL_BYTES
 from models._compiled_gated import wavenet_run
 from models._contract import Kernel
 
@@ -116,7 +117,7 @@ class Layout:
     def _panels(self, weight: Tensor, parts: int) -> np.ndarray:
         """Panels of columns, one after the other."""
         columns_JO = self._padded_outputs(weight, parts).T
-        wide = compiled.PANEL_BYTES // self.dtype.itemsize
+        wide = PANEL_BYTES // self.dtype.itemsize
         starts = range(0, columns_JO.shape[1], wide)
         return np.concatenate([columns_JO[:, at : at + wide].reshape(-1) for at in starts])
 
