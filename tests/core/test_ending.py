@@ -75,8 +75,13 @@ def test_a_loss_that_falls_to_the_end_of_the_constant_phase_is_improving(noise: 
     assert ended(planted(lambda at: 2 - at, noise=noise)) == "improving"
 
 
-def test_a_fall_within_the_noise_is_not_improving() -> None:
-    assert ended(planted(lambda at: 2 - 0.01 * at, noise=0.2)) == "converged"
+def test_a_fall_counts_beyond_two_standard_errors() -> None:
+    # 15 validations in a sixth, at ± 0.1: the standard error of the difference is 0.038.
+    def step(size: float) -> Outcome:
+        return planted(lambda at: 1 + 0.1 * (-1) ** round(90 * at) - size * (at > 5 / 6))
+
+    assert ended(step(0.07)) == "converged"
+    assert ended(step(0.08)) == "improving"
 
 
 def test_a_level_or_rising_loss_above_chance_has_converged() -> None:
