@@ -76,12 +76,12 @@ def test_a_loss_that_falls_to_the_end_of_the_constant_phase_is_improving(noise: 
 
 
 def test_a_fall_counts_beyond_two_standard_errors() -> None:
-    # 15 validations in a sixth, at ± 0.1: the standard error of the difference is 0.038.
+    # 20 validations in a sixth, at ± 0.1: two standard errors of the difference are 0.065.
     def step(size: float) -> Outcome:
-        return planted(lambda at: 1 + 0.1 * (-1) ** round(90 * at) - size * (at > 5 / 6))
+        return planted(lambda at: 1 + 0.1 * (-1) ** round(120 * at) - size * (at > 5 / 6), every=75)
 
-    assert ended(step(0.07)) == "converged"
-    assert ended(step(0.08)) == "improving"
+    assert ended(step(0.06)) == "converged"
+    assert ended(step(0.07)) == "improving"
 
 
 def test_a_level_or_rising_loss_above_chance_has_converged() -> None:
