@@ -1,10 +1,13 @@
 """Ladders: which runs come next, for every outcome of the runs before."""
 
 import random
+import re
+from pathlib import Path
 
 import pytest
 
 from bench.core.decision import Decision
+from bench.core.errors import RequestError
 from bench.core.spec import Spec
 from bench.plan.ladder import (
     Ladder,
@@ -18,6 +21,7 @@ from bench.plan.ladder import (
     result_of,
     with_budget,
 )
+from tests.support.plans import plan_of
 from tests.support.records import cost_outcome, outcome, record, spec
 
 SOLVED, FAILED = Result(status="ok", ending="solved"), Result(status="ok", ending="converged")
@@ -241,3 +245,68 @@ def test_another_budget_changes_nothing_else() -> None:
     assert longer.id != one.id
     assert with_budget(longer, 100) == one
     assert with_budget(longer, 100).id == one.id
+
+
+CLIMB = """
+description = "two ladders and a grid"
+seeds = [0, 1, 2, 3, 4]
+param_budget = 2000
+extend = 40
+models = ["gru", { name = "tcn", fields = { kernel_size = 3 } }]
+[training]
+max_steps = 5
+learning_rate = 0.01
+[[grid]]
+task = "copy_memory"
+lengths = [8, 2, 4]
+ladder = true
+[[grid]]
+task = "copy_memory"
+lengths = [16]
+ladder = true
+[[grid]]
+task = "adding"
+lengths = [10]
+"""
+
+
+@pytest.fixture
+def climbed(tmp_path: Path) -> Path:
+    path = tmp_path / "climbed.toml"
+    path.write_text(CLIMB)
+    return path
+
+
+def test_grids_with_a_ladder_give_one_ladder_per_task_and_model(climbed: Path) -> None:
+    plan = plan_of(climbed)
+    assert [one.cells[0][0].model.name for one in plan.ladders] == ["gru", "tcn"]
+    for one in plan.ladders:
+        assert [cell[0].length for cell in one.cells] == [2, 4, 8, 16]
+        assert [[each.seed for each in cell] for cell in one.cells] == [[0, 1, 2, 3, 4]] * 4
+        assert {each.id for each in one.specs} <= set(plan.studies)
+        assert {each.training.max_steps for each in one.longer.values()} == {40}
+    assert {each.task.name for each in plan.specs} == {"copy_memory", "adding"}
+    both = plan_of(climbed, "learning_rate=[0.1, 0.2]", models=("gru",)).ladders
+    assert [one.specs[0].training.learning_rate for one in both] == [0.1, 0.2]
+    assert plan_of(climbed, "ladder=false").ladders == ()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("extend = 40", "extend = 5", "extend = 5; valid: more than the 5 updates"),
+        ("extend = 40", "extend = 0", "extend = 0"),
+        (
+            'task = "adding"\nlengths = [10]',
+            'task = "pixel_mnist"\nlengths = [49]\nladder = true',
+            "grid.2.ladder: pixel_mnist has no score that counts as solved",
+        ),
+    ],
+)
+def test_a_ladder_that_can_not_be_climbed_is_refused(
+    climbed: Path, old: str, new: str, said: str
+) -> None:
+    assert old in CLIMB
+    climbed.write_text(CLIMB.replace(old, new))
+    with pytest.raises(RequestError, match=re.escape(said)):
+        plan_of(climbed)
