@@ -51,6 +51,8 @@ class Plan:
     """Spec id → the studies of all grids that contain the spec."""
     ladders: tuple[Ladder, ...] = ()
     """The lengths that models climb. All runs of them, with their first budget, are in `specs`."""
+    only_climbed: frozenset[str] = frozenset()
+    """Ids of the specs that belong to ladders alone, so that they may turn out not to be needed."""
     kept: frozenset[str] = frozenset()
     """Ids of the specs whose trained weights are kept."""
     left_out: tuple[str, ...] = ()
@@ -103,6 +105,7 @@ def make_plan(
     studies: dict[str, frozenset[Study]] = {}
     kept: set[str] = set()
     climbed: list[Spec] = []
+    fixed: set[str] = set()
     unsupported: dict[Unsupported, None] = {}
     reached: set[int] = set()
     grids = list(_grids(profile, chosen, source))
@@ -120,6 +123,8 @@ def make_plan(
         if row.grid.ladder:
             _check_ladder(row, of_row)
             climbed += of_row
+        else:
+            fixed |= {spec.id for spec in of_row}
         for spec in of_row:
             specs[spec.id] = spec
             studies[spec.id] = frozenset((*studies.get(spec.id, ()), row.grid.study))
@@ -130,11 +135,14 @@ def make_plan(
             raise RequestError(f"--length: {sentence}")
     if not specs and not unsupported:
         raise RequestError("the profile and the selection leave nothing to run")
+    ladders = _ladders(climbed, profile.extend)
+    kept |= {longer.id for one in ladders for key, longer in one.longer.items() if key in kept}
     return Plan(
         specs=tuple(specs.values()),
         unsupported=tuple(unsupported),
         studies=studies,
-        ladders=_ladders(climbed, profile.extend),
+        ladders=ladders,
+        only_climbed=frozenset(specs) - fixed,
         kept=frozenset(kept),
         left_out=tuple(left_out.values()),
     )

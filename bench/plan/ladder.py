@@ -73,6 +73,11 @@ class Ladder:
             return {}
         return {spec.id: with_budget(spec, self.extend) for spec in self.specs}
 
+    @property
+    def ids(self) -> set[str]:
+        """The ids of all runs, with either budget."""
+        return {each.id for each in (*self.specs, *self.longer.values())}
+
 
 def with_budget(spec: Spec, max_steps: int) -> Spec:
     """The same run with another number of updates."""
