@@ -228,7 +228,7 @@ def test_ids_of_the_projects_profiles_are_pinned() -> None:
         "quick": "f0583237c965ee55",
         "reference": "f145a0d21e6068b9",
         "smoke": "52864d8bcede72b5",
-        "tuning": "5bcb3e23a926b73e",
+        "tuning": "c2b051dc65dd0a5e",
     }
 
 
