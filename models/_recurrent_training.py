@@ -8,7 +8,7 @@ Shape letters: B sequences, T steps, I inputs, H hidden units, G = gates × H, K
 
 import importlib.util
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ _NAMES = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 def can_scan(layer: nn.RNNBase, x_BTI: Tensor) -> bool:
     """Whether the compiled scans compute this layer for these inputs."""
     return (
-        type(layer) in _SCANS
+        type(layer) in (nn.RNN, nn.GRU, nn.LSTM)
         and x_BTI.device.type == "cpu"
         and x_BTI.dtype in (torch.float32, torch.float64)
         and x_BTI.dtype == layer.get_parameter("weight_hh_l0").dtype
@@ -50,22 +50,28 @@ def _kernels() -> Any:
 def scan(layer: nn.RNNBase, x_BTI: Tensor, state: Any) -> tuple[Tensor, Any]:
     """What `layer(x_BTI, state)` gives: states (B, T, H) and the last one as the layer gives it."""
     weights = [layer.get_parameter(name) for name in _NAMES]
+    is_lstm = isinstance(layer, nn.LSTM)
     if state is None:
-        zeros_BH = x_BTI.new_zeros(len(x_BTI), layer.hidden_size)
-        before = [zeros_BH, zeros_BH]
+        h0_BH = c0_BH = x_BTI.new_zeros(len(x_BTI), layer.hidden_size)
     else:
-        before = [part[0] for part in (state if isinstance(state, tuple) else (state,))]
-    x_BTI = x_BTI.contiguous()
-    if isinstance(layer, nn.LSTM):
-        h_BTH, c_BH = _Lstm.apply(layer, x_BTI, *before, *weights)
-        return h_BTH, (h_BTH[:, -1].unsqueeze(0), c_BH.unsqueeze(0))
-    h_BTH = _SCANS[type(layer)].apply(layer, x_BTI, before[0], *weights)
-    return h_BTH, h_BTH[:, -1].unsqueeze(0)
+        h0_BH, c0_BH = (state[0][0], state[1][0]) if is_lstm else (state[0], state[0])
+    if not is_lstm:
+        c0_BH = x_BTI.new_empty(len(x_BTI), 0)
+    h_BTH, c_BH = _Scan.apply(layer, x_BTI.contiguous(), h0_BH, c0_BH, *weights)
+    last_1BH = h_BTH[:, -1].unsqueeze(0)
+    return h_BTH, (last_1BH, c_BH.unsqueeze(0)) if is_lstm else last_1BH
 
 
 def _arrays(*tensors: Tensor) -> list[Any]:
     """NumPy's views of these tensors."""
     return [tensor.detach().numpy() for tensor in tensors]
+
+
+def _kind(layer: nn.RNNBase) -> int:
+    kernels = _kernels()
+    if isinstance(layer, nn.RNN):
+        return kernels.RECTIFIED if layer.nonlinearity == "relu" else kernels.TANH
+    return kernels.GRU if isinstance(layer, nn.GRU) else kernels.LSTM
 
 
 class _Sizes:
@@ -77,6 +83,7 @@ class _Sizes:
         self.lanes = 16 if batch_size >= LEAST_SEQUENCES else 1
         self.num_groups = -(-batch_size // self.lanes)
         self.num_rows = 4 * num_units if isinstance(layer, (nn.GRU, nn.LSTM)) else num_units
+        self.kind = _kind(layer)
         num_columns = num_inputs + 1 + num_units
         # One more for pairs of columns, and an odd number, so that the columns of successive
         # steps lie in different sets of the cache.
@@ -110,171 +117,140 @@ class _Sizes:
         products.pack(parts_P4, w, transposed, self.lanes, packed)
         return packed
 
-    def flat(self, num_steps: int, num_rows: int, like: Tensor) -> Tensor:
-        """Room for that many steps of each group of sequences, and for one more vector."""
-        return like.new_empty(self.num_groups, (num_steps * num_rows + 1) * self.lanes + 16)
+    def kept(self, c0_BH: Tensor) -> tuple[int, int, int]:
+        """Numbers of one sequence, for all steps, in columns, gates and cells."""
+        steps = self.num_steps + 1
+        return steps * self.width, self.num_steps * self.num_rows, steps * c0_BH.shape[1]
 
 
-def _by_pytorch(layer: nn.RNNBase, inputs: tuple[Tensor, ...], grads: tuple[Any, ...]) -> Any:
-    """Gradients that have gradients themselves: the layer of PyTorch on the same inputs."""
-    x_BTI, *before = inputs[:-4]
-    parameters: dict[str, Tensor] = dict(zip(_NAMES, inputs[-4:], strict=True))
-    state = tuple(part.unsqueeze(0) for part in before)
-    given = (x_BTI, state if len(state) == 2 else state[0])
-    h_BTH, last = torch.func.functional_call(layer, parameters, given)
-    outputs = [h_BTH]
-    if len(state) == 2:
-        outputs.append(last[1][0])
-    wanted = [tensor for tensor in inputs if tensor.requires_grad]
-    found = iter(torch.autograd.grad(outputs, wanted, grads, create_graph=True, allow_unused=True))
-    return None, *(next(found) if tensor.requires_grad else None for tensor in inputs)
+class _Memory:
+    """Arrays between the way forward and the way back, which later calls use again.
+
+    Fresh memory can cost more time than the scans themselves: the system clears each page when it
+    is first written. The arrays are free again when the graph of the call is.
+    """
+
+    unused: ClassVar[dict[tuple[int, Any], list[Any]]] = {}
+    """Free arrays by size and dtype."""
+    most_sizes: ClassVar[int] = 8
+
+    def __init__(self) -> None:
+        self._arrays: list[Any] = []
+
+    def array(self, num_groups: int, size: int, dtype: Any) -> Any:
+        """An array (num_groups, size) with any values."""
+        try:
+            flat = self.unused[num_groups * size, dtype].pop()
+        except (KeyError, IndexError):
+            flat = np.empty(num_groups * size, dtype)
+        self._arrays.append(flat)
+        return flat.reshape(num_groups, size)
+
+    def __del__(self) -> None:
+        for flat in self._arrays:
+            key = flat.size, flat.dtype
+            if key not in self.unused and len(self.unused) >= self.most_sizes:
+                self.unused.clear()
+            self.unused.setdefault(key, []).append(flat)
 
 
-def _gradients(ctx: Any, sizes: _Sizes, x_BTI: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Room for the gradients of the weights, the inputs (empty if not wanted) and a state."""
-    num_columns = sizes.num_inputs + 1 + sizes.num_units
-    dx_BTI = torch.empty_like(x_BTI) if ctx.needs_input_grad[1] else x_BTI.new_empty(0, 0, 0)
-    dw_GK = x_BTI.new_empty(sizes.num_rows, num_columns)
-    return dw_GK, dx_BTI, x_BTI.new_empty(len(x_BTI), 1, sizes.num_units)
-
-
-def _parts(dw_GK: Tensor, num_inputs: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of W, b and U."""
-    return dw_GK[:, :num_inputs], dw_GK[:, num_inputs], dw_GK[:, num_inputs + 1 :]
-
-
-def _one_step(state_BH: Tensor) -> Tensor:
-    return state_BH.unsqueeze(1).contiguous()
-
-
-class _Rnn(torch.autograd.Function):
-    """h_t = tanh(W x_t + U h_{t−1} + b), or with ReLU."""
-
-    @staticmethod
-    def forward(ctx: Any, layer: nn.RNN, x_BTI: Tensor, h0_BH: Tensor, *weights: Tensor) -> Tensor:
-        w_HI, u_HH, bias_x_H, bias_h_H = weights
-        sizes = _Sizes(layer, x_BTI)
-        w_HK = torch.cat([w_HI, (bias_x_H + bias_h_H).unsqueeze(1), u_HH], 1)
-        packed = sizes.packed(w_HK, sizes.parts_P4, False)
-        columns_NX = sizes.flat(sizes.num_steps + 1, sizes.width, x_BTI)
-        h_BTH = x_BTI.new_empty(*x_BTI.shape[:2], sizes.num_units)
-        ctx.layer, ctx.sizes, ctx.rectified = layer, sizes, layer.nonlinearity == "relu"
-        x, h0, columns, y = _arrays(x_BTI, _one_step(h0_BH), columns_NX, h_BTH)
-        _kernels().rnn_forward(
-            x, h0, sizes.parts_P4, packed, ctx.rectified, sizes.lanes, sizes.width, columns, y
-        )
-        ctx.save_for_backward(x_BTI, h0_BH, *weights, w_HK, columns_NX)
-        return h_BTH
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        *inputs, w_HK, columns_NX = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            return _by_pytorch(ctx.layer, tuple(inputs), grads)
-        sizes, dx_wanted = ctx.sizes, ctx.needs_input_grad[1]
-        back_P4 = sizes.back(dx_wanted)
-        packed = sizes.packed(w_HK, back_P4, True)
-        dw_HK, dx_BTI, dh_B1H = _gradients(ctx, sizes, inputs[0])
-        dy, *arrays = _arrays(grads[0].contiguous(), columns_NX, dw_HK, dx_BTI, dh_B1H)
-        _kernels().rnn_backward(
-            dy, sizes.parts_P4, back_P4, packed, ctx.rectified, sizes.lanes, sizes.width, *arrays
-        )
-        dw_HI, bias_H, du_HH = _parts(dw_HK, sizes.num_inputs)
-        dx = dx_BTI if dx_wanted else None
-        return None, dx, dh_B1H.squeeze(1), dw_HI, du_HH, bias_H, bias_H
-
-
-class _Gru(torch.autograd.Function):
-    """r, z = σ(W x + U h + b), n = tanh(W x + b + r ⊙ (U h + c)), h' = n + z ⊙ (h − n)."""
-
-    @staticmethod
-    def forward(ctx: Any, layer: nn.GRU, x_BTI: Tensor, h0_BH: Tensor, *weights: Tensor) -> Tensor:
-        w_GI, u_GH, bias_x_G, bias_h_G = weights
-        sizes = _Sizes(layer, x_BTI)
-        num_units, num_inputs = sizes.num_units, sizes.num_inputs
-        # The rows of n, r, z, and of what r is multiplied with. Not all of their weights are read.
-        w_GK = x_BTI.new_zeros(sizes.num_rows, num_inputs + 1 + num_units)
-        gates = slice(num_units, 3 * num_units)
-        w_GK[:num_units, :num_inputs] = w_GI[2 * num_units :]
-        w_GK[:num_units, num_inputs] = bias_x_G[2 * num_units :]
-        w_GK[gates, :num_inputs] = w_GI[: 2 * num_units]
-        w_GK[gates, num_inputs] = (bias_x_G + bias_h_G)[: 2 * num_units]
-        w_GK[num_units:, num_inputs + 1 :] = u_GH
-        w_GK[3 * num_units :, num_inputs] = bias_h_G[2 * num_units :]
-        packed = sizes.packed(w_GK, sizes.parts_P4, False)
-        columns_NX = sizes.flat(sizes.num_steps + 1, sizes.width, x_BTI)
-        gates_NX = sizes.flat(sizes.num_steps, sizes.num_rows, x_BTI)
-        h_BTH = x_BTI.new_empty(*x_BTI.shape[:2], num_units)
-        x, h0, *arrays = _arrays(x_BTI, _one_step(h0_BH), columns_NX, gates_NX, h_BTH)
-        _kernels().gru_forward(x, h0, sizes.parts_P4, packed, sizes.lanes, sizes.width, *arrays)
-        ctx.layer, ctx.sizes = layer, sizes
-        ctx.save_for_backward(x_BTI, h0_BH, *weights, w_GK, columns_NX, gates_NX)
-        return h_BTH
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        *inputs, w_GK, columns_NX, gates_NX = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            return _by_pytorch(ctx.layer, tuple(inputs), grads)
-        sizes, dx_wanted = ctx.sizes, ctx.needs_input_grad[1]
-        num_units, num_inputs = sizes.num_units, sizes.num_inputs
-        back_P4 = sizes.back(dx_wanted)
-        packed = sizes.packed(w_GK, back_P4, True)
-        dw_GK, dx_BTI, dh_B1H = _gradients(ctx, sizes, inputs[0])
-        dy, *arrays = _arrays(grads[0].contiguous(), columns_NX, gates_NX, dw_GK, dx_BTI, dh_B1H)
-        _kernels().gru_backward(
-            dy, sizes.parts_P4, back_P4, packed, sizes.lanes, sizes.width, *arrays
-        )
-        dw_GI, bias_G, du_GH = _parts(dw_GK, num_inputs)
-        n, r_and_z, m = bias_G.split([num_units, 2 * num_units, num_units])
-        dx = dx_BTI if dx_wanted else None
-        dw_GI = torch.cat([dw_GI[num_units : 3 * num_units], dw_GI[:num_units]])
-        bias_x_G, bias_h_G = torch.cat([r_and_z, n]), torch.cat([r_and_z, m])
-        return None, dx, dh_B1H.squeeze(1), dw_GI, du_GH[num_units:], bias_x_G, bias_h_G
-
-
-class _Lstm(torch.autograd.Function):
-    """c' = f ⊙ c + i ⊙ g, h' = o ⊙ tanh(c'); states h of every step, and the last c."""
+class _Scan(torch.autograd.Function):
+    """States h of every step (B, T, H) and the last cells (B, H), which only an LSTM has."""
 
     @staticmethod
     def forward(
-        ctx: Any, layer: nn.LSTM, x_BTI: Tensor, h0_BH: Tensor, c0_BH: Tensor, *weights: Tensor
+        ctx: Any, layer: nn.RNNBase, x_BTI: Tensor, h0_BH: Tensor, c0_BH: Tensor, *weights: Tensor
     ) -> tuple[Tensor, Tensor]:
-        w_GI, u_GH, bias_x_G, bias_h_G = weights
-        sizes = _Sizes(layer, x_BTI)
-        w_GK = torch.cat([w_GI, (bias_x_G + bias_h_G).unsqueeze(1), u_GH], 1)
-        packed = sizes.packed(w_GK, sizes.parts_P4, False)
-        columns_NX = sizes.flat(sizes.num_steps + 1, sizes.width, x_BTI)
-        gates_NX = sizes.flat(sizes.num_steps, sizes.num_rows, x_BTI)
-        cells_NX = sizes.flat(sizes.num_steps + 1, sizes.num_units, x_BTI)
-        h_BTH = x_BTI.new_empty(*x_BTI.shape[:2], sizes.num_units)
-        c_B1H = x_BTI.new_empty(len(x_BTI), 1, sizes.num_units)
-        states = _arrays(x_BTI, _one_step(h0_BH), _one_step(c0_BH))
-        arrays = _arrays(columns_NX, gates_NX, cells_NX, h_BTH, c_B1H)
-        _kernels().lstm_forward(*states, sizes.parts_P4, packed, sizes.lanes, sizes.width, *arrays)
-        ctx.layer, ctx.sizes = layer, sizes
-        ctx.save_for_backward(x_BTI, h0_BH, c0_BH, *weights, w_GK, columns_NX, gates_NX, cells_NX)
+        kernels, sizes = _kernels(), _Sizes(layer, x_BTI)
+        kept = any(ctx.needs_input_grad)
+        num_groups = sizes.num_groups if kept else 1
+        w_GK = _joined(layer, *weights)
+        states = [part_BH.unsqueeze(1).contiguous() for part_BH in (h0_BH, c0_BH)]
+        memory, dtype = _Memory(), states[0].numpy().dtype
+        room = [
+            memory.array(num_groups, size * sizes.lanes + 16, dtype) for size in sizes.kept(c0_BH)
+        ]
+        h_BTH, c_B1H = x_BTI.new_empty(*x_BTI.shape[:2], sizes.num_units), states[1].clone()
+        kernels.forward(
+            sizes.kind,
+            *_arrays(x_BTI, *states),
+            sizes.parts_P4,
+            sizes.packed(w_GK, sizes.parts_P4, False),
+            sizes.lanes,
+            sizes.width,
+            *room,
+            *_arrays(h_BTH, c_B1H),
+        )
+        if kept:
+            ctx.layer, ctx.sizes, ctx.memory, ctx.room = layer, sizes, memory, room
+            ctx.save_for_backward(x_BTI, h0_BH, c0_BH, *weights, w_GK)
         return h_BTH, c_B1H.squeeze(1)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        *inputs, w_GK, columns_NX, gates_NX, cells_NX = ctx.saved_tensors
+        *inputs, w_GK = ctx.saved_tensors
         if torch.is_grad_enabled():
             return _by_pytorch(ctx.layer, tuple(inputs), grads)
-        sizes, dx_wanted = ctx.sizes, ctx.needs_input_grad[1]
+        x_BTI, sizes = inputs[0], ctx.sizes
+        dx_wanted = ctx.needs_input_grad[1]
         back_P4 = sizes.back(dx_wanted)
-        packed = sizes.packed(w_GK, back_P4, True)
-        dw_GK, dx_BTI, dh_B1H = _gradients(ctx, sizes, inputs[0])
-        dc_B1H = torch.empty_like(dh_B1H)
-        given = _arrays(grads[0].contiguous(), _one_step(grads[1]))
-        arrays = _arrays(columns_NX, gates_NX, cells_NX, dw_GK, dx_BTI, dh_B1H, dc_B1H)
-        _kernels().lstm_backward(
-            *given, sizes.parts_P4, back_P4, packed, sizes.lanes, sizes.width, *arrays
+        dy_BTH, dc_B1H = grads[0].contiguous(), grads[1].unsqueeze(1).contiguous()
+        dx_BTI = torch.empty_like(x_BTI) if dx_wanted else x_BTI.new_empty(0, 0, 0)
+        dw_GK, dc0_B1H = torch.empty_like(w_GK), torch.empty_like(dc_B1H)
+        dh0_B1H = x_BTI.new_empty(len(x_BTI), 1, sizes.num_units)
+        _kernels().backward(
+            sizes.kind,
+            *_arrays(dy_BTH, dc_B1H),
+            sizes.parts_P4,
+            back_P4,
+            sizes.packed(w_GK, back_P4, True),
+            sizes.lanes,
+            sizes.width,
+            *ctx.room,
+            *_arrays(dw_GK, dx_BTI, dh0_B1H, dc0_B1H),
         )
-        dw_GI, bias_G, du_GH = _parts(dw_GK, sizes.num_inputs)
-        dx = dx_BTI if dx_wanted else None
-        states = dh_B1H.squeeze(1), dc_B1H.squeeze(1)
-        return None, dx, *states, dw_GI, du_GH, bias_G, bias_G
+        states = dh0_B1H.squeeze(1), dc0_B1H.squeeze(1)
+        return None, dx_BTI if dx_wanted else None, *states, *_split(ctx.layer, dw_GK)
 
 
-_SCANS: dict[type, type[torch.autograd.Function]] = {nn.RNN: _Rnn, nn.GRU: _Gru, nn.LSTM: _Lstm}
+def _joined(
+    layer: nn.RNNBase, w_GI: Tensor, u_GH: Tensor, bias_x_G: Tensor, bias_h_G: Tensor
+) -> Tensor:
+    """[W b U]. Of a GRU with the rows of n, r, z, and of m, with which r is multiplied.
+
+    n = tanh(W x + b + r ⊙ m), m = U h + c. The rows of n and m have weights that no part reads.
+    """
+    if not isinstance(layer, nn.GRU):
+        return torch.cat([w_GI, (bias_x_G + bias_h_G).unsqueeze(1), u_GH], 1)
+    two = 2 * layer.hidden_size
+    n = torch.cat([w_GI[two:], bias_x_G[two:].unsqueeze(1), u_GH[two:]], 1)
+    r_and_z = torch.cat([w_GI[:two], (bias_x_G + bias_h_G)[:two].unsqueeze(1), u_GH[:two]], 1)
+    m = torch.cat([w_GI[two:], bias_h_G[two:].unsqueeze(1), u_GH[two:]], 1)
+    return torch.cat([n, r_and_z, m])
+
+
+def _split(layer: nn.RNNBase, dw_GK: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of W, U and both biases, from that of [W b U]."""
+    dw_GI, bias_G1, du_GH = dw_GK.split([layer.input_size, 1, layer.hidden_size], 1)
+    bias_G = bias_G1.squeeze(1)
+    if not isinstance(layer, nn.GRU):
+        return dw_GI, du_GH, bias_G, bias_G
+    one, three = layer.hidden_size, 3 * layer.hidden_size
+    dw_GI, bias_x_G = dw_GI[:three].roll(-one, 0), bias_G[:three].roll(-one)
+    return dw_GI, du_GH[one:], bias_x_G, bias_G[one:]
+
+
+def _by_pytorch(layer: nn.RNNBase, inputs: tuple[Tensor, ...], grads: tuple[Any, ...]) -> Any:
+    """Gradients that have gradients themselves: the layer of PyTorch on the same inputs."""
+    x_BTI, h0_BH, c0_BH = inputs[:3]
+    parameters: dict[str, Tensor] = dict(zip(_NAMES, inputs[3:], strict=True))
+    is_lstm = isinstance(layer, nn.LSTM)
+    state: Any = h0_BH.unsqueeze(0)
+    if is_lstm:
+        state = (state, c0_BH.unsqueeze(0))
+    h_BTH, last = torch.func.functional_call(layer, parameters, (x_BTI, state))
+    outputs = [h_BTH, last[1][0]] if is_lstm else [h_BTH]
+    wanted = [tensor for tensor in inputs if tensor.requires_grad]
+    given = grads[: len(outputs)]
+    found = iter(torch.autograd.grad(outputs, wanted, given, create_graph=True, allow_unused=True))
+    return None, *(next(found) if tensor.requires_grad else None for tensor in inputs)
