@@ -102,7 +102,11 @@ class Model(ABC):
     """A configuration. The file's name is the model's name; the fields are its options."""
 
     version: ClassVar[int]
-    """Part of every spec's id. Raise it whenever the same fields give a different function."""
+    """Part of every spec's id. Raise it whenever the same fields give a different function, or a
+    default changes."""
+    unchanged_since: ClassVar[int | None] = None
+    """The oldest version in which the same fields gave the same function. Its records are still
+    reported. None: the present version."""
     has_stock: ClassVar[bool] = False
     """Whether `Core.stock` of this model is another implementation, to be timed beside this one."""
     family: ClassVar[str] = "other"
@@ -111,6 +115,12 @@ class Model(ABC):
     @classmethod
     def model_name(cls) -> str:
         return cls.__module__.rpartition(".")[2]
+
+    @classmethod
+    def is_same_in(cls, version: int) -> bool:
+        """Whether the same fields gave the same function in this version."""
+        oldest = cls.version if cls.unchanged_since is None else cls.unchanged_since
+        return oldest <= version <= cls.version
 
     @property
     def fields(self) -> dict[str, Any]:

@@ -30,7 +30,8 @@ INPUT_GATE, FORGET_GATE = 0, 1
 
 @dataclass(frozen=True, kw_only=True)
 class Lstm(Recurrent):
-    version = 2
+    version = 2  # the default of forget_bias was None in version 1
+    unchanged_since = 1
     num_gates = 4
 
     forget_bias: float | None = 1.0

@@ -4,6 +4,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import replace
 from typing import TypeVar
 
+import models
 from bench.core.records import Record, SpeedRecord
 from bench.core.spec import PROTOCOL, SPEED_PROTOCOL, Spec, SpeedSpec
 from bench.plan.grid import Plan
@@ -22,9 +23,20 @@ def is_older(spec: Spec | SpeedSpec) -> bool:
 
 def cell_of(spec: Spec | SpeedSpec) -> Hashable:
     """What all runs of a mean, or all timings of a row, have in common except the protocol."""
+    network = _network(spec)
     if isinstance(spec, Spec):
-        return spec.network, spec.training
-    return spec.network, spec.batch_size, spec.implementation
+        return network, spec.training
+    return network, spec.batch_size, spec.implementation
+
+
+def _network(spec: Spec | SpeedSpec) -> str:
+    """The id of the network, with the present version of a model that is still the same."""
+    name, version = spec.model.name, spec.model.version
+    cls = models.model_class(name) if name in models.names() else None
+    if cls is None or version == cls.version or not cls.is_same_in(version):
+        return spec.network
+    present = spec.model.model_copy(update={"version": cls.version})
+    return spec.model_copy(update={"model": present}).network
 
 
 def newest(records: Iterable[AnyRecord]) -> list[AnyRecord]:

@@ -32,7 +32,8 @@ def is_current(spec: Spec | SpeedSpec) -> bool:
     return (
         spec.protocol <= present(spec)
         and (task.fields, task.version) == (spec.task.fields, spec.task.version)
-        and (model.fields, model.version) == (spec.model.fields, spec.model.version)
+        and model.fields == spec.model.fields
+        and model.is_same_in(spec.model.version)
         and plugins.hashes(type(task), type(model)) == spec.plugin_sha256
     )
 

@@ -7,6 +7,7 @@ import pytest
 
 import tasks
 from bench.core.errors import RequestError
+from bench.plan.labels import labels
 from tests.support.plans import SMALL, plan_of
 
 
@@ -81,6 +82,13 @@ def test_a_name_selects_the_plain_model_and_a_label_its_variant() -> None:
     assert fields("gru") == {("gru", False)}
     assert fields("gru chrono=true") == fields("gru chrono=True") == {("gru", True)}
     assert fields("gru", "lstm chrono=true") == {("gru", False), ("lstm", True)}
+
+
+@pytest.mark.parametrize("text", ["none", "None"])
+def test_none_in_a_label_is_the_value_none(text: str) -> None:
+    specs = plan_of("quick", tasks=("adding",), models=(f"lstm forget_bias={text}",)).specs
+    assert {s.model.fields["forget_bias"] for s in specs} == {None}
+    assert {label.model_label for label in labels(specs).values()} == {"lstm forget_bias=none"}
 
 
 def test_a_label_may_name_a_variant_that_the_profile_does_not_list() -> None:

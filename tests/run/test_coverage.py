@@ -8,6 +8,7 @@ from bench.core.records import Record, SpeedRecord
 from bench.core.spec import PROTOCOL, SPEED_PROTOCOL, Spec, Subject
 from bench.plan import profile
 from bench.plan.grid import Plan, Selection, make_plan
+from bench.plan.labels import labels
 from bench.plan.profile import Profile
 from bench.run import coverage
 from bench.run.coverage import covered, is_current, newest_timings, usable
@@ -173,6 +174,26 @@ def test_runs_of_older_code_and_of_a_later_protocol_cannot_be_reported(
     assert sentences == [
         "the report leaves out 2 runs of gru on copy_memory that another version of the code made"
     ]
+
+
+def test_runs_of_a_model_whose_default_alone_has_changed_are_reported(tmp_path: Path) -> None:
+    chosen, _ = planned(tmp_path, 4, '["lstm"]', "copy_memory")
+    models = ("lstm forget_bias=none", "lstm chrono=true forget_bias=none", "lstm")
+    plan = make_plan(chosen, Selection(models=models))
+    lstm = [spec for spec in plan.specs if spec.model.name == "lstm"]
+    made = []
+    for each in map(older, lstm):
+        model = each.spec.model.model_copy(update={"version": 1})
+        made.append(each.model_copy(update={"spec": each.spec.model_copy(update={"model": model})}))
+    assert usable(made) == (made, [])
+    found = covered(plan, chosen, Selection(models=models), made)
+    assert [spec.id for spec in found.specs] == [each.spec.id for each in made]
+    assert {label.model_label for label in labels(found.specs).values()} == {
+        *("lstm", "lstm forget_bias=none", "lstm forget_bias=none chrono=True")
+    }
+    mixed = covered(plan, chosen, Selection(models=models), [record(lstm[0]), *made])
+    assert [spec.protocol for spec in mixed.specs][:2] == [PROTOCOL, PROTOCOL - 1]
+    assert len(mixed.specs) == len(lstm)
 
 
 def test_older_timings_count_until_their_network_is_timed_anew(
