@@ -5,7 +5,14 @@ from functools import cache
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent
-_CALLED = ("_lanes.py", "_affine.py", "_compiled.py", "_compiled_gated.py", "_tanh.py")
+_CALLED = (
+    "_lanes.py",
+    "_affine.py",
+    "_recurrent_products.py",
+    "_compiled.py",
+    "_compiled_gated.py",
+    "_tanh.py",
+)
 """Files of compiled functions that kernels in other files call."""
 
 

@@ -17,7 +17,7 @@ arrays of a group have X numbers: (T + 1, width, lanes) columns, (T, G, lanes) g
 import numpy as np
 from numba import njit
 
-from models._lanes import OPTIONS
+from models._lanes import LANES, OPTIONS
 from models._recurrent_products import (
     add_outer,
     gradient_room,
@@ -33,6 +33,7 @@ from models._tanh import tanh
 
 TANH, RECTIFIED, GRU, LSTM = range(4)
 """Kinds of layers. Only the LSTM has cells; those of others are empty."""
+__all__ = ["GRU", "LANES", "LSTM", "RECTIFIED", "TANH", "backward", "forward"]
 
 
 @njit(**OPTIONS)

@@ -3,7 +3,8 @@
 Equal to PyTorch's layers but for rounding, with the same parameters and states. PyTorch itself
 computes what the scans do not: other devices and precisions, and gradients of gradients.
 
-Shape letters: B sequences, T steps, I inputs, H hidden units, G = gates × H, K = I + 1 + H.
+Shape letters: B sequences, T steps, I inputs, H hidden units, G rows of the weights,
+K = I + 1 + H, P parts of the weights (see `_recurrent_products`).
 """
 
 import importlib.util
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-LEAST_SEQUENCES = 5
+LEAST_SEQUENCES = 7
 """From this number of sequences on, sixteen are computed together; fewer, one after the other."""
 _NAMES = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 """W (G, I), U (G, H) and both biases (G,)."""
@@ -79,8 +80,8 @@ class _Sizes:
 
     def __init__(self, layer: nn.RNNBase, x_BTI: Tensor) -> None:
         (batch_size, self.num_steps, num_inputs), num_units = x_BTI.shape, layer.hidden_size
-        self.num_inputs, self.num_units = num_inputs, num_units
-        self.lanes = 16 if batch_size >= LEAST_SEQUENCES else 1
+        self.num_units = num_units
+        self.lanes = _kernels().LANES if batch_size >= LEAST_SEQUENCES else 1
         self.num_groups = -(-batch_size // self.lanes)
         self.num_rows = 4 * num_units if isinstance(layer, (nn.GRU, nn.LSTM)) else num_units
         self.kind = _kind(layer)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import models
-from models._recurrent_training import can_scan, scan
+from models._recurrent_training import LEAST_SEQUENCES, can_scan, scan
 from tests.support.signatures import Signature, sequences
 
 LAYERS: dict[str, Callable[[int, int], nn.RNNBase]] = {
@@ -51,11 +51,11 @@ def values_and_gradients(
 
 @pytest.mark.parametrize("dtype", WITHIN, ids=str)
 @pytest.mark.parametrize("kind", LAYERS)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
-    batch_size=st.integers(1, 9),
+    batch_size=st.integers(1, 40),
     num_steps=st.integers(1, 40),
-    num_inputs=st.integers(1, 5),
+    num_inputs=st.integers(1, 20),
     num_units=st.integers(1, 20),
     with_state=st.booleans(),
     seed=st.integers(0, 99),
@@ -81,6 +81,47 @@ def test_a_scan_is_the_layer(
         assert (value - right).abs().max() <= WITHIN[dtype] * max(right.abs().max(), 1)
 
 
+@pytest.mark.parametrize("batch_size", [1, LEAST_SEQUENCES - 1, LEAST_SEQUENCES, 17])
+@pytest.mark.parametrize("kind", LAYERS)
+def test_long_sequences_have_the_gradients_of_the_layer(kind: str, batch_size: int) -> None:
+    """Weight gradients are summed over some steps at a time: 32, or 256 of a single sequence."""
+    torch.manual_seed(0)
+    layer = LAYERS[kind](3, 7).double()
+    x = torch.randn(batch_size, 600, 3, dtype=torch.double)
+    found = values_and_gradients(lambda x, s: scan(layer, x, s), layer, x, None)
+    for value, right in zip(found, values_and_gradients(layer, layer, x, None), strict=True):
+        assert (value - right).abs().max() <= 1e-10 * max(right.abs().max(), 1)
+
+
+def test_lanes_without_a_sequence_do_not_grow() -> None:
+    """Their states would double at each step, and infinity times zero is not a number."""
+    layer = LAYERS["rnn relu"](1, 2)
+    with torch.no_grad():
+        for name, values in (("hh", 2 * torch.eye(2)), ("ih", torch.ones(2, 1))):
+            layer.get_parameter(f"weight_{name}_l0").copy_(values)
+            layer.get_parameter(f"bias_{name}_l0").fill_(0.5)
+    y, _ = scan(layer, torch.full((LEAST_SEQUENCES, 200, 1), -2.0), None)
+    assert not y.any()
+    gradients = torch.autograd.grad(y.sum(), list(layer.parameters()))
+    assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+def test_memory_is_used_again_only_when_its_graph_is_gone() -> None:
+    layer, x = LAYERS["lstm"](2, 3), torch.randn(2, 11, 2)
+
+    def memory(y: Tensor) -> set[int]:
+        function: Any = y.grad_fn
+        return {array.ctypes.data for array in function.room}
+
+    first, _ = scan(layer, x, None)
+    second, _ = scan(layer, x, None)
+    used = memory(first)
+    assert not used & memory(second)
+    del first
+    third, _ = scan(layer, x, None)
+    assert memory(third) == used
+
+
 @pytest.mark.parametrize("kind", LAYERS)
 def test_a_scan_is_nearer_to_double_precision_than_its_tolerance(kind: str) -> None:
     torch.manual_seed(0)
@@ -93,7 +134,7 @@ def test_a_scan_is_nearer_to_double_precision_than_its_tolerance(kind: str) -> N
         assert (value - right).abs().max() <= 1e-5 * right.abs().max()
 
 
-@pytest.mark.parametrize("batch_size", [1, 3])
+@pytest.mark.parametrize("batch_size", [1, LEAST_SEQUENCES])
 @pytest.mark.parametrize("kind", LAYERS)
 def test_gradients_are_those_of_finite_differences(kind: str, batch_size: int) -> None:
     torch.manual_seed(0)
