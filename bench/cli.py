@@ -26,6 +26,7 @@ from bench.options import (
     for_sample,
     for_speed,
     for_tune,
+    for_verify,
     manner_of,
     request_of,
     results,
@@ -285,6 +286,22 @@ def sample(
         print(path)
     if drawn.agreement is not None:
         print(samples.agreement_line(drawn.agreement))
+
+
+@bench.command()
+@for_verify
+def verify(folder: Path, number: int, time_limit: float, seed: int | None) -> int:
+    """Make recorded runs again and compare them bit for bit.
+
+    Runs are drawn at random among those of this processor model and these library versions. Curves,
+    test scores and numbers of updates must be the same. The exit status is 1 if a run differs.
+    """
+    import secrets
+
+    from bench.run.verify import verify
+
+    drawn = secrets.randbelow(10**6) if seed is None else seed
+    return _status(verify(folder, number, seed=drawn, time_limit_s=60 * time_limit))
 
 
 @bench.command()
