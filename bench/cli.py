@@ -335,7 +335,8 @@ def compare(
 def tune(options: Options) -> int:
     """Choose learning rates from a sweep.
 
-    The best rate for each task and model is written to rates.toml in the results folder.
+    A grid whose best rate is at its edge is extended, then best rates are refined where the profile
+    says so. The best rate for each task and model is written to rates.toml in the results folder.
     """
     from bench.run.tune import sweep
 
