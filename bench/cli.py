@@ -26,6 +26,7 @@ from bench.options import (
     for_sample,
     for_speed,
     for_tune,
+    for_verify,
     manner_of,
     request_of,
     results,
@@ -288,6 +289,22 @@ def sample(
 
 
 @bench.command()
+@for_verify
+def verify(folder: Path, number: int, time_limit: float, seed: int | None) -> int:
+    """Make recorded runs again and compare them bit for bit.
+
+    Runs are drawn at random among those of this processor model and these library versions. Curves,
+    test scores and numbers of updates must be the same. The exit status is 1 if a run differs.
+    """
+    import secrets
+
+    from bench.run.verify import verify
+
+    drawn = secrets.randbelow(10**6) if seed is None else seed
+    return _status(verify(folder, number, seed=drawn, time_limit_s=60 * time_limit))
+
+
+@bench.command()
 @for_compare
 def compare(
     a: Path,
@@ -318,7 +335,8 @@ def compare(
 def tune(options: Options) -> int:
     """Choose learning rates from a sweep.
 
-    The best rate for each task and model is written to rates.toml in the results folder.
+    A grid whose best rate is at its edge is extended, then best rates are refined where the profile
+    says so. The best rate for each task and model is written to rates.toml in the results folder.
     """
     from bench.run.tune import sweep
 

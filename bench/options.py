@@ -223,6 +223,13 @@ _SAMPLE = (
     ),
 )
 
+_VERIFY = (
+    click.argument("folder", type=FOLDER, metavar="DIR"),
+    _integer("--number", "Number of runs to make again.", default=10),
+    _minutes("--time-limit", "Draw only runs that are expected to end within this time."),
+    _integer("--seed", "Seed of the draw; by default another one each time.", least=0),
+)
+
 _COMPARE = (
     click.argument("a", type=FOLDER, metavar="A"),
     click.argument("b", type=FOLDER, metavar="B"),
@@ -275,6 +282,7 @@ for_speed = _taking(*_SELECTORS, _YARDSTICKS, _AGAIN)
 for_report = _taking(*_SELECTORS)
 for_tune = _taking(*_SELECTORS, *_RUNNING)
 for_sample = _with(*_SAMPLE)
+for_verify = _with(*_VERIFY)
 for_compare = _with(*_COMPARE)
 
 

@@ -10,7 +10,8 @@ from torch import nn
 import models
 import tasks
 from bench.core.backend import Backend, prepare
-from bench.core.spec import Training
+from bench.core.records import Outcome
+from bench.core.spec import Spec, Training
 from bench.measure import checkpoint, speed
 from bench.measure.train import Progress, train
 from bench.measure.update import Updater
@@ -121,6 +122,25 @@ def test_a_captured_run_continues_from_its_checkpoint(
     assert met == [20, 30, 40]
     assert found.eager_because is None
     expected = train(spec, "cuda:0", capture=True)
+    assert [p.train_loss for p in found.curve[1:]] == pytest.approx(
+        [p.train_loss for p in expected.curve[1:]], rel=1e-3
+    )
+
+
+def test_a_captured_run_continues_from_the_state_of_a_shorter_one(tmp_path: Path) -> None:
+    prepare(GRAPH)
+    short, long = tiny("adding", max_steps=30), tiny("adding", max_steps=60)
+    met: list[int] = []
+
+    def trained(spec: Spec, place: checkpoint.Place | None) -> Outcome:
+        met.clear()
+        return train(spec, "cuda:0", lambda p: met.append(p.step), capture=True, place=place)
+
+    expected = trained(long, None)
+    for spec in (short, long):
+        found = trained(spec, checkpoint.Place(results=tmp_path, spec=spec, backend=GRAPH))
+    assert met == [20, 30, 40, 50, 60]
+    assert found.eager_because is None
     assert [p.train_loss for p in found.curve[1:]] == pytest.approx(
         [p.train_loss for p in expected.curve[1:]], rel=1e-3
     )

@@ -56,6 +56,12 @@ def test_the_committed_records_are_those_that_the_profile_plans() -> None:
     assert len({(r.machine.slug, r.backend) for r in speed}) == 1
 
 
+def test_the_committed_runs_were_made_from_committed_code() -> None:
+    for folder in REFERENCE.parent.iterdir():
+        for record in Store(folder).read_all()[0] if folder.is_dir() else ():
+            assert is_older(record.spec) or not record.machine.had_changes, record.path
+
+
 def test_the_committed_run_is_in_its_time_and_made_with_probes() -> None:
     records, _ = Store(REFERENCE).read_all()
     hours = sum(r.outcome.total_seconds for r in records if r.outcome) / 3600

@@ -5,12 +5,16 @@ import os
 import platform
 import subprocess
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 
 from bench.core.spec import Count, Frozen
 
 ROOT = Path(__file__).parent.parent.parent
 """The folder of the project."""
+CODE = ("bench/", "models/", "tasks/")
+"""Folders in which a file that is not committed counts as a change."""
+CHANGES = "+changes"
 
 
 class Machine(Frozen):
@@ -24,8 +28,21 @@ class Machine(Frozen):
     python: str
     torch: str
     numpy: str
+    numba: str | None = None
+    """None if it is not installed, and in older records."""
     commit: str | None
     """Commit of the project; ends in `+changes` if the work tree differed from it."""
+
+    @property
+    def had_changes(self) -> bool:
+        """Whether the work tree had changes that were not committed."""
+        return self.commit is not None and self.commit.endswith(CHANGES)
+
+    def computes_like(self, other: "Machine") -> bool:
+        """Whether runs on the CPU have the same numbers on both: processor and versions agree."""
+        alike = ("cpu", "system", "python", "torch", "numpy")
+        numba = {self.numba, other.numba} - {None}  # older records do not name it
+        return len(numba) < 2 and all(getattr(self, name) == getattr(other, name) for name in alike)
 
     @property
     def slug(self) -> str:
@@ -51,8 +68,17 @@ def fingerprint() -> Machine:
         python=platform.python_version(),
         torch=torch.__version__,
         numpy=numpy.__version__,
+        numba=_version("numba"),
         commit=commit(),
     )
+
+
+def _version(package: str) -> str | None:
+    """The version of an installed package; it is not imported."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _cpu_name() -> str:
@@ -72,10 +98,12 @@ def commit() -> str | None:
         command = ["git", *words]
         return subprocess.check_output(
             command, cwd=ROOT, stderr=subprocess.DEVNULL, text=True, timeout=10
-        ).strip()
+        )
 
     try:
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!results")
-        return git("rev-parse", "--short=12", "HEAD") + ("+changes" if changed else "")
+        found = git("status", "--porcelain", "--untracked-files=all", "--", ".", ":!results")
+        new = tuple(f"?? {folder}" for folder in CODE)
+        changed = [line for line in found.splitlines() if line[:2] != "??" or line.startswith(new)]
+        return git("rev-parse", "--short=12", "HEAD").strip() + (CHANGES if changed else "")
     except (OSError, subprocess.SubprocessError):
         return None

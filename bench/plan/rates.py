@@ -49,11 +49,6 @@ class Tuned(Frozen):
         return self.rate in (self.tried[0].rate, self.tried[-1].rate)
 
     @property
-    def num_trials(self) -> int:
-        """Number of runs of the whole sweep."""
-        return sum(tried.num_runs for tried in self.tried)
-
-    @property
     def seconds(self) -> float:
         """Computing time of the whole sweep."""
         return sum(tried.seconds for tried in self.tried)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from bench.core import machine
+from tests.support.records import MACHINE
 
 
 @pytest.fixture
@@ -24,14 +25,38 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize(
     ("changed", "marked"),
-    [(None, False), ("results/reference/report.md", False), ("bench/core/spec.py", True)],
+    [
+        (None, False),
+        ("results/reference/report.md", False),
+        ("bench/core/spec.py", True),
+        ("models/mine.py", True),  # a new file in a folder of code
+        ("mine.toml", False),
+    ],
 )
 def test_changes_of_the_code_are_marked(project: Path, changed: str | None, marked: bool) -> None:
     if changed is not None:
+        (project / changed).parent.mkdir(exist_ok=True)
         (project / changed).write_text("after")
     commit = machine.commit()
     assert commit is not None
     assert commit.endswith("+changes") is marked
+
+
+@pytest.mark.parametrize(
+    ("change", "alike"),
+    [
+        ({}, True),
+        ({"cores": 64, "memory_bytes": 1, "gpu": "H100", "commit": None}, True),
+        *(({name: "other"}, False) for name in ("cpu", "system", "python", "torch", "numpy")),
+        ({"numba": None}, True),
+        ({"numba": "0.1"}, False),
+    ],
+)
+def test_machines_compute_alike_if_processor_and_versions_agree(
+    change: dict[str, object], alike: bool
+) -> None:
+    here = MACHINE.model_copy(update={"numba": "0.60"})
+    assert here.computes_like(here.model_copy(update=change)) is alike
 
 
 def test_a_folder_without_git_has_no_commit(

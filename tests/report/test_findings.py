@@ -26,7 +26,7 @@ from bench.report.sections.fields import (
     influence_figure,
 )
 from bench.report.sections.gradients import SMALLEST_GRADIENT, gradients_figure
-from bench.report.sections.rates import rate_sensitivity, rate_sensitivity_figure
+from bench.report.sections.rates import rate_sensitivity, rate_sensitivity_figure, trials
 from bench.report.sections.variants import variants_figure
 from tests.support.records import outcome, record, spec
 from tests.support.reports import labels_of, runs_of
@@ -204,6 +204,12 @@ def test_every_rate_that_was_tried_has_a_row_and_one_is_chosen() -> None:
     assert list(scores[:2]) == [0.5, 0.9]
     assert np.isnan(scores.iloc[2])  # a run failed
     assert list(frame["family"]) == ["convolutional"] * 3 + ["recurrent"] * 3
+    rows = trials(frame)
+    assert (list(rows["rate"]), list(rows["trials"])) == (
+        [0.003] * 2,
+        [frame["runs"][:3].sum()] * 2,
+    )
+    assert rows["scores"][0].split("; ")[1:] == ["0.003: 0.9 (1/3)", "0.01: failed (1/3)"]
 
 
 def test_without_records_frames_are_empty() -> None:

@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 from bench.report import sections
+from bench.report.data import Data
 from bench.report.page import write_report
-from bench.report.section import Picture, built
+from bench.report.section import Picture, Text, built
 from bench.report.section import sections as registered
+from bench.report.sections import environment
 from tests.support.reports import planted, source, table
 
 MODULE = """
@@ -74,3 +76,15 @@ def test_every_table_is_declared_with_all_its_columns() -> None:
 def test_names_of_tables_and_figures_are_unique() -> None:
     tables = [each.name for section in registered() for each in section.tables]
     assert len(tables) == len(set(tables))
+
+
+def test_runs_from_code_with_changes_are_counted() -> None:
+    def texts() -> list[str]:
+        items = environment.build(Data(source(specs, records)))
+        return [item.markdown for item in items if isinstance(item, Text)]
+
+    specs, records = planted()
+    assert not any("changes" in text for text in texts())
+    changed = records[0].machine.model_copy(update={"commit": "0123456789ab+changes"})
+    records[0] = records[0].model_copy(update={"machine": changed})
+    assert any(text.startswith("**1 of 12 runs were made from code") for text in texts())

@@ -68,7 +68,7 @@ def test_the_score_counts_above_the_threshold_where_runs_go_on() -> None:
 def test_the_median_number_of_updates_to_solve_counts_runs_that_do_not() -> None:
     found = chosen(planted({0.001: [(1.0, 50), (1.0, 70), (0.5, 9)], 0.003: [(0.5, 40)] * 3}))
     assert [tried.solved_after for tried in found.tried] == [70, None]
-    assert (found.num_trials, found.chosen.num_runs) == (6, 3)
+    assert [tried.num_runs for tried in found.tried] == [3, 3]
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,8 @@ def test_a_sweep_extends_its_grid_and_then_refines_it_and_may_be_repeated(
     assert fine == [("gru", 0.0017), ("gru", 0.0054)]
     chosen = rates.load(tmp_path / "results" / "rates.toml").rates["copy_memory"]
     assert {name: each.rate for name, each in chosen.items()} == {"gru": 0.0054, "tcn": 0.003}
-    assert {name: each.num_trials for name, each in chosen.items()} == {"gru": 10, "tcn": 6}
+    assert {name: len(each.tried) for name, each in chosen.items()} == {"gru": 5, "tcn": 3}
+    assert {tried.num_runs for each in chosen.values() for tried in each.tried} == {2}
     written = (tmp_path / "results" / "rates.toml").read_bytes()
     made.clear()
     assert tune.sweep(request, Manner())

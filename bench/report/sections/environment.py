@@ -21,7 +21,8 @@ TABLE = Table(
         Column("python", "text", "", "Version of Python."),
         Column("torch", "text", "", "Version of PyTorch."),
         Column("numpy", "text", "", "Version of NumPy."),
-        Column("commit", "text", "", "Commit of the code."),
+        Column("numba", "text", "", "Version of Numba; missing in older records."),
+        Column("commit", "text", "", "Commit of the code; `+changes`: the code differed from it."),
         Column("backend", "text", "", "Device and arithmetic."),
         Column("memory", "text", "", "Memory."),
         Column("runs", "count", "", "Runs made there."),
@@ -42,6 +43,11 @@ def build(data: Data) -> Iterator[Item]:
         yield Text(
             markdown=f"Backend {code(source.records[0].backend.name)}, {hours:.1f} hours of "
             f"computing, {dates[0][:10]} to {dates[-1][:10]}." + (several if machines > 1 else "")
+        )
+    if changed := sum(record.machine.had_changes for record in source.records):
+        yield Text(
+            markdown=f"**{changed} of {len(source.records)} runs were made from code with changes "
+            "that were not committed**; their commit ends in `+changes`."
         )
     if source.other_backends:
         yield Text(

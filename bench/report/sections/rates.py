@@ -1,6 +1,6 @@
-"""How much the validation score depends on the learning rate."""
+"""The sweep of learning rates: every trial, and how much the score depends on the rate."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -12,26 +12,47 @@ from bench.plan.rates import Rates
 from bench.report import drawing
 from bench.report.data import Data
 from bench.report.facets import Style
-from bench.report.frame import MODEL, Column, groups, typed
-from bench.report.section import Item, Picture, Section
+from bench.report.frame import MODEL, Column, Table, groups
+from bench.report.section import Filled, Item, Picture, Section
 from bench.report.sections._shared import curves_against
 
-TRIED = (
-    Column("task_label", "text", "", "Name of the task."),
-    *MODEL,
-    Column("model_label", "text", "", "Name and variant of the model, for display."),
-    Column("rate", "number", "", "Learning rate."),
-    Column("score", "number", "", "Mean validation score; missing where a run failed."),
-    Column("low", "number", "", "Least validation score."),
-    Column("high", "number", "", "Greatest validation score."),
-    Column("solved", "count", "", "Runs that solve their task."),
-    Column("runs", "count", "", "Runs with this rate."),
-    Column("chosen", "flag", "", "Whether the rate was chosen."),
+TRIED = Table(
+    name="rates",
+    shown=False,
+    columns=(
+        Column("task_label", "text", "", "Name of the task."),
+        *MODEL,
+        Column("model_label", "text", "", "Name and variant of the model, for display."),
+        Column("rate", "number", "", "Learning rate."),
+        Column("score", "number", "", "Mean validation score; missing where a run failed."),
+        Column("low", "number", "", "Least validation score."),
+        Column("high", "number", "", "Greatest validation score."),
+        Column("solved", "count", "", "Runs that solve their task."),
+        Column("runs", "count", "", "Trials: runs with this rate."),
+        Column(
+            "solved_after", "number", "updates", "Median updates to solve; missing if most do not."
+        ),
+        Column("chosen", "flag", "", "Whether the rate was chosen."),
+    ),
+)
+TRIALS = Table(
+    name="tuning",
+    columns=(
+        Column("task_label", "text", "", "Name of the task."),
+        *MODEL,
+        Column("model_label", "text", "", "Name and variant of the model, for display."),
+        Column("rate", "number", "", "The rate that was chosen."),
+        Column("trials", "count", "runs", "Runs of the whole sweep of this row."),
+        Column("scores", "text", "", "Each rate: mean validation score (solved/runs)."),
+    ),
+    caption="Every rate that was tried, and how many runs were made to choose one.",
 )
 
 
 def build(data: Data) -> Iterator[Item]:
     found = rate_sensitivity(data.rates, data.runs)
+    yield Filled(table=TRIALS, frame=trials(found))
+    yield Filled(table=TRIED, frame=found)
     if found["score"].notna().any():
         chance, solved_at = (known(data.runs, column) for column in ("chance", "solved_at"))
         yield Picture(
@@ -55,26 +76,43 @@ def rate_sensitivity(rates: Rates, runs: pd.DataFrame) -> pd.DataFrame:
         for model, _ in groups(runs, [*(column.name for column in MODEL), "model_label"])
     }
     planned = set(runs["task"])
-    return typed(
-        TRIED,
-        [
-            {
-                "task_label": task,
-                **models[label],
-                "rate": tried.rate,
-                "score": tried.score,
-                "low": tried.low,
-                "high": tried.high,
-                "solved": tried.num_solved,
-                "runs": tried.num_runs,
-                "chosen": tried.rate == tuned.rate,
-            }
-            for task, of_task in rates.items()
-            for label, tuned in of_task.items()
-            if task in planned and label in models
-            for tried in tuned.tried
-        ],
+    return TRIED.of(
+        {
+            "task_label": task,
+            **models[label],
+            "rate": tried.rate,
+            "score": tried.score,
+            "low": tried.low,
+            "high": tried.high,
+            "solved": tried.num_solved,
+            "runs": tried.num_runs,
+            "solved_after": tried.solved_after,
+            "chosen": tried.rate == tuned.rate,
+        }
+        for task, of_task in rates.items()
+        for label, tuned in of_task.items()
+        if task in planned and label in models
+        for tried in tuned.tried
     )
+
+
+def trials(tried: pd.DataFrame) -> pd.DataFrame:
+    """One row per task and model, from the rows of `rate_sensitivity`."""
+    names = ["task_label", *(column.name for column in MODEL), "model_label"]
+    return TRIALS.of(
+        {
+            **row,
+            "rate": rates["rate"][rates["chosen"]].iloc[0],
+            "trials": rates["runs"].sum(),
+            "scores": "; ".join(map(_score, rates.to_dict("records"))),
+        }
+        for row, rates in groups(tried, names)
+    )
+
+
+def _score(tried: dict[Hashable, Any]) -> str:
+    score = "failed" if pd.isna(tried["score"]) else f"{tried['score']:.3g}"
+    return f"{tried['rate']:g}: {score} ({tried['solved']}/{tried['runs']})"
 
 
 def rate_sensitivity_figure(
@@ -108,4 +146,4 @@ def rate_sensitivity_figure(
     return figure
 
 
-SECTION = Section(title="Gradients through time", order=51, build=build)
+SECTION = Section(title="How each row was chosen", order=141, tables=(TRIALS, TRIED), build=build)
