@@ -109,7 +109,7 @@ def make_queue(request: Request, found: Inventory, specs: Sequence[Spec], manner
     fixed = [make_job(spec) for spec in needed if spec.id not in plan.only_climbed]
     order = breadth_first if ladders else longest_first
     return Queue(
-        fixed,
+        sorted(fixed, key=longest_first),
         cheapest_first if manner.cheapest_first else order,
         ladders=ladders,
         results=results,
