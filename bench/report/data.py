@@ -54,10 +54,20 @@ class Data:
         self.source = source
 
     @cached_property
-    def runs(self) -> pd.DataFrame:
-        """Every planned run."""
+    def every_run(self) -> pd.DataFrame:
+        """Every planned run, also where a seed has several budgets."""
         source = self.source
         return runs.runs_frame(source.specs, source.records, source.labels, source.thresholds)
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """One planned run per seed: of several budgets the largest that was run."""
+        return runs.standing(self.every_run)
+
+    @cached_property
+    def records(self) -> list[Record]:
+        """The records of these runs."""
+        return self.records_of(self.runs)
 
     def within(self, study: str) -> pd.Series:
         """Whether each run belongs to the study."""
@@ -133,4 +143,4 @@ class Data:
 
     @cached_property
     def verdicts(self) -> list[Verdict]:
-        return verdicts(self.runs, self.timed, backend=self.timed_backend)
+        return verdicts(self.runs, self.timed, self.rates, backend=self.timed_backend)

@@ -33,7 +33,7 @@ TABLE = Table(
 
 
 def build(data: Data) -> Iterator[Item]:
-    found = beyond(data.source.records, data.source.labels)
+    found = beyond(data.records, data.source.labels)
     if len(found):
         yield Picture(
             name="beyond",

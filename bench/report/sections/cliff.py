@@ -67,7 +67,7 @@ def cliff(runs: pd.DataFrame) -> pd.DataFrame:
     made = made.assign(receptive_field=by_model["receptive_field"].transform("first"))
     made = made[fixed & several]
     fields = made.drop_duplicates(CELL)[[*CELL, "receptive_field", "reach"]]
-    found = fields.merge(scores(made), on=CELL)
+    found = fields.merge(scores(runs), on=CELL)
     return TABLE.of(
         rows_of(
             found.assign(

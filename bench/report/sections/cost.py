@@ -180,8 +180,8 @@ def figures(data: Data) -> Iterator[Picture]:
             name="horizon_vs_cost",
             draw=partial(horizon_against_cost, reached, data.style),
             caption="The horizon against a run's training time and against one step of a stream "
-            f"(batch 1, {times.how(data.leading, data.device)}). ≥: the sweep ended "
-            "there. <, hollow: not even the shortest T was solved, whose cost "
+            f"(batch 1, {times.how(data.leading, data.device)}). ≥: no longer T was run, or its "
+            "seeds were improving. <, hollow: not even the shortest T is solved, whose cost "
             f"is shown. {BOTH_LOGARITHMIC}",
         )
 
@@ -292,8 +292,8 @@ def reached_at_cost(
     """
     rows = []
     for network, reached in found:
-        length = reached.shortest if reached.length is None else reached.length
-        mark = "<" if reached.length is None else "≥" if reached.at_least else "="
+        length = reached.failed_at if reached.length is None else reached.length
+        mark = "<" if reached.length is None else "≥" if reached.open_ended else "="
         of_model = runs["model_label"] == network["model_label"]
         at = runs[of_model & (runs["task_label"] == network["task_label"]) & (runs["T"] == length)]
         for cost, value in (

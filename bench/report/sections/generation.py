@@ -78,7 +78,7 @@ JUDGED = Table(
 
 def build(data: Data) -> Iterator[Item]:
     source = data.source
-    table = likelihood(data.runs, source.records, source.labels)
+    table = likelihood(data.runs, data.records, source.labels)
     speed, agreement = sampling(source.speed), judged(source.samples)
     if len(table):
         yield Text(
