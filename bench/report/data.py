@@ -9,11 +9,13 @@ import pandas as pd
 from bench.core.records import Record, SampleRecord, SpeedRecord, YardstickRecord
 from bench.core.spec import Spec
 from bench.core.store import Damaged
+from bench.plan.grid import task_of
 from bench.plan.rates import Rates, Sweep
 from bench.report import runs, times
 from bench.report.claims import Verdict, verdicts
 from bench.report.drawing import Style, styles
 from bench.report.horizon import Horizon
+from tasks import names as task_names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +103,15 @@ class Data:
     def solved_at(self) -> dict[str, float]:
         """Task label → the score that counts as solved."""
         return runs.thresholds_of(self.runs)
+
+    @cached_property
+    def length_is(self) -> dict[str, str]:
+        """Task label → what T is on this task, for the axis of figures."""
+        labels, known = self.source.labels, set(task_names())
+        one = {labels[each.id].task_label: each for each in self.source.specs}
+        return {
+            task: task_of(each).length_is for task, each in one.items() if each.task.name in known
+        }
 
     @cached_property
     def timed(self) -> pd.DataFrame:
