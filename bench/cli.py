@@ -115,15 +115,15 @@ def list_() -> None:
 def plan(options: Options) -> None:
     """Show what would run and how long it would take."""
     from bench.run import inventory
-    from bench.run.execute import outlook, plan_table
+    from bench.run.execute import make_queue, outlook, plan_table
 
     request = request_of(options)
     found = inventory.read(request)
     _warn_of_damaged(found.damaged)
-    waiting = inventory.waiting_specs(request, found, request.plan.specs)
-    jobs = inventory.make_jobs(request, found, waiting, calibrate=True)
-    print(plan_table(request.plan, waiting))
-    print(outlook(request, found, jobs, manner_of(options)))
+    specs, manner = request.plan.specs, manner_of(options)
+    queue = make_queue(request, found, specs, manner)
+    print(plan_table(request, found))
+    print(outlook(request, found, specs, queue, manner))
 
 
 @bench.command()

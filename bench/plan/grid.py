@@ -1,7 +1,7 @@
 """Profile → specs: resolves all defaults, finds all widths and checks all values."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -15,6 +15,7 @@ from bench.core.errors import RequestError, one_line, unknown
 from bench.core.spec import Measure, Part, Spec, SpeedSpec, Subject, Training
 from bench.plan import plugins
 from bench.plan.labels import label
+from bench.plan.ladder import Ladder
 from bench.plan.profile import (
     DEFAULT_MAX_STEPS,
     TUNED,
@@ -42,12 +43,16 @@ class Unsupported:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """All training runs that a profile and a selection ask for."""
+    """The training runs that a profile and a selection ask for, or may need for a ladder."""
 
     specs: tuple[Spec, ...]
     unsupported: tuple[Unsupported, ...]
     studies: Mapping[str, frozenset[Study]]
     """Spec id → the studies of all grids that contain the spec."""
+    ladders: tuple[Ladder, ...] = ()
+    """The lengths that models climb. All runs of them, with their first budget, are in `specs`."""
+    only_climbed: frozenset[str] = frozenset()
+    """Ids of the specs that belong to ladders alone, so that they may turn out not to be needed."""
     kept: frozenset[str] = frozenset()
     """Ids of the specs whose trained weights are kept."""
     left_out: tuple[str, ...] = ()
@@ -99,6 +104,8 @@ def make_plan(
     specs: dict[str, Spec] = {}
     studies: dict[str, frozenset[Study]] = {}
     kept: set[str] = set()
+    climbed: list[Spec] = []
+    fixed: set[str] = set()
     unsupported: dict[Unsupported, None] = {}
     reached: set[int] = set()
     grids = list(_grids(profile, chosen, source))
@@ -112,7 +119,13 @@ def make_plan(
             model = label(row.model, row.model.model_name())
             unsupported[Unsupported(task=task, model=model, reason=reason)] = None
             continue
-        for spec in _specs(row, row.grid, chosen, tuned):
+        of_row = list(_specs(row, row.grid, chosen, tuned))
+        if row.grid.ladder:
+            _check_ladder(row, of_row)
+            climbed += of_row
+        else:
+            fixed |= {spec.id for spec in of_row}
+        for spec in of_row:
             specs[spec.id] = spec
             studies[spec.id] = frozenset((*studies.get(spec.id, ()), row.grid.study))
             if row.grid.keep_weights:
@@ -122,12 +135,42 @@ def make_plan(
             raise RequestError(f"--length: {sentence}")
     if not specs and not unsupported:
         raise RequestError("the profile and the selection leave nothing to run")
+    ladders = _ladders(climbed, profile.extend)
+    kept |= {longer.id for one in ladders for key, longer in one.longer.items() if key in kept}
     return Plan(
         specs=tuple(specs.values()),
         unsupported=tuple(unsupported),
         studies=studies,
+        ladders=ladders,
+        only_climbed=frozenset(specs) - fixed,
         kept=frozenset(kept),
         left_out=tuple(left_out.values()),
+    )
+
+
+def _check_ladder(row: _Row, specs: Sequence[Spec]) -> None:
+    if row.task.solved is None:
+        task = label(row.task, row.task.task_name())
+        raise RequestError(f"{row.place}.ladder: {task} has no score that counts as solved")
+    extend = row.profile.extend
+    most = max((spec.training.max_steps for spec in specs), default=0)
+    if extend is not None and extend <= most:
+        raise RequestError(f"extend = {extend}; valid: more than the {most} updates of {row.place}")
+
+
+def _ladders(specs: Iterable[Spec], extend: int | None) -> tuple[Ladder, ...]:
+    """One ladder for each set of runs that differ in length and seed alone."""
+    found: dict[str, dict[int, dict[str, Spec]]] = {}
+    for spec in specs:
+        content = spec.model_dump()
+        del content["seed"], content["task"]["fields"]["length"]
+        if spec.param_budget is not None:  # the width that meets the budget may depend on T
+            del content["width"], content["extra_width"]
+        cells = found.setdefault(repr(content), {})
+        cells.setdefault(spec.length, {})[spec.id] = spec
+    return tuple(
+        Ladder(tuple(tuple(cell.values()) for _, cell in sorted(cells.items())), extend)
+        for cells in found.values()
     )
 
 

@@ -88,6 +88,9 @@ class Grid(Networks):
     training: TrainingChoice = TrainingChoice()
     study: Study = "main"
     """The part of the report that its runs belong to."""
+    ladder: bool = False
+    """Whether each model climbs the lengths from the shortest up until it fails two in a row. At
+    each length, seeds run in order until they decide it. See `bench/plan/ladder.py`."""
     keep_weights: bool = False
     """Whether the trained weights are kept, so that `sample` can use them."""
 
@@ -128,6 +131,9 @@ class Profile(Frozen):
     task_fields: dict[str, Any] = {}
     """Fields for every task that has them, unless its grid sets them."""
     training: TrainingChoice = TrainingChoice()
+    extend: Positive | None = None
+    """A second, larger number of updates. When all ladders are climbed, failing runs that were
+    still improving or never left chance go on to it, the cheapest first."""
     grid: Annotated[list[Grid], Field(min_length=1)]
     time_every_network: bool = True
     """Whether a step of every trained network is timed, besides the networks of `speed`."""
@@ -228,10 +234,11 @@ _OF_PROFILE = {
     "seeds",
     "param_budget",
     "models",
+    "extend",
     "speed_rounds",
     "time_every_network",
 }
-_OF_GRIDS = {"keep_weights"}
+_OF_GRIDS = {"keep_weights", "ladder"}
 """Keys of a grid that can be set for all grids at once."""
 
 

@@ -18,8 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +32,7 @@ from bench.core.store import Store
 from bench.measure import weights
 from bench.run import workers
 from bench.run.job import Event, Job, Setup, make_record
+from bench.run.queue import Queue
 from bench.run.workers import Limits
 from tasks import DATA_VARIABLES
 
@@ -187,7 +187,7 @@ def make_run(
         for plugin in plugins:
             plugin.path.write_bytes(sources[plugin.name])
         setup = replace(setup, results=Path(folder, "results"), plugins=tuple(plugins))
-        workers.execute([job], setup, Limits(run_timeout_s=run_timeout_s), on_event)
+        workers.execute(Queue([job]), setup, Limits(run_timeout_s=run_timeout_s), on_event)
         kept = weights.path(setup.results, job.spec, setup.backend)
         content = kept.read_bytes() if kept.is_file() else None
     (record,) = ended
@@ -195,7 +195,7 @@ def make_run(
 
 
 def execute(
-    jobs: Sequence[Job],
+    queue: Queue,
     setup: Setup,
     limits: Limits,
     on_event: Callable[[Event], None],
@@ -203,7 +203,7 @@ def execute(
     per_gpu: int = 1,
     fixed: bool = False,
 ) -> None:
-    """Run every job on the cluster in the given order, and report each record.
+    """Run what the queue hands out on the cluster, and report each record.
 
     At most as many runs are submitted at a time as the live nodes have room for or, if `fixed`, as
     `limits.num_workers` allows. After the time limit no further run is submitted. Raises
@@ -221,20 +221,20 @@ def execute(
     sources = {plugin.name: plugin.path.read_bytes() for plugin in setup.plugins}
     on_node = replace(setup, device="cpu" if setup.backend.device == "cpu" else GPU)
     deadline = time.monotonic() + limits.time_limit_s
-    waiting = deque(jobs)
     submitted: dict[ray.ObjectRef, Job] = {}
     try:
-        while waiting or submitted:
-            if time.monotonic() >= deadline:
-                waiting.clear()
+        while True:
             most = limits.num_workers if fixed else max(_num_slots(setup.backend, per_gpu), 1)
-            while waiting and len(submitted) < most:
-                job = waiting.popleft()
+            while len(submitted) < most and time.monotonic() < deadline and (job := queue.take()):
                 ref = remote.remote(job, on_node, sources, limits.run_timeout_s)
                 submitted[ref] = job
+            if not submitted:
+                return
             for ref in _ended(list(submitted)):
                 job = submitted.pop(ref)
-                on_event(Event(spec=job.spec, record=_written(ref, job, setup)))
+                record = _written(ref, job, setup)
+                queue.end(record)
+                on_event(Event(spec=job.spec, record=record))
     finally:
         for ref in submitted:
             ray.cancel(ref)
@@ -246,8 +246,6 @@ def _ended(refs: "list[ray.ObjectRef]") -> "list[ray.ObjectRef]":
     """A run that has ended; an empty list if it is time to count the nodes again."""
     import ray
 
-    if not refs:
-        return []
     try:
         return ray.wait(refs, num_returns=1, timeout=LOOK_S)[0]
     except SystemError as error:  # Ray wraps the exceptions that signal handlers raise

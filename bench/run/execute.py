@@ -10,13 +10,15 @@ from bench.core.backend import num_cores, room_bytes
 from bench.core.errors import one_line
 from bench.core.spec import Spec
 from bench.measure.checkpoint import remove_leftovers
-from bench.plan.grid import Plan
+from bench.plan.labels import label_of
+from bench.plan.ladder import Rung, climb, longer_runs
 from bench.run import inventory, workers
 from bench.run.estimate import wall_seconds
 from bench.run.inventory import Inventory
-from bench.run.job import Job, measure, run_in_this_process
+from bench.run.job import Event, measure, run_in_this_process
 from bench.run.progress import ProgressBar, counted, duration, speed_line
-from bench.run.request import Request, make_results, with_data
+from bench.run.queue import Queue, breadth_first, cheapest_first, longest_first
+from bench.run.request import Request, make_results, without_data
 from bench.run.workers import Limits
 
 LONG_S = 300.0
@@ -59,29 +61,76 @@ class Manner:
         return len(request.devices) * self.per_gpu
 
 
-def plan_table(plan: Plan, waiting: Sequence[Spec]) -> str:
-    """One row per task and model: how many runs, how many of them are recorded, and the lengths."""
-    ids = {spec.id for spec in waiting}
+def plan_table(request: Request, found: Inventory) -> str:
+    """One row per task and model: how many runs, how many of them are recorded, and the lengths.
+
+    Then one line per ladder of which a run is recorded: what is known of each length.
+    """
+    plan = request.plan
+    ids = {spec.id for spec in inventory.waiting_specs(request, found, plan.specs)}
     rows: dict[tuple[str, str], list[Spec]] = {}
     for spec in plan.specs:
         rows.setdefault((spec.task.name, spec.model.name), []).append(spec)
-    lines = [f"{'task':16} {'model':10} {'runs':>5} {'recorded':>8}  lengths"]
+    lines = [f"{'task':18} {'model':10} {'runs':>5} {'recorded':>8}  lengths"]
     for (task, model), specs in rows.items():
         recorded = sum(spec.id not in ids for spec in specs)
         lengths = " ".join(str(length) for length in sorted({spec.length for spec in specs}))
-        lines.append(f"{task:16} {model:10} {len(specs):5} {recorded:8}  {lengths}")
+        lines.append(f"{task:18} {model:10} {len(specs):5} {recorded:8}  {lengths}")
     for missing in plan.unsupported:
-        lines.append(f"{missing.task:16} {missing.model:10} not supported: {missing.reason}")
+        lines.append(f"{missing.task:18} {missing.model:10} not supported: {missing.reason}")
+    results = inventory.ladder_results(request, found)
+    for ladder in plan.ladders:
+        if results.keys() & ladder.ids:
+            lines.append(ladder_line(climb(ladder, results)))
     return "\n".join(lines)
 
 
-def outlook(request: Request, found: Inventory, jobs: Sequence[Job], manner: Manner) -> str:
+def ladder_line(rungs: Sequence[Rung]) -> str:
+    """`lstm on adding: T = 8 decided 4/4, T = 16 0/1, open; not climbed from T = 32 on: …`."""
+    name = label_of(rungs[0].specs[0])
+    known = [f"T = {each.length} {each.decision}" for each in rungs if each.decision.num_run]
+    line = f"{name.model_label} on {name.task_label}: {', '.join(known) or 'nothing'}"
+    above = next((each for each in rungs if each.state == "not climbed"), None)
+    return line if above is None else f"{line}; T = {above.length} is not climbed: {above.why}"
+
+
+def make_queue(request: Request, found: Inventory, specs: Sequence[Spec], manner: Manner) -> Queue:
+    """The runs that are not recorded yet, those of ladders as far as they may be needed."""
+    plan = request.plan
+    ladders = () if manner.again else plan.ladders
+    needed = list(specs) if manner.again else inventory.needed_specs(request, found, specs)
+    results = inventory.ladder_results(request, found)
+    make_job = inventory.job_maker(
+        request,
+        found,
+        [*needed, *longer_runs(ladders, results)],
+        calibrate=not manner.on_cluster,
+    )
+    fixed = [make_job(spec) for spec in needed if spec.id not in plan.only_climbed]
+    order = breadth_first if ladders else longest_first
+    return Queue(
+        fixed,
+        cheapest_first if manner.cheapest_first else order,
+        ladders=ladders,
+        results=results,
+        make_job=make_job,
+    )
+
+
+def outlook(
+    request: Request, found: Inventory, specs: Sequence[Spec], queue: Queue, manner: Manner
+) -> str:
     """What is planned, what is recorded already, and the wall time that the rest takes."""
-    num_specs = len(request.plan.specs)
+    plan, jobs = request.plan, queue.left()
     shard = "" if request.shard is None else f", shard {request.shard}"
-    line = f"profile {request.profile_name}{shard}: {counted(num_specs, 'run')}"
+    line = f"profile {request.profile_name}{shard}: {counted(len(specs), 'run')}"
+    if plan.only_climbed:
+        line += " at most"
     if not manner.again:
-        line += f", {num_specs - len(jobs)} recorded"
+        waiting = inventory.waiting_specs(request, found, specs)
+        not_needed = len(waiting) - len(inventory.needed_specs(request, found, specs))
+        line += f", {len(specs) - len(waiting)} recorded"
+        line += f", {not_needed} not needed" if not_needed else ""
     timings = inventory.waiting_timings(request, found) if manner.timed else []
     begun = inventory.continued(request, found, timings)
     num_left = request.profile.speed_rounds * len(timings) - inventory.num_timed(begun)
@@ -92,13 +141,19 @@ def outlook(request: Request, found: Inventory, jobs: Sequence[Job], manner: Man
         [job.estimate_s for job in jobs],
         at_once,
         num_timings=num_left,
-        num_reported=num_specs if manner.reported else 0,
+        num_reported=len(specs) if manner.reported else 0,
     )
-    line += f"; the rest takes about {duration(seconds)} of wall time on {request.device}"
+    most = "at most " if queue.climbs else ""
+    line += f"; the rest takes {most}about {duration(seconds)} of wall time on {request.device}"
     if timings:
         line += f", including {counted(len(timings), 'timing')}"
     if jobs:
         line += f", with {counted(at_once, 'run')} at a time"
+    if queue.climbs and request.profile.extend is not None:
+        line += (
+            f". After the ladders, failing runs go on to {request.profile.extend:,} updates, the "
+            "cheapest first"
+        )
     if jobs and seconds > LONG_S:
         line += (
             ". To run less, use --profile smoke or quick, --task, --model, --length or "
@@ -110,33 +165,33 @@ def outlook(request: Request, found: Inventory, jobs: Sequence[Job], manner: Man
 def execute(request: Request, specs: Sequence[Spec], manner: Manner) -> bool:
     """Make the runs that are not recorded yet; returns whether no record of the specs is failed."""
     found = inventory.read(request)
-    waiting = list(specs) if manner.again else inventory.waiting_specs(request, found, specs)
-    prepare_results(request, found, len(waiting))  # before any code of a task runs
-    jobs = inventory.make_jobs(request, found, waiting, calibrate=not manner.on_cluster)
-    print(outlook(request, found, jobs, manner), file=sys.stderr)
+    num_runs = len(specs if manner.again else inventory.waiting_specs(request, found, specs))
+    prepare_results(request, found, num_runs)  # before any code of a task runs
+    queue = make_queue(request, found, specs, manner)
+    print(outlook(request, found, specs, queue, manner), file=sys.stderr)
     remove_leftovers(request.results, found.records)
-    if manner.cheapest_first:
-        jobs.sort(key=lambda job: job.estimate_s)
-    if not manner.on_cluster:
-        jobs = with_data(request, jobs)  # the nodes of a cluster look for their own data
-    bar = ProgressBar(jobs)
+    if not manner.on_cluster:  # the nodes of a cluster look for their own data
+        for record in without_data(request, queue.left()):
+            queue.end(record)
+    bar = ProgressBar(queue)
     begin = time.monotonic()
     try:
-        _run_all(request, jobs, manner, bar)
+        _run_all(request, queue, manner, bar)
     finally:
         bar.close()
     left = f"; {bar.num_left} left, the same command continues" if bar.num_left else ""
     took = duration(time.monotonic() - begin)
     print(f"{counted(bar.num_done, 'run')} in {took}{left}", file=sys.stderr)
-    made = inventory.read(request).of(specs, request.backend)
+    longer = [spec for ladder in request.plan.ladders for spec in ladder.longer.values()]
+    made = inventory.read(request).of([*specs, *longer], request.backend)
     return all(record.status != "failed" for record in made)
 
 
-def _run_all(request: Request, jobs: Sequence[Job], manner: Manner, bar: ProgressBar) -> None:
-    if not jobs:
+def _run_all(request: Request, queue: Queue, manner: Manner, bar: ProgressBar) -> None:
+    if not queue.has_next():
         return
     if manner.debug:
-        run_in_this_process(jobs, request.setup, bar)
+        _debug(request, queue, bar)
         return
     limits = Limits(
         num_workers=manner.num_at_once(request),
@@ -150,9 +205,18 @@ def _run_all(request: Request, jobs: Sequence[Job], manner: Manner, bar: Progres
         from bench.run import cluster
 
         fixed = manner.workers is not None
-        cluster.execute(jobs, request.setup, limits, bar, per_gpu=manner.per_gpu, fixed=fixed)
+        cluster.execute(queue, request.setup, limits, bar, per_gpu=manner.per_gpu, fixed=fixed)
     else:
-        workers.execute(jobs, request.setup, limits, bar)
+        workers.execute(queue, request.setup, limits, bar)
+
+
+def _debug(request: Request, queue: Queue, bar: ProgressBar) -> None:
+    def on_event(event: Event) -> None:
+        if event.record is not None:
+            queue.end(event.record)
+        bar(event)
+
+    run_in_this_process(iter(queue.take, None), request.setup, on_event)
 
 
 def prepare_results(request: Request, found: Inventory, num_runs: int = 0) -> None:

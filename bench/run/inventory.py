@@ -1,6 +1,6 @@
 """What a results folder holds, and which runs and timings it lacks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bench.core.backend import Backend
@@ -9,6 +9,8 @@ from bench.core.records import Record, SampleRecord, SpeedRecord, YardstickRecor
 from bench.core.spec import Spec, SpeedSpec
 from bench.core.store import Damaged
 from bench.measure import samples, weights
+from bench.plan.grid import thresholds
+from bench.plan.ladder import Result, most_left, results_of
 from bench.run.estimate import Estimator
 from bench.run.job import Job
 from bench.run.request import Request
@@ -46,13 +48,38 @@ def read(request: Request) -> Inventory:
 
 
 def waiting_specs(request: Request, inventory: Inventory, specs: Sequence[Spec]) -> list[Spec]:
-    """The specs without a finished record, or without weights that should have been kept."""
-    ended = {
-        record.spec.id
+    """The specs without a finished record, or without weights that should have been kept.
+
+    The runs of ladders that are not needed any more are among them; see `needed_specs`.
+    """
+    ended = {record.spec.id for record in _ended(request, inventory)}
+    return [spec for spec in specs if spec.id not in ended]
+
+
+def needed_specs(request: Request, inventory: Inventory, specs: Sequence[Spec]) -> list[Spec]:
+    """The waiting specs, without those that their ladder cannot need any more."""
+    results = ladder_results(request, inventory)
+    may_follow = {spec.id for ladder in request.plan.ladders for spec in most_left(ladder, results)}
+    return [
+        spec
+        for spec in waiting_specs(request, inventory, specs)
+        if spec.id in may_follow or spec.id not in request.plan.only_climbed
+    ]
+
+
+def ladder_results(request: Request, inventory: Inventory) -> dict[str, Result]:
+    """Spec id → how the run of a ladder ended, for all that have ended."""
+    climbed = {key for ladder in request.plan.ladders for key in ladder.ids}
+    records = [each for each in _ended(request, inventory) if each.spec.id in climbed]
+    return results_of(records, thresholds([record.spec for record in records]))
+
+
+def _ended(request: Request, inventory: Inventory) -> list[Record]:
+    return [
+        record
         for record in inventory.records
         if record.backend == request.backend and record.finished and _has_weights(request, record)
-    }
-    return [spec for spec in specs if spec.id not in ended]
+    ]
 
 
 def _has_weights(request: Request, record: Record) -> bool:
@@ -60,26 +87,27 @@ def _has_weights(request: Request, record: Record) -> bool:
     return record.spec.id not in request.plan.kept or file.is_file()
 
 
-def make_jobs(
+def job_maker(
     request: Request, inventory: Inventory, specs: Sequence[Spec], *, calibrate: bool
-) -> list[Job]:
-    """A job for each spec, the longest first.
+) -> Callable[[Spec], Job]:
+    """A function that makes the job of a spec, with estimates of its time and its memory.
 
-    With `calibrate`, models without records of this machine are timed briefly for the estimates.
+    With `calibrate`, the models of these specs that have no records of this machine are timed
+    briefly.
     """
     estimator = Estimator(request.backend, inventory.records if specs else ())
     if calibrate:
         estimator.calibrate(specs, request.device)
-    jobs = [
-        Job(
+
+    def make_job(spec: Spec) -> Job:
+        return Job(
             spec=spec,
             estimate_s=estimator.seconds(spec),
             memory_bytes=estimator.memory_bytes(spec),
             keep_weights=spec.id in request.plan.kept,
         )
-        for spec in specs
-    ]
-    return sorted(jobs, key=lambda job: -job.estimate_s)
+
+    return make_job
 
 
 def timings_here(request: Request, inventory: Inventory) -> dict[str, SpeedRecord]:

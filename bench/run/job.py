@@ -2,7 +2,7 @@
 
 import random
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
@@ -98,7 +98,7 @@ def run_one(
 
 
 def run_in_this_process(
-    jobs: Sequence[Job], setup: Setup, on_event: Callable[[Event], None]
+    jobs: Iterable[Job], setup: Setup, on_event: Callable[[Event], None]
 ) -> None:
     """Train one spec after the other in this process; the first error is raised unchanged."""
     prepare(setup.backend)

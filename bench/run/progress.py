@@ -10,7 +10,8 @@ from bench.core.records import Record, SpeedRecord
 from bench.core.spec import Spec, SpeedSpec
 from bench.core.timings import Speed, Times
 from bench.plan.labels import differing_settings, label_of
-from bench.run.job import Event, Job
+from bench.run.job import Event
+from bench.run.queue import Queue
 
 
 def counted(number: int, noun: str) -> str:
@@ -82,14 +83,18 @@ class ProgressBar:
     """A bar weighted by the estimated work on a terminal, plain lines elsewhere.
 
     Call it with every event. The remaining time assumes that the rest goes as fast as the work so
-    far.
+    far, and that ladders are climbed to the top.
     """
 
-    def __init__(self, jobs: Sequence[Job]) -> None:
-        self.num_left = len(jobs)
+    def __init__(self, queue: Queue) -> None:
+        jobs = queue.left()
+        self.num_done = 0
+        self._queue = queue
         self._names = unique_names([job.spec for job in jobs])
-        self._weights = {job.spec.id: job.estimate_s for job in jobs}
-        self._shares = dict.fromkeys(self._weights, 0.0)
+        self._left = {job.spec.id: job.estimate_s for job in jobs}
+        """Spec id → the estimated work of a run that has not ended."""
+        self._done_s = 0.0
+        self._shares: dict[str, float] = {}
         """Spec id → the share of its updates that are done."""
         self._begin = time.monotonic()
         self.bar = tqdm(
@@ -100,18 +105,20 @@ class ProgressBar:
         )
 
     def __call__(self, event: Event) -> None:
-        spec_id, record, line = event.spec.id, event.record, ""
-        name = self._names[spec_id]
+        spec, record, line = event.spec, event.record, ""
+        name = (
+            self._names.get(spec.id)
+            or f"{name_of(spec)}, {counted(spec.training.max_steps, 'update')} at most"
+        )
         if record is None:
-            self._shares[spec_id] = event.step / max(event.max_steps, 1)
+            self._shares[spec.id] = event.step / max(event.max_steps, 1)
             line = f"{name}: step {event.step}/{event.max_steps}"
             if event.loss is not None:
                 line += f", loss {event.loss:.3g}"
             if event.score is not None:
                 line += f", score {event.score:.3f}"
         else:
-            self._shares[spec_id] = 1.0
-            self.num_left -= 1
+            self._end(spec)
             ended = outcome_line(record, name)
             if self.bar.disable:
                 print(f"[{self._state()}] {ended}", file=sys.stderr, flush=True)
@@ -120,19 +127,27 @@ class ProgressBar:
         self.bar.set_postfix_str(" · ".join(filter(None, [self._state(), line])), refresh=False)
         self.bar.update(self.share - self.bar.n)
 
+    def _end(self, spec: Spec) -> None:
+        self.num_done += 1
+        self._done_s += self._left.pop(spec.id, 0.0)
+        self._shares.pop(spec.id, None)
+        if self._queue.climbs:
+            self._left = {job.spec.id: job.estimate_s for job in self._queue.left()}
+
     @property
-    def num_done(self) -> int:
-        return len(self._names) - self.num_left
+    def num_left(self) -> int:
+        return len(self._left)
 
     @property
     def share(self) -> float:
         """The share of the estimated work that is done."""
-        done = sum(share * self._weights[key] for key, share in self._shares.items())
-        return done / sum(self._weights.values())
+        begun = sum(share * self._left.get(key, 0.0) for key, share in self._shares.items())
+        total = self._done_s + sum(self._left.values())
+        return (self._done_s + begun) / total if total else 1.0
 
     def _state(self) -> str:
         """`12/48, about 3 min left`."""
-        state, share = f"{self.num_done}/{len(self._names)}", self.share
+        state, share = f"{self.num_done}/{self.num_done + self.num_left}", self.share
         if self.num_left and share > 0:
             passed = time.monotonic() - self._begin
             state += f", about {duration(passed * (1 / share - 1))} left"

@@ -10,6 +10,7 @@ import tasks
 from bench.core.backend import Backend, choose_devices
 from bench.core.errors import RequestError, StorageError
 from bench.core.files import sweep, write_whole
+from bench.core.records import Record
 from bench.core.spec import SpeedSpec
 from bench.core.store import Store
 from bench.measure import weights
@@ -78,7 +79,7 @@ def make_request(
     chosen = profile.load(profile_name, settings)
     plan, speed_specs = _planned(chosen, profile_name, selection)
     if shard is not None:
-        plan = replace(plan, specs=part(plan.specs, shard))
+        plan = part(plan, shard)
     if results.exists() and not results.is_dir():
         raise RequestError(f"--results: {results} is not a folder")
     return Request(
@@ -172,14 +173,13 @@ def make_results(request: Request, num_runs: int = 0) -> None:
         )
 
 
-def with_data(request: Request, jobs: Sequence[Job]) -> list[Job]:
-    """The jobs whose data are there; each of the others gets a record with the reason."""
+def without_data(request: Request, jobs: Sequence[Job]) -> list[Record]:
+    """Write a record with the reason for each job whose data are missing; returns these records."""
     errors = unavailable([task_of(job.spec) for job in jobs])
-    ready = []
+    records = []
     for job in jobs:
         error = errors.get(task_of(job.spec).sources)
         if error is None:
-            ready.append(job)
             continue
         if isinstance(error, tasks.DataUnavailable):
             record = make_record(job.spec, request.backend, "skipped", error=str(error))
@@ -187,7 +187,8 @@ def with_data(request: Request, jobs: Sequence[Job]) -> list[Job]:
             explained = failure(error, request.setup)
             record = make_record(job.spec, request.backend, "failed", **explained)
         request.store.write(record)
-    return ready
+        records.append(record)
+    return records
 
 
 def unavailable(wanted: Sequence[tasks.Task]) -> dict[str, BaseException]:

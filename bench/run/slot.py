@@ -292,16 +292,19 @@ def _time(request: "Request", specs: "Sequence[SpeedSpec]", slot: Slot) -> bool:
 
 def _summary(request: "Request", slot: Slot, num_records: int, num_checkpoints: int) -> str:
     """What is recorded, what is left, and the commands that merge the archive and go on."""
+    from bench.plan.ladder import longer_runs
     from bench.run import inventory
     from bench.run.progress import counted
 
     specs, found = request.plan.specs, inventory.read(request)
-    left = len(inventory.waiting_specs(request, found, specs))
+    recorded = len(specs) - len(inventory.waiting_specs(request, found, specs))
+    longer = longer_runs(request.plan.ladders, inventory.ladder_results(request, found))
+    left = len(inventory.needed_specs(request, found, specs)) + len(longer)
     timings = len(inventory.waiting_timings(request, found))
     merge = ["python", "-m", "bench.run.archive", str(slot.archive), str(request.results)]
     lines = [
-        f"{len(specs) - left} of {counted(len(specs), 'run')} recorded, "
-        f"{counted(timings, 'timing')} left",
+        f"{recorded} of {counted(len(specs), 'run')} recorded, "
+        f"{counted(left, 'run')} and {counted(timings, 'timing')} left",
         f"wrote {slot.archive}: {counted(num_records, 'record')} and "
         f"{counted(num_checkpoints, 'checkpoint')}",
         f"to merge it on another machine: {shlex.join(merge)}",

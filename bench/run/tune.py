@@ -39,7 +39,7 @@ def sweep(request: Request, manner: Manner) -> bool:
     while True:
         succeeded = execute(request, specs, manner)
         found = inventory.read(request)
-        if succeeded and inventory.waiting_specs(request, found, specs):
+        if succeeded and inventory.needed_specs(request, found, specs):
             print("the sweep is not complete, so no rates are chosen yet", file=sys.stderr)
             return succeeded
         choices = choose(found.of(specs, request.backend))

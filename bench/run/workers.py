@@ -9,7 +9,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -20,6 +20,7 @@ from bench.core.records import Record
 from bench.core.spec import Spec
 from bench.core.store import Store
 from bench.run.job import Event, Job, Setup, begin, make_record, run_one
+from bench.run.queue import Queue
 
 OUT_OF_MEMORY = "OutOfMemoryError"
 """Beginning of the error of a run for which the GPU had too little memory."""
@@ -51,17 +52,15 @@ class _Worker:
     """Whether it was killed because its run took too long."""
 
 
-def execute(
-    jobs: Sequence[Job], setup: Setup, limits: Limits, on_event: Callable[[Event], None]
-) -> None:
-    """Run every job in the given order, and report each step and each record.
+def execute(queue: Queue, setup: Setup, limits: Limits, on_event: Callable[[Event], None]) -> None:
+    """Run what the queue hands out, and report each step and each record.
 
     If a worker dies or its run takes too long, the run is recorded as failed, with the reason, and
     the worker is replaced. On a device with limited memory, a run waits until there is room for it
     or until it is alone there. A run that is out of memory nevertheless is repeated alone.
     Raises `StorageError` if a record can't be written.
     """
-    pool = _Pool(jobs, setup, limits)
+    pool = _Pool(queue, setup, limits)
     try:
         pool.fill()
         while pool.busy:
@@ -75,13 +74,13 @@ def execute(
 
 
 class _Pool:
-    """The workers, and the runs that wait for one."""
+    """The workers, and the queue of the runs that wait for one."""
 
-    def __init__(self, jobs: Sequence[Job], setup: Setup, limits: Limits) -> None:
+    def __init__(self, queue: Queue, setup: Setup, limits: Limits) -> None:
         self.setup = setup
         self.limits = limits
         self.room = limits.room or {setup.device: None}
-        self.waiting = list(jobs)
+        self.queue = queue
         self.deadline = time.monotonic() + limits.time_limit_s
         self.workers: list[_Worker] = []
 
@@ -93,7 +92,7 @@ class _Pool:
         """Give runs to idle workers while there is room and time; starts missing workers."""
         devices = list(self.room)
         for number in range(self.limits.num_workers):
-            if not self.waiting or time.monotonic() >= self.deadline:
+            if time.monotonic() >= self.deadline or not self.queue.has_next():
                 return
             if number == len(self.workers):
                 self.workers.append(self._start(devices[number % len(devices)]))
@@ -152,8 +151,9 @@ class _Pool:
             and record.status == "failed"
             and (record.error or "").startswith(OUT_OF_MEMORY)
         ):
-            self.waiting.append(replace(job, memory_bytes=room))
+            self.queue.put_back(replace(job, memory_bytes=room))
             return None
+        self.queue.end(record)
         return Event(spec=spec, record=record)
 
     def close(self) -> None:
@@ -162,13 +162,12 @@ class _Pool:
         end(*(worker.process for worker in self.workers))
 
     def _next(self, device: str) -> Job | None:
-        """Take the first waiting run that the device has room for from the queue."""
+        """Take the first run that the device has room for from the queue."""
         taken = [job.memory_bytes for w in self.busy if w.device == device and (job := w.job)]
         room = self.room[device]
-        for i, job in enumerate(self.waiting):
-            if room is None or not taken or sum(taken) + job.memory_bytes <= room:
-                return self.waiting.pop(i)
-        return None
+        return self.queue.take(
+            lambda job: room is None or not taken or sum(taken) + job.memory_bytes <= room
+        )
 
     def _give(self, worker: _Worker, job: Job) -> None:
         worker.job = job

@@ -228,7 +228,7 @@ def test_ids_of_the_projects_profiles_are_pinned() -> None:
         "quick": "f85bc55fa7476e22",
         "reference": "371ee800c4b617f0",
         "smoke": "cccc0ae301819bc8",
-        "tuning": "160dc0977c9efd08",
+        "tuning": "2a318733a1c35e84",
     }
 
 

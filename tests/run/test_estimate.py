@@ -17,6 +17,7 @@ from bench.run.estimate import (
 )
 from bench.run.job import Event, Job
 from bench.run.progress import ProgressBar, unique_names
+from bench.run.queue import Queue
 from models import num_parameters
 from tests.support.records import BACKEND, outcome, record, spec
 
@@ -87,7 +88,8 @@ def test_memory_is_estimated_from_the_largest_ratio_in_the_records() -> None:
 
 def test_the_bar_is_weighted_by_the_estimated_work() -> None:
     long, short = spec(seed=0), spec(seed=1)
-    bar = ProgressBar([Job(spec=long, estimate_s=30.0), Job(spec=short, estimate_s=10.0)])
+    queue = Queue([Job(spec=long, estimate_s=30.0), Job(spec=short, estimate_s=10.0)])
+    bar = ProgressBar(queue)
     bar(Event(spec=short, record=record(short)))
     assert bar.share == pytest.approx(0.25)
     bar(Event(spec=long, step=50, max_steps=100))

@@ -1,6 +1,7 @@
 """Shards of a plan: disjoint, complete, balanced."""
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from hypothesis import strategies as st
 
 from bench.cli import main
 from bench.core.spec import Spec
+from bench.plan.grid import Plan
+from bench.plan.ladder import Ladder
 from bench.run.estimate import rule_of_thumb
 from bench.run.shard import Shard, part
 from tests.support.commands import PROFILE, records, selectors
@@ -26,8 +29,13 @@ PLANS = st.lists(
 )
 
 
+def parts(specs: Sequence[Spec], count: int, *ladders: Ladder) -> list[Plan]:
+    plan = Plan(specs=tuple(specs), unsupported=(), studies={}, ladders=ladders)
+    return [part(plan, Shard(number=i, count=count)) for i in range(1, count + 1)]
+
+
 def shards(specs: list[Spec], count: int) -> list[tuple[Spec, ...]]:
-    return [part(specs, Shard(number=i, count=count)) for i in range(1, count + 1)]
+    return [one.specs for one in parts(specs, count)]
 
 
 def cost(specs: tuple[Spec, ...]) -> float:
@@ -56,6 +64,21 @@ def test_the_most_expensive_run_of_a_round_goes_to_the_cheapest_shard() -> None:
         [50, 100, 400],
         [200, 300],
     ]
+
+
+def test_a_shard_owns_whole_ladders() -> None:
+    ladders = [
+        Ladder(tuple(tuple(spec(length=n, seed=s, model=m) for s in range(2)) for n in (1, 2, 4)))
+        for m in ("gru", "lstm", "tcn")
+    ]
+    others = [spec(model="rnn", seed=seed) for seed in range(4)]
+    every = [each for one in ladders for each in one.specs] + others
+    dealt = parts(every, 3, *ladders)
+    assert sorted(e.id for one in dealt for e in one.specs) == sorted(each.id for each in every)
+    assert [len(one.ladders) for one in dealt] == [1, 1, 1]
+    assert max(len(one.specs) for one in dealt) - min(len(one.specs) for one in dealt) == 1
+    for one in dealt:
+        assert {each.id for each in one.ladders[0].specs} <= {each.id for each in one.specs}
 
 
 @pytest.mark.parametrize(

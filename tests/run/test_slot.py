@@ -129,7 +129,7 @@ def test_slots_go_on_until_all_is_recorded_and_need_few_packages(
         before = now
         if "to go on" not in said:
             break
-    assert "8 of 8 runs recorded, 0 timings left" in said
+    assert "8 of 8 runs recorded, 0 runs and 0 timings left" in said
     assert {record.status for record in records(results).values()} == {"ok"}
 
     home = tmp_path / "home"
@@ -198,7 +198,9 @@ def test_the_cheapest_runs_start_first(
     request_on_cpu: Request, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[Job] = []
-    monkeypatch.setattr(execute, "_run_all", lambda request, jobs, *rest: started.extend(jobs))
+    monkeypatch.setattr(
+        execute, "_run_all", lambda request, queue, *rest: started.extend(iter(queue.take, None))
+    )
     specs = request_on_cpu.plan.specs
     manner = execute.Manner(timed=False, reported=False, cheapest_first=True)
     execute.execute(request_on_cpu, specs, manner)

@@ -10,6 +10,7 @@ from bench.core.spec import Part, Spec
 from bench.plan.plugins import Plugin
 from bench.run import workers
 from bench.run.job import Event, Job, Setup
+from bench.run.queue import Queue
 from bench.run.workers import Limits
 from tests.support.records import BACKEND, spec
 
@@ -57,7 +58,8 @@ def run(
             assert event.spec.id not in found
             found[event.spec.id] = event.record
 
-    workers.execute([Job(spec=each, estimate_s=1.0) for each in specs], setup, limits, on_event)
+    queue = Queue(Job(spec=each, estimate_s=1.0) for each in specs)
+    workers.execute(queue, setup, limits, on_event)
     return found
 
 
@@ -118,7 +120,7 @@ class Started:
             Job(spec=small(seed=seed), estimate_s=100.0 - seed, memory_bytes=size)
             for seed, size in sizes.items()
         ]
-        self.pool = workers._Pool(jobs, setup, limits)
+        self.pool = workers._Pool(Queue(jobs), setup, limits)
 
     def running(self) -> dict[str, list[int]]:
         self.pool.fill()
@@ -142,7 +144,7 @@ def test_runs_share_a_device_as_far_as_its_room_goes(monkeypatch: pytest.MonkeyP
     for seed in (1, 3):
         pool.end(seed)
     assert pool.running() == {"cuda:0": [2, 4], "cuda:1": [5]}  # too large, but alone
-    assert not pool.pool.waiting
+    assert not pool.pool.queue.has_next()
 
 
 def test_a_run_waits_while_the_devices_are_full(monkeypatch: pytest.MonkeyPatch) -> None:
