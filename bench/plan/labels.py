@@ -1,7 +1,7 @@
 """What a task and a model are called: plain names for data, labels for people."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import models
@@ -84,20 +84,26 @@ def labels(specs: Sequence[Spec]) -> dict[str, Label]:
     """Spec id → label.
 
     If runs differ only in training settings, such as the learning rate of a sweep, these settings
-    are part of the variant.
+    are part of the variant. The budget of updates is not: of several budgets, a report takes the
+    largest of each seed.
     """
     by_network = {spec.network: spec for spec in specs}
     of_network = {network: label_of(spec) for network, spec in by_network.items()}
     found = {spec.id: of_network[spec.network] for spec in specs}
-    settings = differing_settings(specs, found)
+    settings = differing_settings(specs, found, ignored={"max_steps"})
     return {
         spec_id: dataclasses.replace(each, variant=_joined(each.variant, settings[spec_id]))
         for spec_id, each in found.items()
     }
 
 
-def differing_settings(specs: Sequence[Spec], names: Mapping[str, object]) -> dict[str, str]:
-    """Spec id → the settings in which runs of the same name, length and seed differ, as text."""
+def differing_settings(
+    specs: Sequence[Spec], names: Mapping[str, object], ignored: Set[str] = frozenset()
+) -> dict[str, str]:
+    """Spec id → the settings in which runs of the same name, length and seed differ, as text.
+
+    Settings that are `ignored` do not count.
+    """
     alike: dict[tuple[object, int, int], list[Spec]] = {}
     for spec in specs:
         alike.setdefault((names[spec.id], spec.length, spec.seed), []).append(spec)
@@ -112,7 +118,7 @@ def differing_settings(specs: Sequence[Spec], names: Mapping[str, object]) -> di
     texts = {}
     for spec in specs:
         settings = _settings(spec)
-        keys = sorted(varying[names[spec.id]] & set(settings))
+        keys = sorted(varying[names[spec.id]] & set(settings) - ignored)
         texts[spec.id] = " ".join(f"{key}={settings[key]}" for key in keys)
     return texts
 

@@ -9,11 +9,13 @@ import pandas as pd
 from bench.core.records import Record, SampleRecord, SpeedRecord, YardstickRecord
 from bench.core.spec import Spec
 from bench.core.store import Damaged
+from bench.plan.grid import task_of
 from bench.plan.rates import Rates, Sweep
 from bench.report import runs, times
 from bench.report.claims import Verdict, verdicts
 from bench.report.drawing import Style, styles
 from bench.report.horizon import Horizon
+from tasks import names as task_names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +56,20 @@ class Data:
         self.source = source
 
     @cached_property
-    def runs(self) -> pd.DataFrame:
-        """Every planned run."""
+    def every_run(self) -> pd.DataFrame:
+        """Every planned run, also where a seed has several budgets."""
         source = self.source
         return runs.runs_frame(source.specs, source.records, source.labels, source.thresholds)
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """One planned run per seed: of several budgets the largest that was run."""
+        return runs.standing(self.every_run)
+
+    @cached_property
+    def records(self) -> list[Record]:
+        """The records of these runs."""
+        return self.records_of(self.runs)
 
     def within(self, study: str) -> pd.Series:
         """Whether each run belongs to the study."""
@@ -91,6 +103,15 @@ class Data:
     def solved_at(self) -> dict[str, float]:
         """Task label → the score that counts as solved."""
         return runs.thresholds_of(self.runs)
+
+    @cached_property
+    def length_is(self) -> dict[str, str]:
+        """Task label → what T is on this task, for the axis of figures."""
+        labels, known = self.source.labels, set(task_names())
+        one = {labels[each.id].task_label: each for each in self.source.specs}
+        return {
+            task: task_of(each).length_is for task, each in one.items() if each.task.name in known
+        }
 
     @cached_property
     def timed(self) -> pd.DataFrame:
@@ -133,4 +154,4 @@ class Data:
 
     @cached_property
     def verdicts(self) -> list[Verdict]:
-        return verdicts(self.runs, self.timed, backend=self.timed_backend)
+        return verdicts(self.runs, self.timed, self.rates, backend=self.timed_backend)

@@ -44,9 +44,11 @@ def test_a_failed_run_is_listed_with_its_reason(written: tuple[Path, str]) -> No
 
 def test_horizons(written: tuple[Path, str]) -> None:
     found = table(written[0], "horizons").set_index("model")
-    assert list(found["horizon"]) == ["≥ 100", "< 10"]
-    assert list(found["seeds"]) == ["2/3", "1/3"]
-    assert found[["low", "high"]].isna().to_numpy().all()
+    assert list(found["horizon"]) == ["10", "< 10"]
+    assert list(found["seeds"].fillna("")) == ["3/3", ""]
+    assert list(found["first_unsolved"]) == [100, 10]
+    assert list(found["its_seeds"]) == ["2/3", "1/3"]
+    assert list(found["updates"]) == [100, 100]
 
 
 def test_where_lower_is_better_low_costs_solve_and_the_page_says_so(tmp_path: Path) -> None:
@@ -61,7 +63,7 @@ def test_where_lower_is_better_low_costs_solve_and_the_page_says_so(tmp_path: Pa
     # The cost halfway, (0.5 + 0.1) / 2, has not reached 0.2 yet.
     assert list(runs["solved_after"].fillna(-1)) == [100, 100, -1, -1, 100, -1]
     ((_, horizon),) = horizons(runs)
-    assert horizon.length == 10
+    assert str(horizon).startswith("undecided at 10 (2/3, 1 improving)")
     found = scores(runs)
     assert list(found["solved"]) == [2, 1]
     assert set(found["unit"]) == {"nats, lower is better"}
@@ -125,14 +127,31 @@ def test_the_choice_fits_the_latency_budget() -> None:
     specs, records = planted()
     runs = runs_of(specs, records)
     step_us = {s.id: 500.0 if s.model.name == "tcn" else 100.0 for s in specs}
-    (row,) = choice.choice(runs, step_us, (200.0, float("inf"))).to_dict("records")
-    assert (row["task"], row["T"], row["any latency"]) == ("copy_memory", "10–100", "tcn")
+    row, at_100 = choice.choice(runs, step_us, (200.0, float("inf"))).to_dict("records")
+    assert (row["task"], row["T"], row["any latency"]) == ("copy_memory", "10", "tcn")
+    assert at_100["any latency"] == "none of these"
     assert pd.isna(row["≤ 10 µs a step"])  # not asked for
-    (within,) = choice.choice(runs, step_us).to_dict("records")
+    within, _ = choice.choice(runs, step_us).to_dict("records")
     assert within["≤ 20 µs a step"] == "none of these"
-    (untimed,) = choice.choice(runs, {}).to_dict("records")
+    untimed, _ = choice.choice(runs, {}).to_dict("records")
     assert untimed["any latency"] == "tcn"
     assert pd.isna(untimed["≤ 20 µs a step"])
+
+
+def test_of_the_models_that_solve_a_length_the_choice_needs_the_fewest_updates() -> None:
+    specs = [spec(model=model, seed=seed) for model in ("tcn", "gru") for seed in range(5)]
+    # Four of five seeds of the tcn and all of the gru solve it, after 60 and 80 updates.
+    ends = {"tcn": [60, 60, 60, 60, None], "gru": [80] * 5}
+    records = [
+        record(each, outcome=outcome(1.0 if end else 0.5, steps=end or 100, label=each.model.name))
+        for each in specs
+        for end in [ends[each.model.name][each.seed]]
+    ]
+    runs = runs_of(specs, records)
+    (row,) = choice.choice(runs, {}).to_dict("records")
+    assert row["any latency"] == "tcn"
+    (row,) = choice.choice(runs[runs["seed"] != 0], {}).to_dict("records")
+    assert row["any latency"] == "gru"  # three of four seeds are too few
 
 
 def test_every_metric_stands_beside_its_chance(written: tuple[Path, str]) -> None:
@@ -201,7 +220,7 @@ def test_the_same_records_give_the_same_files(written: tuple[Path, str], tmp_pat
 
 def test_the_summary_fits_a_glance(written: tuple[Path, str]) -> None:
     summary = written[1]
-    assert "copy_memory: tcn ≥ 100 (–; 2/3 seeds); gru < 10 (–; 1/3 seeds)" in summary
+    assert "copy_memory: tcn 10 (3/3; T = 100: 2/3); gru < 10 (1/3)" in summary
     assert "Runs of profile planted: 12; 1 failed, 11 ok" in summary
     assert str(written[0] / "report.html") in summary
     assert len(summary.splitlines()) < 15
@@ -218,7 +237,8 @@ def test_skipped_and_missing_runs_are_listed_and_not_averaged(tmp_path: Path) ->
     specs, records = planted()
     records[1] = record(specs[1], status="skipped", outcome=None, error="no data")
     unsupported = [("copy_memory", "pixelcnn", "it has no grid")]
-    write_report(tmp_path, source(specs, records[:-1], unsupported=unsupported))
+    made = records[:-3]  # none of gru at T = 100
+    write_report(tmp_path, source(specs, made, unsupported=unsupported))
     problems = table(tmp_path, "problems")
     assert set(problems["what"]) == {"skipped", "failed", "missing", "not supported"}
     scores = table(tmp_path, "scores")
