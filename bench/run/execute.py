@@ -235,7 +235,7 @@ def time_networks(request: Request, *, again: bool = False) -> bool:
     """
     found = inventory.read(request)
     prepare_results(request, found)
-    rounds, planned = request.profile.speed_rounds, request.speed_specs
+    rounds, planned = request.profile.speed_rounds, inventory.timed_specs(request, found)
     specs, earlier = list(planned), []
     if again:
         here = inventory.timings_here(request, found)
