@@ -238,6 +238,12 @@ def longer_runs(
     return [spec for spec_id, spec in found.items() if spec_id not in running]
 
 
+def longer_among(ladders: Sequence[Ladder], recorded: Collection[str]) -> list[Spec]:
+    """The runs with the second budget whose ids are among these."""
+    every = {longer.id: longer for ladder in ladders for longer in ladder.longer.values()}
+    return [longer for spec_id, longer in every.items() if spec_id in recorded]
+
+
 def most_left(ladder: Ladder, results: Results) -> list[Spec]:
     """The runs with the first budget that a climb to the top takes if every seed is needed."""
     return [
