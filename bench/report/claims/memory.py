@@ -6,9 +6,18 @@ from typing import Any
 
 from bench.plan.rates import Rates
 from bench.report.claims.against import did_not, front_of, missing_for
-from bench.report.claims.cells import Cell, best_of, by_place, by_task, of_family
+from bench.report.claims.cells import (
+    FEWEST_FAILED,
+    FEWEST_SOLVED,
+    Cell,
+    best_of,
+    by_place,
+    by_task,
+    of_family,
+)
 from bench.report.claims.verdict import LONG, Verdict, answered, missing, named
 
+TOO_FEW = f"{FEWEST_SOLVED} seeds that solve a T, or {FEWEST_FAILED} that do not"
 HARD = 2.0
 """Training is hard beyond this multiple of the updates of the best convolutional model."""
 MOSTLY = 0.8
@@ -91,8 +100,10 @@ def hard_to_train(cells: Sequence[Cell], rates: Rates) -> Verdict:
     rows: list[dict[str, Any]] = []
     found: dict[str, list[tuple[str, str]]] = {}
     reasons: list[Sequence[str]] = []
+    tested = False
     families = {task: of_family(of_task, "recurrent") for task, of_task in by_task(cells)}
     for task, length, here in by_place(cells):
+        tested |= {"recurrent", "convolutional"} <= {cell.family for cell in here}
         judged = [cell for cell in here if cell.solves or cell.fails]
         recurrent, convolutional = (
             of_family(judged, family) for family in ("recurrent", "convolutional")
@@ -117,7 +128,7 @@ def hard_to_train(cells: Sequence[Cell], rates: Rates) -> Verdict:
     word = answered(
         bool(hard) and min(hard.values()) >= MOSTLY,
         bool(easy) and max(easy.values()) >= MOSTLY,
-        bool(rows),
+        tested,
     )
     examples = [
         said
@@ -130,8 +141,10 @@ def hard_to_train(cells: Sequence[Cell], rates: Rates) -> Verdict:
         "supported": examples[-1] if examples else "",
         "contradicted": "; ".join(examples),
         "undecided": f"{num_hard} of {len(rows)} cells are hard and {num_easy} are not; "
-        f"{missing(reasons) if reasons else 'no task is clearly easy, and not all are hard'}",
-        "not tested": "no cell that some model solves has runs of both families",
+        f"{missing(reasons) if reasons else 'no task is clearly easy, and not all are hard'}"
+        if rows
+        else missing([[TOO_FEW]]),
+        "not tested": "no task and length has runs of both families",
     }
     return Verdict(
         key="b",
@@ -179,11 +192,13 @@ def field_necessary(cells: Sequence[Cell]) -> Verdict:
     """Arithmetic: an output can't depend on inputs outside the field. The runs only check it."""
     short = [cell for cell in cells if cell.field < cell.reach and (cell.solves or cell.fails)]
     solving = [f"{cell.model} solves {cell.place}" for cell in short if cell.solves]
-    seeds = sum(cell.decision.num_run for cell in short)
+    num_run = sum(cell.decision.num_run for cell in short)
+    num_failed = sum(cell.decision.num_failed for cell in short)
+    agree = f"; {num_failed} of {num_run} such runs do not" if short else ""
     sentences = {
         True: f"a field that is shorter than the reach is enough: {named(solving)}",
         False: "no output can depend on an input outside its field, so where the answer needs the "
-        f"oldest input, a shorter field can't solve the task; {seeds} runs agree",
+        f"oldest input, a shorter field can't solve the task{agree}",
     }
     return Verdict(
         key="d1",
@@ -203,12 +218,10 @@ def field_sufficient(cells: Sequence[Cell], rates: Rates) -> Verdict:
     reasons: list[Sequence[str]] = []
     families = {task: of_family(of_task, "convolutional") for task, of_task in by_task(cells)}
     for task, _, here in by_place(cells):
-        covering = [
-            cell
-            for cell in of_family(here, "convolutional")
-            if cell.field >= cell.reach and (cell.solves or cell.fails)
-        ]
+        every = [cell for cell in of_family(here, "convolutional") if cell.field >= cell.reach]
+        covering = [cell for cell in every if cell.solves or cell.fails]
         if not covering:
+            reasons += [[TOO_FEW]] if every else []
             continue
         best = best_of(covering)
         needed = () if best.solves else missing_for(best, families[task], rates)
@@ -224,12 +237,12 @@ def field_sufficient(cells: Sequence[Cell], rates: Rates) -> Verdict:
                 f"field of {best.field:,.0f} for a reach of {best.reach:,}"
             )
         rows.append(row)
-    word = answered(bool(solving) and not reasons, bool(failing), bool(rows))
+    word = answered(bool(solving) and not reasons, bool(failing), bool(rows or reasons))
     sentences = {
         "supported": f"it was enough in all {len(solving)} cells that count",
         "contradicted": named(failing, "further cells", 1),
         "undecided": missing(reasons),
-        "not tested": "no convolutional network that covers the reach has enough seeds",
+        "not tested": "no convolutional network that covers the reach has runs",
     }
     return Verdict(
         key="d2",
