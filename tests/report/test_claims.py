@@ -375,6 +375,14 @@ def test_b_is_contradicted_by_one_easy_task_and_names_a_cell_of_either_side() ->
     assert [row["hard"] for row in verdict.table] == ["yes"] * 4 + ["no"]
 
 
+def test_the_best_model_of_a_family_stands_for_it_where_none_solves_a_cell() -> None:
+    # The lstm has the better score at T = 50, but solves nothing at T = 20.
+    lucky = cell("lstm", 50, 0, 2, score=0.3)
+    verdict = judged("b", SHORTER, cell("lstm", 20, 0, 2), TCN, lucky, cell("gru", 50, 0, 2))
+    assert verdict.verdict == "supported"
+    assert verdict.sentence.startswith("gru did not solve adding at T = 50")
+
+
 def test_b_undecided_says_how_many_cells_are_hard_and_what_is_missing() -> None:
     verdict = judged("b", TCN, cell("gru", 50, 0, 2, ended="improving"))
     assert verdict.sentence.startswith("0 of 1 cells are hard and 0 are not; missing: ")
@@ -469,11 +477,13 @@ ENOUGH = cell("tcn", 40, 5)
         ([cell("tcn", 90, 3, field=300)], "undecided"),
         ([ENOUGH, cell("tcn", 90, 3, field=300, ended="improving")], "undecided"),
         ([ENOUGH, cell("tcn", 90, 0, 2, field=300, ended="at chance")], "contradicted"),
-        # Only the best network that covers a cell is judged.
-        ([ENOUGH, cell("tcn", 50, 5), cell("cnn", 50, 0, 2)], "supported"),
+        # Every network that covers a cell is judged by itself, whatever others of its family do.
+        ([cell("cnn", 40, 5), cell("tcn", 50, 5), cell("cnn", 50, 0, 2)], "contradicted"),
+        ([ENOUGH, cell("tcn", 50, 5), cell("cnn", 50, 0, 2)], "undecided"),
         ([cell("tcn", 50, 0, field=60, reach=61), ENOUGH], "supported"),
         ([cell("tcn", 50, 4, 4, num_seeds=4)], "supported"),
         ([cell("tcn", 50, 3, 3, num_seeds=3)], "undecided"),
+        ([ENOUGH, cell("tcn", 50, 3, 3, num_seeds=3)], "supported"),
         ([cell("gru", 50, 5)], "not tested"),
         ([cell("snail", 50, 5)], "not tested"),
     ],

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.plan.rates import Rates
-from bench.report.claims.against import did_not, front_of, missing_for
+from bench.report.claims.against import did_not, front_of, missing_for, standing_for
 from bench.report.claims.cells import (
     FEWEST_FAILED,
     FEWEST_SOLVED,
@@ -111,7 +111,7 @@ def hard_to_train(cells: Sequence[Cell], rates: Rates) -> Verdict:
         solvers = [cell for cell in judged if cell.solves]
         if not (recurrent and convolutional and solvers):
             continue
-        ours, theirs = best_of(recurrent), best_of(convolutional)
+        ours, theirs = standing_for(recurrent, families[task]), best_of(convolutional)
         needed = () if ours.solves else missing_for(ours, families[task], rates)
         reasons += [needed] if needed else []
         hard = "undecided" if needed else "yes" if _is_hard(ours, theirs) else "no"
@@ -216,32 +216,31 @@ def field_sufficient(cells: Sequence[Cell], rates: Rates) -> Verdict:
     solving: list[str] = []
     failing: list[str] = []
     reasons: list[Sequence[str]] = []
-    families = {task: of_family(of_task, "convolutional") for task, of_task in by_task(cells)}
-    for task, _, here in by_place(cells):
-        every = [cell for cell in of_family(here, "convolutional") if cell.field >= cell.reach]
-        covering = [cell for cell in every if cell.solves or cell.fails]
-        if not covering:
-            reasons += [[TOO_FEW]] if every else []
-            continue
-        best = best_of(covering)
-        needed = () if best.solves else missing_for(best, families[task], rates)
-        row = _field_row(best)
-        if best.solves:
-            solving.append(f"{best.model} on {best.place}")
-        elif needed:
-            reasons.append(needed)
-            row |= {"solves": "undecided", "missing": "; ".join(needed)}
-        else:
-            failing.append(
-                f"{best.model} did not solve {best.place} within {best.allowed:,} updates, with a "
-                f"field of {best.field:,.0f} for a reach of {best.reach:,}"
-            )
-        rows.append(row)
-    word = answered(bool(solving) and not reasons, bool(failing), bool(rows or reasons))
+    few: list[Sequence[str]] = []
+    for _, of_task in by_task(cells):
+        family = of_family(of_task, "convolutional")
+        for cell in (each for each in family if each.field >= each.reach):
+            needed = () if cell.solves else missing_for(cell, family, rates, alone=True)
+            row = _field_row(cell)
+            if not cell.solves and not cell.fails:
+                few.append([TOO_FEW])
+                row |= {"solves": "undecided", "missing": TOO_FEW}
+            elif cell.solves:
+                solving.append(f"{cell.model} on {cell.place}")
+            elif needed:
+                reasons.append(needed)
+                row |= {"solves": "undecided", "missing": "; ".join(needed)}
+            else:
+                failing.append(
+                    f"{cell.model} did not solve {cell.place} within {cell.allowed:,} updates, "
+                    f"with a field of {cell.field:,.0f} for a reach of {cell.reach:,}"
+                )
+            rows.append(row)
+    word = answered(bool(solving) and not reasons, bool(failing), bool(rows))
     sentences = {
-        "supported": f"it was enough in all {len(solving)} cells that count",
+        "supported": f"it was enough in all {len(solving)} cells",
         "contradicted": named(failing, "further cells", 1),
-        "undecided": missing(reasons),
+        "undecided": missing(reasons or few),
         "not tested": "no convolutional network that covers the reach has runs",
     }
     return Verdict(
