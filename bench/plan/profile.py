@@ -126,6 +126,9 @@ class Profile(Frozen):
     description: str
     caveat: str = ""
     """A warning at the top of every report of this profile."""
+    demonstration: bool = False
+    """Whether the budgets are too small to decide the claims. The report then says so first, and
+    shows the answers of the committed reference beside its own."""
     seeds: Seeds
     param_budget: Positive
     models: Models | None = None

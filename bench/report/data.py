@@ -10,6 +10,7 @@ from bench.core.records import Record, SampleRecord, SpeedRecord, YardstickRecor
 from bench.core.spec import Spec
 from bench.core.store import Damaged
 from bench.plan.grid import task_of
+from bench.plan.ladder import Ladder, Rung, climb, results_of
 from bench.plan.rates import Rates, Sweep
 from bench.report import runs, times
 from bench.report.claims import Verdict, verdicts
@@ -43,6 +44,12 @@ class Source:
     """Comparisons with other implementations, from the same machine."""
     studies: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Spec id → the studies it belongs to; a spec that is not listed belongs to the main one."""
+    ladders: Sequence[Ladder] = ()
+    """The lengths that models climb."""
+    demonstration: bool = False
+    """Whether the budgets of the profile are too small to decide the claims."""
+    reference: Mapping[str, str] = field(default_factory=dict)
+    """Key of a claim → the answer of the committed reference, shown beside that of these runs."""
     sweep: Sweep | None = None
     """The runs that the learning rates were tuned with."""
     samples: Sequence[SampleRecord] = ()
@@ -59,7 +66,22 @@ class Data:
     def every_run(self) -> pd.DataFrame:
         """Every planned run, also where a seed has several budgets."""
         source = self.source
-        return runs.runs_frame(source.specs, source.records, source.labels, source.thresholds)
+        frame = runs.runs_frame(source.specs, source.records, source.labels, source.thresholds)
+        not_climbed = {
+            spec.id
+            for rungs in self.climbs
+            for rung in rungs
+            if rung.state == "not climbed"
+            for spec in rung.specs
+        }
+        left = (frame["status"] == "missing") & frame["id"].isin(not_climbed)
+        return frame.assign(status=frame["status"].mask(left, runs.NOT_CLIMBED))
+
+    @cached_property
+    def climbs(self) -> list[tuple[Rung, ...]]:
+        """What is known of each length of each ladder."""
+        results = results_of(self.source.records, self.source.thresholds)
+        return [climb(ladder, results) for ladder in self.source.ladders]
 
     @cached_property
     def runs(self) -> pd.DataFrame:

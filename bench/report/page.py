@@ -24,7 +24,7 @@ from bench.report.data import Data, Source
 from bench.report.frame import span
 from bench.report.markup import file_name, markdown_table, shortened, template, text
 from bench.report.pictures import draw
-from bench.report.runs import NOT_NEEDED
+from bench.report.runs import NO_PROBLEM
 from bench.report.section import Filled, Item, Picture, Section, built
 
 __all__ = ["TEMPLATES", "Source", "html", "markdown_table", "write", "write_report"]
@@ -95,7 +95,7 @@ def report_page(data: Data, parts: Sequence[tuple[Section, Sequence[Item]]]) -> 
         timed_backend=data.timed_backend,
         num_seeds=span(seeds),
         all_solved=_all_solved(int(seeds.max())) if len(seeds) else None,
-        num_problems=int((~runs["status"].isin(("ok", NOT_NEEDED))).sum()) + len(source.damaged),
+        num_problems=int((~runs["status"].isin(NO_PROBLEM)).sum()) + len(source.damaged),
         sections={title: blocks for title, blocks in by_title.items() if blocks},
     )
 
@@ -176,6 +176,8 @@ def _summary(folder: Path, data: Data) -> str:
     counts = Counter(runs["status"])
     statuses = ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))
     lines = []
+    if data.source.demonstration:
+        lines += ["This is a demonstration: its budgets are too small to decide the claims.", ""]
     if data.horizons:
         lines += ["Horizon: the largest T below the first one that is not solved", ""]
         lines += [f"{one_line(task)}: {one_line(far)}" for task, far in horizon_headlines(data)]

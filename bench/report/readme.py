@@ -17,12 +17,12 @@ from bench.report.data import Data, Source
 from bench.report.frame import IDENTITY
 from bench.report.markup import for_people, markdown_table, template, text
 from bench.report.page import TEMPLATES
+from bench.report.reference import REFERENCE
 from bench.report.section import sections
 from bench.report.sections.choice import choice, measured
 from bench.report.sections.cost import yardstick_table
 
 ROOT = Path(__file__).parent.parent.parent
-REFERENCE = ROOT / "results" / "reference" / "cpu"
 README, DICTIONARY = ROOT / "README.md", ROOT / "docs" / "data.md"
 
 
@@ -48,6 +48,7 @@ def committed() -> Source:
         speed=newest(speed),
         yardsticks=sorted(yardsticks, key=lambda record: record.created),
         studies=plan.studies,
+        ladders=plan.ladders,
         sweep=rates.load(),
         samples=samples,
     )
@@ -57,7 +58,9 @@ def blocks(data: Data) -> dict[str, str]:
     """Name of a block → its content."""
     picks = markdown_table(for_people(choice(data.whole, data.step_us)))
     return {
-        "verdicts": template(TEMPLATES, "verdicts.md.jinja").render(verdicts=data.verdicts),
+        "verdicts": template(TEMPLATES, "verdicts.md.jinja").render(
+            verdicts=data.verdicts, reference={}
+        ),
         "choice": f"{picks}\n\n{text(measured(data))}",
         "cost": "\n".join(f"- {text(line)}" for line in data.headlines),
         "yardsticks": markdown_table(for_people(yardstick_table(data.source.yardsticks))),

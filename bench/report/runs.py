@@ -46,16 +46,19 @@ Cell = tuple[Any, ...]
 """One task, length and model: the values of the columns `ROW`."""
 
 COUNTED = ("ok", "diverged", "failed")
-NOT_NEEDED = "not needed"
-"""Status of a planned run that is not made, because the other seeds decide its cell."""
+NOT_NEEDED, NOT_CLIMBED = "not needed", "not climbed"
+"""Statuses of runs that are not made: the other seeds decide the cell; the model did not solve the
+two lengths below."""
+NO_PROBLEM = ("ok", NOT_NEEDED, NOT_CLIMBED)
 
 PROTOCOL = Column("protocol", "count", "", "Version of the training loop.")
 RUNS = (
     *IDENTITY,
     Column("seed", "count", "", "Seed of the initialisation and of the training stream."),
     Column("reach", "integer", "steps", "How far back the answer may depend on the input."),
-    Column("status", "text", "", "`ok`, `diverged`, `failed`, `skipped`, `missing`, or `not "
-           "needed` if the other seeds decide the cell."),
+    Column("status", "text", "", "`ok`, `diverged`, `failed`, `skipped`, `missing`, `not needed` "
+           "(the other seeds decide the cell) or `not climbed` (the model did not solve the two "
+           "lengths below)."),
     Column("ended", "text", "", "`solved`, `improving`, `converged`, `at chance` or `diverged`; "
            "missing for a run that failed or was not made."),
     Column("stands", "flag", "", "Whether this run stands for its seed: of several budgets, the "

@@ -327,8 +327,8 @@ SHORTER = cell("gru", 20, 5, updates=100)
         # Both families need evidence in the same cell, which some model solves.
         ([TCN], "not tested"),
         ([TCN, cell("gru", 60, 5)], "not tested"),
-        ([TCN, cell("gru", 50, 3, 3, num_seeds=3)], "not tested"),
-        ([cell("tcn", 50, 3), cell("gru", 50, 3)], "not tested"),
+        ([TCN, cell("gru", 50, 3, 3, num_seeds=3)], "undecided"),
+        ([cell("tcn", 50, 3), cell("gru", 50, 3)], "undecided"),
         # A cell that is not solved is hard only where it counts against the family.
         ([SHORTER, TCN, cell("gru", 50, 0, 2)], "supported"),
         ([SHORTER, TCN, cell("gru", 50, 0, 2, ended="improving")], "undecided"),
@@ -373,6 +373,14 @@ def test_b_is_contradicted_by_one_easy_task_and_names_a_cell_of_either_side() ->
         "T = 50 within 62,400 updates, 624 times what tcn needed"
     )
     assert [row["hard"] for row in verdict.table] == ["yes"] * 4 + ["no"]
+
+
+def test_the_best_model_of_a_family_stands_for_it_where_none_solves_a_cell() -> None:
+    # The lstm has the better score at T = 50, but solves nothing at T = 20.
+    lucky = cell("lstm", 50, 0, 2, score=0.3)
+    verdict = judged("b", SHORTER, cell("lstm", 20, 0, 2), TCN, lucky, cell("gru", 50, 0, 2))
+    assert verdict.verdict == "supported"
+    assert verdict.sentence.startswith("gru did not solve adding at T = 50")
 
 
 def test_b_undecided_says_how_many_cells_are_hard_and_what_is_missing() -> None:
@@ -444,7 +452,9 @@ SHORT, COVERS = cell("cnn", 50, 0, field=49), cell("tcn", 50, 4, field=50)
 def test_d1_is_arithmetic_and_runs_only_check_it() -> None:
     verdict = judged("d1", SHORT, COVERS)
     assert verdict.word == "supported by arithmetic"
-    assert verdict.sentence.endswith("a shorter field can't solve the task; 5 runs agree")
+    assert verdict.sentence.endswith(
+        "a shorter field can't solve the task; 5 of 5 such runs do not"
+    )
     assert [row["model"] for row in verdict.table] == ["cnn"]
 
 
@@ -467,17 +477,25 @@ ENOUGH = cell("tcn", 40, 5)
         ([cell("tcn", 90, 3, field=300)], "undecided"),
         ([ENOUGH, cell("tcn", 90, 3, field=300, ended="improving")], "undecided"),
         ([ENOUGH, cell("tcn", 90, 0, 2, field=300, ended="at chance")], "contradicted"),
-        # Only the best network that covers a cell is judged.
-        ([ENOUGH, cell("tcn", 50, 5), cell("cnn", 50, 0, 2)], "supported"),
+        # Every network that covers a cell is judged by itself, whatever others of its family do.
+        ([cell("cnn", 40, 5), cell("tcn", 50, 5), cell("cnn", 50, 0, 2)], "contradicted"),
+        ([ENOUGH, cell("tcn", 50, 5), cell("cnn", 50, 0, 2)], "undecided"),
         ([cell("tcn", 50, 0, field=60, reach=61), ENOUGH], "supported"),
         ([cell("tcn", 50, 4, 4, num_seeds=4)], "supported"),
-        ([cell("tcn", 50, 3, 3, num_seeds=3)], "not tested"),
+        ([cell("tcn", 50, 3, 3, num_seeds=3)], "undecided"),
+        ([ENOUGH, cell("tcn", 50, 3, 3, num_seeds=3)], "supported"),
         ([cell("gru", 50, 5)], "not tested"),
         ([cell("snail", 50, 5)], "not tested"),
     ],
 )
 def test_d2_asks_whether_every_covering_convolution_solves(cells: list[Rows], verdict: str) -> None:
     assert judged("d2", *cells).verdict == verdict
+
+
+def test_too_few_seeds_are_what_is_missing() -> None:
+    few = [cell(model, 50, 3, 3, num_seeds=3) for model in ("tcn", "gru")]
+    said = "missing: 4 seeds that solve a T, or 2 that do not (1 cell)"
+    assert {judged(key, *few).sentence for key in ("b", "d2")} == {said}
 
 
 def test_d2_names_the_field_that_was_not_enough() -> None:

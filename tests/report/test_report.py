@@ -9,7 +9,8 @@ import pytest
 import bench.report
 from bench.core.spec import PROTOCOL, SPEED_PROTOCOL
 from bench.core.store import Store
-from bench.report import markup
+from bench.plan.ladder import Ladder
+from bench.report import markup, reference
 from bench.report.page import write_report
 from bench.report.runs import horizons, scores
 from bench.report.sections import choice, differences, generation
@@ -209,6 +210,68 @@ def test_a_caveat_stands_before_everything_else_of_both_pages(tmp_path: Path) ->
     for page in ("report.md", "claims.md"):
         head = (tmp_path / page).read_text().partition("\n## ")[0]
         assert "**Budgets are \\*small\\*.**" in head
+
+
+def test_a_demonstration_says_so_first_and_shows_the_answers_of_the_reference(
+    tmp_path: Path,
+) -> None:
+    beside = {"a": "supported: gru forgets", "f": "contradicted: it is fast"}
+    summary = write_report(tmp_path, source(*planted(), demonstration=True, reference=beside))
+    assert summary.startswith("This is a demonstration")
+    page = (tmp_path / "report.md").read_text()
+    assert page.startswith("**This is a demonstration.**")
+    for text in (page, (tmp_path / "claims.md").read_text()):
+        rows = [line for line in text.splitlines() if line.startswith("| ")]
+        assert rows[0].endswith("| verdict | the committed reference |")
+        (of_a,) = (row for row in rows if row.startswith("| a |"))
+        assert of_a.endswith("| supported: gru forgets |")
+        (of_b,) = (row for row in rows if row.startswith("| b |"))
+        assert of_b.endswith("| – |")
+
+
+def test_the_answers_of_a_folder_are_those_of_its_table_of_verdicts(
+    written: tuple[Path, str], tmp_path: Path
+) -> None:
+    found = reference.answers(written[0])
+    assert list(found) == ["a", "b", "c", "d1", "d2", "e", "f"]
+    assert found["f"] == "not tested: no times of a step without the call from Python"
+    assert reference.answers(tmp_path) == {}
+
+
+def test_how_runs_ended_is_counted_by_task_and_by_cell(written: tuple[Path, str]) -> None:
+    (of_task,) = table(written[0], "endings").to_dict("records")
+    # Planted losses are level; a failed run has no curve.
+    assert (of_task["runs"], of_task["solved"], of_task["failed"]) == (12, 6, 1)
+    assert of_task["improving"] + of_task["at_chance"] + of_task["converged"] == 5
+    assert of_task["share_improving"] == of_task["improving"] / 6
+    cells = table(written[0], "endings_by_cell").set_index(["model", "T"])
+    assert list(cells["decision"]) == ["3/3", "1/3", "2/3", "0/3"]
+    assert cells.loc[("gru", 10), "failed"] == 1
+    assert cells["runs"].sum() == 12
+
+
+def test_lengths_that_were_not_climbed_are_listed_and_are_no_problem(tmp_path: Path) -> None:
+    specs = [spec(length=T, seed=seed) for T in (8, 16, 32, 64) for seed in range(5)]
+    ladder = Ladder(cells=tuple(tuple(specs[i : i + 5]) for i in range(0, 20, 5)))
+    scores = {8: [1.0] * 4, 16: [0.2] * 2, 32: [0.2] * 2, 64: []}
+    records = [
+        record(each, scores[each.length][each.seed])
+        for each in specs
+        if each.seed < len(scores[each.length])
+    ]
+    write_report(tmp_path, source(specs, records, ladders=[ladder]))
+    (row,) = table(tmp_path, "not_climbed").to_dict("records")
+    assert (row["T"], row["reason"]) == (64, "it failed T = 16 and T = 32")
+    statuses = table(tmp_path, "runs").groupby("T")["status"].agg(set).to_dict()
+    assert statuses == {
+        8: {"ok", "not needed"},
+        16: {"ok", "not needed"},
+        32: {"ok", "not needed"},
+        64: {"not climbed"},
+    }
+    assert table(tmp_path, "problems").empty
+    assert "Not everything ended well" not in (tmp_path / "report.md").read_text()
+    assert set(table(tmp_path, "scores")["seeds"]) == {4, 2}
 
 
 def test_the_same_records_give_the_same_files(written: tuple[Path, str], tmp_path: Path) -> None:

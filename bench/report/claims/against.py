@@ -44,11 +44,25 @@ def best_solved(cells: Sequence[Cell]) -> Cell | None:
     return best_of(cell for cell in solved if cell.length == longest) if solved else None
 
 
-def missing_for(cell: Cell, family: Sequence[Cell], rates: Rates) -> tuple[str, ...]:
+def standing_for(here: Sequence[Cell], family: Sequence[Cell]) -> Cell:
+    """The cell that stands for a family at one length: a solved one, else that of its best model.
+
+    `here` are the family's cells at this length, `family` all of its cells on the task.
+    """
+    leader = best_solved(family)
+    own = [cell for cell in here if leader is not None and cell.model == leader.model]
+    best = best_of(here)
+    return best if best.solves or not own else own[0]
+
+
+def missing_for(
+    cell: Cell, family: Sequence[Cell], rates: Rates, *, alone: bool = False
+) -> tuple[str, ...]:
     """What is missing for a failing cell to count against its family; empty: it counts.
 
-    `family` are all cells of the family on this task. The rules are in `docs/method.md`, "What
-    counts against a family".
+    `family` are all cells of the family on this task. With `alone`, the cell counts against its
+    model, which need not be the best of the family. The rules are in `docs/method.md`, "What counts
+    against a family".
     """
     shorter = [
         each
@@ -66,7 +80,9 @@ def missing_for(cell: Cell, family: Sequence[Cell], rates: Rates) -> tuple[str, 
         "a shorter T that the same model solves": not shorter,
         "the same settings at the shorter T": bool(shorter)
         and not any(each.settings == cell.settings for each in shorter),
-        "runs of the best of the family": best is not None and best.model != cell.model,
+        "runs of the best of the family": not alone
+        and best is not None
+        and best.model != cell.model,
         "a learning rate tuned for the model on the task": tuned is None
         or cell.rates != {tuned.rate},
         "a wider grid of rates than that of its sweep": tuned is not None and tuned.at_edge,

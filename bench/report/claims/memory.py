@@ -5,10 +5,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.plan.rates import Rates
-from bench.report.claims.against import did_not, front_of, missing_for
-from bench.report.claims.cells import Cell, best_of, by_place, by_task, of_family
+from bench.report.claims.against import did_not, front_of, missing_for, standing_for
+from bench.report.claims.cells import (
+    FEWEST_FAILED,
+    FEWEST_SOLVED,
+    Cell,
+    best_of,
+    by_place,
+    by_task,
+    of_family,
+)
 from bench.report.claims.verdict import LONG, Verdict, answered, missing, named
 
+TOO_FEW = f"{FEWEST_SOLVED} seeds that solve a T, or {FEWEST_FAILED} that do not"
 HARD = 2.0
 """Training is hard beyond this multiple of the updates of the best convolutional model."""
 MOSTLY = 0.8
@@ -91,8 +100,10 @@ def hard_to_train(cells: Sequence[Cell], rates: Rates) -> Verdict:
     rows: list[dict[str, Any]] = []
     found: dict[str, list[tuple[str, str]]] = {}
     reasons: list[Sequence[str]] = []
+    tested = False
     families = {task: of_family(of_task, "recurrent") for task, of_task in by_task(cells)}
     for task, length, here in by_place(cells):
+        tested |= {"recurrent", "convolutional"} <= {cell.family for cell in here}
         judged = [cell for cell in here if cell.solves or cell.fails]
         recurrent, convolutional = (
             of_family(judged, family) for family in ("recurrent", "convolutional")
@@ -100,7 +111,7 @@ def hard_to_train(cells: Sequence[Cell], rates: Rates) -> Verdict:
         solvers = [cell for cell in judged if cell.solves]
         if not (recurrent and convolutional and solvers):
             continue
-        ours, theirs = best_of(recurrent), best_of(convolutional)
+        ours, theirs = standing_for(recurrent, families[task]), best_of(convolutional)
         needed = () if ours.solves else missing_for(ours, families[task], rates)
         reasons += [needed] if needed else []
         hard = "undecided" if needed else "yes" if _is_hard(ours, theirs) else "no"
@@ -117,7 +128,7 @@ def hard_to_train(cells: Sequence[Cell], rates: Rates) -> Verdict:
     word = answered(
         bool(hard) and min(hard.values()) >= MOSTLY,
         bool(easy) and max(easy.values()) >= MOSTLY,
-        bool(rows),
+        tested,
     )
     examples = [
         said
@@ -130,8 +141,10 @@ def hard_to_train(cells: Sequence[Cell], rates: Rates) -> Verdict:
         "supported": examples[-1] if examples else "",
         "contradicted": "; ".join(examples),
         "undecided": f"{num_hard} of {len(rows)} cells are hard and {num_easy} are not; "
-        f"{missing(reasons) if reasons else 'no task is clearly easy, and not all are hard'}",
-        "not tested": "no cell that some model solves has runs of both families",
+        f"{missing(reasons) if reasons else 'no task is clearly easy, and not all are hard'}"
+        if rows
+        else missing([[TOO_FEW]]),
+        "not tested": "no task and length has runs of both families",
     }
     return Verdict(
         key="b",
@@ -179,11 +192,13 @@ def field_necessary(cells: Sequence[Cell]) -> Verdict:
     """Arithmetic: an output can't depend on inputs outside the field. The runs only check it."""
     short = [cell for cell in cells if cell.field < cell.reach and (cell.solves or cell.fails)]
     solving = [f"{cell.model} solves {cell.place}" for cell in short if cell.solves]
-    seeds = sum(cell.decision.num_run for cell in short)
+    num_run = sum(cell.decision.num_run for cell in short)
+    num_failed = sum(cell.decision.num_failed for cell in short)
+    agree = f"; {num_failed} of {num_run} such runs do not" if short else ""
     sentences = {
         True: f"a field that is shorter than the reach is enough: {named(solving)}",
         False: "no output can depend on an input outside its field, so where the answer needs the "
-        f"oldest input, a shorter field can't solve the task; {seeds} runs agree",
+        f"oldest input, a shorter field can't solve the task{agree}",
     }
     return Verdict(
         key="d1",
@@ -201,35 +216,32 @@ def field_sufficient(cells: Sequence[Cell], rates: Rates) -> Verdict:
     solving: list[str] = []
     failing: list[str] = []
     reasons: list[Sequence[str]] = []
-    families = {task: of_family(of_task, "convolutional") for task, of_task in by_task(cells)}
-    for task, _, here in by_place(cells):
-        covering = [
-            cell
-            for cell in of_family(here, "convolutional")
-            if cell.field >= cell.reach and (cell.solves or cell.fails)
-        ]
-        if not covering:
-            continue
-        best = best_of(covering)
-        needed = () if best.solves else missing_for(best, families[task], rates)
-        row = _field_row(best)
-        if best.solves:
-            solving.append(f"{best.model} on {best.place}")
-        elif needed:
-            reasons.append(needed)
-            row |= {"solves": "undecided", "missing": "; ".join(needed)}
-        else:
-            failing.append(
-                f"{best.model} did not solve {best.place} within {best.allowed:,} updates, with a "
-                f"field of {best.field:,.0f} for a reach of {best.reach:,}"
-            )
-        rows.append(row)
+    few: list[Sequence[str]] = []
+    for _, of_task in by_task(cells):
+        family = of_family(of_task, "convolutional")
+        for cell in (each for each in family if each.field >= each.reach):
+            needed = () if cell.solves else missing_for(cell, family, rates, alone=True)
+            row = _field_row(cell)
+            if not cell.solves and not cell.fails:
+                few.append([TOO_FEW])
+                row |= {"solves": "undecided", "missing": TOO_FEW}
+            elif cell.solves:
+                solving.append(f"{cell.model} on {cell.place}")
+            elif needed:
+                reasons.append(needed)
+                row |= {"solves": "undecided", "missing": "; ".join(needed)}
+            else:
+                failing.append(
+                    f"{cell.model} did not solve {cell.place} within {cell.allowed:,} updates, "
+                    f"with a field of {cell.field:,.0f} for a reach of {cell.reach:,}"
+                )
+            rows.append(row)
     word = answered(bool(solving) and not reasons, bool(failing), bool(rows))
     sentences = {
-        "supported": f"it was enough in all {len(solving)} cells that count",
+        "supported": f"it was enough in all {len(solving)} cells",
         "contradicted": named(failing, "further cells", 1),
-        "undecided": missing(reasons),
-        "not tested": "no convolutional network that covers the reach has enough seeds",
+        "undecided": missing(reasons or few),
+        "not tested": "no convolutional network that covers the reach has runs",
     }
     return Verdict(
         key="d2",

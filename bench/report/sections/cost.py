@@ -78,8 +78,8 @@ STREAMING = Table(
     "whole receptive field; last: for the last step alone. Prefill: a whole sequence in one pass, "
     "then one step. Least and most: the medians of the fastest and the slowest process; of five "
     "processes, the true median lies between them with 94% confidence. If they differ by more than "
-    "10%, the time is not stable. Operations are products and sums of matrices and convolutions, as "
-    "PyTorch counts them. % of peak is relative to one large matrix product in the same process.",
+    "10%, the time is not stable. Operations are products and sums of matrices and convolutions "
+    "as PyTorch counts them. % of peak is relative to one large matrix product in that process.",
 )
 YARDSTICKS = Table(
     name="yardsticks",

@@ -8,7 +8,7 @@ from bench.core.errors import one_line
 from bench.core.store import Damaged
 from bench.report.data import Data
 from bench.report.frame import LABELS, MODEL, NETWORK, TASK, Column, Table, groups, listed
-from bench.report.runs import NOT_NEEDED
+from bench.report.runs import NO_PROBLEM
 from bench.report.section import Filled, Item, Section, Text
 
 TABLE = Table(
@@ -39,7 +39,7 @@ def problems(
     damaged: Sequence[Damaged],
 ) -> pd.DataFrame:
     """Runs that are not `ok`, models that do not support a task, and invalid files."""
-    wrong = runs[~runs["status"].isin(("ok", NOT_NEEDED))]
+    wrong = runs[~runs["status"].isin(NO_PROBLEM)]
     wrong = wrong.assign(error=wrong["error"].fillna("not run yet"))
     rows = [
         {
