@@ -12,6 +12,7 @@ from bench.core.store import Store
 from bench.plan import profile, rates
 from bench.plan.grid import Selection, make_plan, thresholds
 from bench.plan.labels import labels
+from bench.plan.ladder import longer_among
 from bench.plan.protocols import newest, with_stand_ins
 from bench.report.data import Data, Source
 from bench.report.frame import IDENTITY
@@ -36,13 +37,15 @@ def committed() -> Source:
     samples, _ = store.read_below("samples", SampleRecord)
     records = newest(records)
     plan = with_stand_ins(plan, [record.spec for record in records])
+    longer = longer_among(plan.ladders, {record.spec.id for record in records})
+    specs = (*plan.specs, *longer)
     return Source(
         profile_name="reference",
         profile_description=chosen.description,
         caveat=chosen.caveat,
-        specs=plan.specs,
-        labels=labels(plan.specs),
-        thresholds=thresholds(plan.specs),
+        specs=specs,
+        labels=labels(specs),
+        thresholds=thresholds(specs),
         records=records,
         num_records=len(records),
         speed=newest(speed),
