@@ -382,6 +382,7 @@ def _write_report(request: "Request") -> None:
     from bench.plan import rates
     from bench.plan.grid import thresholds
     from bench.plan.labels import labels
+    from bench.report import reference
     from bench.report.page import Source, write_report
     from bench.run import inventory
     from bench.run.coverage import covered, newest_timings, usable
@@ -403,6 +404,8 @@ def _write_report(request: "Request") -> None:
         profile_name=request.profile_name,
         profile_description=request.profile.description,
         caveat=request.profile.caveat,
+        demonstration=request.profile.demonstration,
+        reference=reference.answers() if request.profile.demonstration else {},
         specs=plan.specs,
         labels=labels(plan.specs),
         thresholds=thresholds(plan.specs),
@@ -414,6 +417,7 @@ def _write_report(request: "Request") -> None:
         yardsticks=inventory.yardsticks_of(found, timed),
         other_backends=[other.name for other in counts if other != backend],
         studies=plan.studies,
+        ladders=plan.ladders,
         sweep=rates.load(),
         samples=[each for each in found.samples if each.spec.id in ids],
     )

@@ -181,6 +181,11 @@ class Task(ABC):
         return self.task_name()
 
     @property
+    def length_is(self) -> str:
+        """What T is, for the axis of figures."""
+        return "dependency length"
+
+    @property
     def note(self) -> str:
         """A remark on the data that labels show after the task's name; empty: none."""
         return ""

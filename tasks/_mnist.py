@@ -163,6 +163,10 @@ class SequentialMnist(Task):
         )
 
     @property
+    def length_is(self) -> str:
+        return "sequence length"
+
+    @property
     def solved(self) -> float | None:
         return None if self.side is None else 0.50
 

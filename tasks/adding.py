@@ -43,6 +43,12 @@ class Adding(AddingProblem):
         if self.markers not in ("anywhere", "halves"):
             raise ValueError(f"markers {self.markers!r} of adding; valid: anywhere, halves")
 
+    @property
+    def length_is(self) -> str:
+        return (
+            "sequence length (marks anywhere)" if self.markers == "anywhere" else "sequence length"
+        )
+
     def sample(self, n: int, generator: torch.Generator, split: Split = "train") -> Batch:
         device = generator.device
         values_BT = torch.rand(n, self.length, generator=generator, device=device)

@@ -95,6 +95,10 @@ class AssociativeRecall(Task):
         )
 
     @property
+    def length_is(self) -> str:
+        return "sequence length"
+
+    @property
     def solved(self) -> float:
         return 0.95
 

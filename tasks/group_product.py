@@ -79,6 +79,10 @@ class GroupProduct(Task):
         )
 
     @property
+    def length_is(self) -> str:
+        return "sequence length"
+
+    @property
     def solved(self) -> float:
         return 0.95
 

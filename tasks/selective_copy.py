@@ -64,6 +64,10 @@ class SelectiveCopy(Task):
         )
 
     @property
+    def length_is(self) -> str:
+        return "symbols scattered over"
+
+    @property
     def solved(self) -> float:
         return 0.95
 

@@ -49,6 +49,10 @@ class VariableAdding(AddingProblem):
         lengths = [times * self.length for times in BEYOND]
         return tuple(dataclasses.replace(self, length=each, shortest=each) for each in lengths)
 
+    @property
+    def length_is(self) -> str:
+        return "longest sequence (marks anywhere)"
+
     def sample(self, n: int, generator: torch.Generator, split: Split = "train") -> Batch:
         device = generator.device
         values_BT = torch.rand(n, self.length, generator=generator, device=device)

@@ -1,7 +1,8 @@
 """What a task and a model are called: plain names for data, labels for people."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import models
@@ -85,20 +86,27 @@ def labels(specs: Sequence[Spec]) -> dict[str, Label]:
     """Spec id → label.
 
     If runs differ only in training settings, such as the learning rate of a sweep, these settings
-    are part of the variant.
+    are part of the variant. The budget of updates is not: of several budgets, a report takes the
+    largest of each seed.
     """
     by_network = {spec.network: spec for spec in specs}
     of_network = {network: label_of(spec) for network, spec in by_network.items()}
     found = {spec.id: of_network[spec.network] for spec in specs}
-    settings = differing_settings(specs, found)
+    settings = differing_settings(specs, found, ignored={"max_steps"})
     return {
         spec_id: dataclasses.replace(each, variant=_joined(each.variant, settings[spec_id]))
         for spec_id, each in found.items()
     }
 
 
-def differing_settings(specs: Sequence[Spec], names: Mapping[str, object]) -> dict[str, str]:
-    """Spec id → the settings in which runs of the same name, length and seed differ, as text."""
+def differing_settings(
+    specs: Sequence[Spec], names: Mapping[str, object], ignored: Set[str] = frozenset()
+) -> dict[str, str]:
+    """Spec id → the settings in which runs of the same name, length and seed differ, as text.
+
+    A value that more than half of the runs of a name have is not written: if a few networks have
+    another size, only these say so. Settings that are `ignored` do not count.
+    """
     alike: dict[tuple[object, int, int], list[Spec]] = {}
     for spec in specs:
         alike.setdefault((names[spec.id], spec.length, spec.seed), []).append(spec)
@@ -110,12 +118,30 @@ def differing_settings(specs: Sequence[Spec], names: Mapping[str, object]) -> di
             for key in {key for each in settings for key in each}
             if len({str(each.get(key)) for each in settings}) > 1
         )
+    usual = _usual(specs, names)
     texts = {}
     for spec in specs:
-        settings = _settings(spec)
-        keys = sorted(varying[names[spec.id]] & set(settings))
-        texts[spec.id] = " ".join(f"{key}={settings[key]}" for key in keys)
+        settings, name = _settings(spec), names[spec.id]
+        keys = sorted(varying[name] & set(settings) - ignored)
+        texts[spec.id] = " ".join(
+            f"{key}={settings[key]}" for key in keys if (key, str(settings[key])) not in usual[name]
+        )
     return texts
+
+
+def _usual(
+    specs: Sequence[Spec], names: Mapping[str, object]
+) -> dict[object, set[tuple[str, str]]]:
+    """Name → the settings, with their values, that more than half of its runs have."""
+    counts: dict[object, Counter[tuple[str, str]]] = {}
+    totals = Counter(names[spec.id] for spec in specs)
+    for spec in specs:
+        settings = _settings(spec).items()
+        counts.setdefault(names[spec.id], Counter()).update((key, str(v)) for key, v in settings)
+    return {
+        name: {pair for pair, number in of_name.items() if 2 * number > totals[name]}
+        for name, of_name in counts.items()
+    }
 
 
 def _settings(spec: Spec) -> dict[str, object]:

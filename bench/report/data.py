@@ -9,11 +9,14 @@ import pandas as pd
 from bench.core.records import Record, SampleRecord, SpeedRecord, YardstickRecord
 from bench.core.spec import Spec
 from bench.core.store import Damaged
+from bench.plan.grid import task_of
+from bench.plan.ladder import Ladder, Rung, climb, results_of
 from bench.plan.rates import Rates, Sweep
 from bench.report import runs, times
 from bench.report.claims import Verdict, verdicts
 from bench.report.drawing import Style, styles
 from bench.report.horizon import Horizon
+from tasks import names as task_names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +44,12 @@ class Source:
     """Comparisons with other implementations, from the same machine."""
     studies: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Spec id → the studies it belongs to; a spec that is not listed belongs to the main one."""
+    ladders: Sequence[Ladder] = ()
+    """The lengths that models climb."""
+    demonstration: bool = False
+    """Whether the budgets of the profile are too small to decide the claims."""
+    reference: Mapping[str, str] = field(default_factory=dict)
+    """Key of a claim → the answer of the committed reference, shown beside that of these runs."""
     sweep: Sweep | None = None
     """The runs that the learning rates were tuned with."""
     samples: Sequence[SampleRecord] = ()
@@ -54,10 +63,35 @@ class Data:
         self.source = source
 
     @cached_property
-    def runs(self) -> pd.DataFrame:
-        """Every planned run."""
+    def every_run(self) -> pd.DataFrame:
+        """Every planned run, also where a seed has several budgets."""
         source = self.source
-        return runs.runs_frame(source.specs, source.records, source.labels, source.thresholds)
+        frame = runs.runs_frame(source.specs, source.records, source.labels, source.thresholds)
+        not_climbed = {
+            spec.id
+            for rungs in self.climbs
+            for rung in rungs
+            if rung.state == "not climbed"
+            for spec in rung.specs
+        }
+        left = (frame["status"] == "missing") & frame["id"].isin(not_climbed)
+        return frame.assign(status=frame["status"].mask(left, runs.NOT_CLIMBED))
+
+    @cached_property
+    def climbs(self) -> list[tuple[Rung, ...]]:
+        """What is known of each length of each ladder."""
+        results = results_of(self.source.records, self.source.thresholds)
+        return [climb(ladder, results) for ladder in self.source.ladders]
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """One planned run per seed: of several budgets the largest that was run."""
+        return runs.standing(self.every_run)
+
+    @cached_property
+    def records(self) -> list[Record]:
+        """The records of these runs."""
+        return self.records_of(self.runs)
 
     def within(self, study: str) -> pd.Series:
         """Whether each run belongs to the study."""
@@ -91,6 +125,15 @@ class Data:
     def solved_at(self) -> dict[str, float]:
         """Task label → the score that counts as solved."""
         return runs.thresholds_of(self.runs)
+
+    @cached_property
+    def length_is(self) -> dict[str, str]:
+        """Task label → what T is on this task, for the axis of figures."""
+        labels, known = self.source.labels, set(task_names())
+        one = {labels[each.id].task_label: each for each in self.source.specs}
+        return {
+            task: task_of(each).length_is for task, each in one.items() if each.task.name in known
+        }
 
     @cached_property
     def timed(self) -> pd.DataFrame:
@@ -133,4 +176,4 @@ class Data:
 
     @cached_property
     def verdicts(self) -> list[Verdict]:
-        return verdicts(self.runs, self.timed, backend=self.timed_backend)
+        return verdicts(self.runs, self.timed, self.rates, backend=self.timed_backend)

@@ -36,10 +36,14 @@ MOST_DODGE = 0.25
 LEAST_GAP = 0.04
 """Least distance between two labels of an axis, as a share of its length."""
 NO_COUNTS: facets.Counts = {}
+NO_NAMES: Mapping[str, str] = {}
+LENGTH_IS = "dependency length"
+"""What T is on most tasks."""
 LEGEND_COLUMNS = 6
 LEGEND_ROWS, LEGEND_ROW = 2, 0.2
 """Rows of a legend that fit a figure without more height; height of each further row, in inches."""
 GREY = "0.35"
+IMPROVING = "hollow: a seed that does not solve it was improving"
 
 mpl.rcParams["svg.hashsalt"] = "bench"  # the same identifiers in every run
 mpl.rcParams["svg.fonttype"] = "none"
@@ -101,7 +105,11 @@ def log_lengths(panel: Axes, lengths: Sequence[float]) -> None:
     panel.tick_params(labelsize=8)
     panel.tick_params(axis="x", rotation=45 if crowded or len(lengths) > 8 else 0)
     panel.set_xlim(min(lengths) / 1.2, max(lengths) * 1.2)
-    panel.set_xlabel("dependency length T (steps)", fontsize=9)
+    length_label(panel)
+
+
+def length_label(panel: Axes, length_is: str = LENGTH_IS) -> None:
+    panel.set_xlabel(f"{length_is} T (steps)", fontsize=9)
 
 
 def short(value: float, _: object = None) -> str:
@@ -152,11 +160,13 @@ def curves(
     style: Style,
     draw: Callable[[Axes, pd.DataFrame, pd.Series, dict[str, Any]], None],
     num_columns: int = 3,
+    length_is: Mapping[str, str] = NO_NAMES,
 ) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
     """One panel per task and one line per model; the panels, each with its rows.
 
     `draw` gets a panel, the rows of a line, their x and the line's keywords. A task with many
     models has one panel per family. A frame with a column `panel` is split by it instead.
+    `length_is`: task label → what T is on this task, where it is not the dependency length.
     """
     frame, counts = facets.first_models(frame, style)
     if "panel" not in frame:
@@ -172,23 +182,32 @@ def curves(
             look = {"label": model, "markersize": 5, "linewidth": 1.5, **look}
             draw(panel, line, dodged(line["T"], i, num_models), look)
         log_lengths(panel, sorted(rows["T"].unique()))
+        length_label(panel, length_is.get(rows["task_label"].iloc[0], LENGTH_IS))
         panels.append((panel, rows))
     return figure, panels
 
 
 def score_against_length(
-    scores: pd.DataFrame, solved_at: Mapping[str, float], style: Style, num_columns: int = 3
+    scores: pd.DataFrame,
+    solved_at: Mapping[str, float],
+    style: Style,
+    num_columns: int = 3,
+    length_is: Mapping[str, str] = NO_NAMES,
 ) -> Figure:
-    """Mean test score against T; band: range over seeds; chance dashed, `solved` dotted."""
+    """Mean test score against T; band: range over seeds; chance dashed, `solved` dotted.
+
+    Hollow markers: a seed that does not solve the task was improving when it ended.
+    """
 
     def draw(panel: Axes, line: pd.DataFrame, x: pd.Series, look: dict[str, Any]) -> None:
         panel.plot(x, line["mean"], **look)
+        hollow(panel, x, line["mean"], line["improving"] > 0, look)
         band(panel, x, line["min"], line["max"], look)
         if len(line) == 1:  # a band of one length has no width
             spread = [line["mean"] - line["min"], line["max"] - line["mean"]]
             panel.errorbar(x, line["mean"], spread, color=look["color"], capsize=3, fmt="none")
 
-    figure, panels = curves(scores, style, draw, num_columns)
+    figure, panels = curves(scores, style, draw, num_columns, length_is)
     for panel, rows in panels:
         score_axis(panel, rows, solved_at)
     shared_legend(figure, [panel for panel, _ in panels], style)
@@ -227,6 +246,22 @@ def levels(panel: Axes, chance: float | None, solved: float | None) -> None:
         panel.axhline(chance, color=GREY, ls=(0, (6, 3)), lw=1, label="chance")
     if solved is not None:
         panel.axhline(solved, color=GREY, ls=":", lw=1.2, label="solved")
+
+
+def hollow(
+    panel: Axes, x: pd.Series, y: pd.Series, where: pd.Series, look: Mapping[str, Any]
+) -> None:
+    """Make the markers of a line hollow where a seed might have solved the task with more updates.
+
+    The first such marker of a panel adds the entry that explains it to the legend.
+    """
+    if not where.any():
+        return
+    mark = {name: look[name] for name in ("marker", "color") if name in look}
+    size = look.get("markersize", 5)
+    panel.plot(x[where], y[where], ls="none", mfc="white", ms=size, zorder=2.5, **mark)
+    if IMPROVING not in panel.get_legend_handles_labels()[1]:
+        explain(panel, IMPROVING, marker="o", mfc="white", ms=5)
 
 
 def explain(panel: Axes, label: str, **look: Any) -> None:

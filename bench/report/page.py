@@ -24,6 +24,7 @@ from bench.report.data import Data, Source
 from bench.report.frame import span
 from bench.report.markup import file_name, markdown_table, shortened, template, text
 from bench.report.pictures import draw
+from bench.report.runs import NO_PROBLEM
 from bench.report.section import Filled, Item, Picture, Section, built
 
 __all__ = ["TEMPLATES", "Source", "html", "markdown_table", "write", "write_report"]
@@ -94,7 +95,7 @@ def report_page(data: Data, parts: Sequence[tuple[Section, Sequence[Item]]]) -> 
         timed_backend=data.timed_backend,
         num_seeds=span(seeds),
         all_solved=_all_solved(int(seeds.max())) if len(seeds) else None,
-        num_problems=int((runs["status"] != "ok").sum()) + len(source.damaged),
+        num_problems=int((~runs["status"].isin(NO_PROBLEM)).sum()) + len(source.damaged),
         sections={title: blocks for title, blocks in by_title.items() if blocks},
     )
 
@@ -119,7 +120,7 @@ def claims_page(data: Data, figures: Sequence[Picture]) -> str:
         verdicts=data.verdicts,
         tables={each.key: markdown_table(pd.DataFrame(each.table)) for each in data.verdicts},
         figures={
-            each.key: [as_markdown(figure) for figure in figures if figure.name in each.figures]
+            each.key: [as_markdown(figure) for figure in figures if figure.name == each.figure]
             for each in data.verdicts
         },
         not_tested=limits(data.runs),
@@ -175,13 +176,15 @@ def _summary(folder: Path, data: Data) -> str:
     counts = Counter(runs["status"])
     statuses = ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))
     lines = []
+    if data.source.demonstration:
+        lines += ["This is a demonstration: its budgets are too small to decide the claims.", ""]
     if data.horizons:
-        lines += ["Horizon: the largest T that at least half of the seeds solve", ""]
+        lines += ["Horizon: the largest T below the first one that is not solved", ""]
         lines += [f"{one_line(task)}: {one_line(far)}" for task, far in horizon_headlines(data)]
         lines += [""]
     lines += [*data.headlines, ""] if data.headlines else []
-    answers = {verdict.verdict for verdict in data.verdicts}
-    judged = "; ".join(f"({verdict.key}) {verdict.verdict}" for verdict in data.verdicts)
+    answers = {verdict.word for verdict in data.verdicts}
+    judged = "; ".join(f"({verdict.key}) {verdict.word}" for verdict in data.verdicts)
     lines += [f"Claims: {judged if len(answers) > 1 else answers.pop()}", ""]
     reasons = runs[runs["status"].isin(("failed", "skipped"))]
     for (status, error), group in reasons.groupby(["status", "error"], sort=False):

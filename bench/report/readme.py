@@ -12,17 +12,18 @@ from bench.core.store import Store
 from bench.plan import profile, rates
 from bench.plan.grid import Selection, make_plan, thresholds
 from bench.plan.labels import labels
+from bench.plan.ladder import longer_among
 from bench.plan.protocols import newest, with_stand_ins
 from bench.report.data import Data, Source
 from bench.report.frame import IDENTITY
 from bench.report.markup import for_people, markdown_table, template, text
 from bench.report.page import TEMPLATES
+from bench.report.reference import REFERENCE
 from bench.report.section import sections
 from bench.report.sections.choice import choice, measured
 from bench.report.sections.cost import yardstick_table
 
 ROOT = Path(__file__).parent.parent.parent
-REFERENCE = ROOT / "results" / "reference" / "cpu"
 README, DICTIONARY = ROOT / "README.md", ROOT / "docs" / "data.md"
 
 
@@ -36,18 +37,21 @@ def committed() -> Source:
     samples, _ = store.read_below("samples", SampleRecord)
     records = newest(records)
     plan = with_stand_ins(plan, [record.spec for record in records])
+    longer = longer_among(plan.ladders, {record.spec.id for record in records})
+    specs = (*plan.specs, *longer)
     return Source(
         profile_name="reference",
         profile_description=chosen.description,
         caveat=chosen.caveat,
-        specs=plan.specs,
-        labels=labels(plan.specs),
-        thresholds=thresholds(plan.specs),
+        specs=specs,
+        labels=labels(specs),
+        thresholds=thresholds(specs),
         records=records,
         num_records=len(records),
         speed=newest(speed),
         yardsticks=sorted(yardsticks, key=lambda record: record.created),
         studies=plan.studies,
+        ladders=plan.ladders,
         sweep=rates.load(),
         samples=samples,
     )
@@ -57,7 +61,9 @@ def blocks(data: Data) -> dict[str, str]:
     """Name of a block → its content."""
     picks = markdown_table(for_people(choice(data.whole, data.step_us)))
     return {
-        "verdicts": template(TEMPLATES, "verdicts.md.jinja").render(verdicts=data.verdicts),
+        "verdicts": template(TEMPLATES, "verdicts.md.jinja").render(
+            verdicts=data.verdicts, reference={}
+        ),
         "choice": f"{picks}\n\n{text(measured(data))}",
         "cost": "\n".join(f"- {text(line)}" for line in data.headlines),
         "yardsticks": markdown_table(for_people(yardstick_table(data.source.yardsticks))),

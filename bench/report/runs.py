@@ -2,7 +2,8 @@
 
 How runs that did not end well are counted: a failed run counts as not solved and scores at chance;
 a diverged run counts with the score of its test; skipped and missing runs are left out of means.
-The table of problems lists all of them.
+The table of problems lists all of them. Seeds that are not run because the others decide the cell
+are left out too; they are no problem.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,9 +11,11 @@ from typing import Any
 
 import pandas as pd
 
+from bench.core.decision import Decision
+from bench.core.ending import ending
 from bench.core.intervals import Interval, mean_interval, wilson
 from bench.core.records import Outcome, Record, is_share
-from bench.core.spec import Spec
+from bench.core.spec import Spec, Training
 from bench.plan.grid import task_of
 from bench.plan.labels import Label
 from bench.report.frame import (
@@ -31,7 +34,7 @@ from bench.report.frame import (
     is_true,
     typed,
 )
-from bench.report.horizon import Horizon, horizon
+from bench.report.horizon import Horizon, Rung, horizon
 from tasks import names as task_names
 
 Labels = Mapping[str, Label]
@@ -39,14 +42,27 @@ Labels = Mapping[str, Label]
 Thresholds = Mapping[str, float | None]
 """Spec id → the score that counts as solved; None: the task has no horizon."""
 
+Cell = tuple[Any, ...]
+"""One task, length and model: the values of the columns `ROW`."""
+
 COUNTED = ("ok", "diverged", "failed")
+NOT_NEEDED, NOT_CLIMBED = "not needed", "not climbed"
+"""Statuses of runs that are not made: the other seeds decide the cell; the model did not solve the
+two lengths below."""
+NO_PROBLEM = ("ok", NOT_NEEDED, NOT_CLIMBED)
 
 PROTOCOL = Column("protocol", "count", "", "Version of the training loop.")
 RUNS = (
     *IDENTITY,
     Column("seed", "count", "", "Seed of the initialisation and of the training stream."),
     Column("reach", "integer", "steps", "How far back the answer may depend on the input."),
-    Column("status", "text", "", "`ok`, `diverged`, `failed`, `skipped` or `missing`."),
+    Column("status", "text", "", "`ok`, `diverged`, `failed`, `skipped`, `missing`, `not needed` "
+           "(the other seeds decide the cell) or `not climbed` (the model did not solve the two "
+           "lengths below)."),
+    Column("ended", "text", "", "`solved`, `improving`, `converged`, `at chance` or `diverged`; "
+           "missing for a run that failed or was not made."),
+    Column("stands", "flag", "", "Whether this run stands for its seed: of several budgets, the "
+           "largest that was run."),
     Column("error", "text", "", "Why the run failed or was skipped, or how it diverged."),
     Column("budget", "integer", "parameters", "Parameters asked for."),
     Column("optimizer", "text", "", "Optimizer."),
@@ -76,7 +92,7 @@ RUNS = (
     Column("total_s", "number", "s", "Time of the whole run."),
     Column("latency_ms", "number", "ms", "Time to read one sequence alone and to answer."),
     Column("latency_us", "number", "µs", "Time of one further step by `forward`."),
-)
+)  # fmt: skip
 SCORES = Table(
     name="scores",
     columns=(
@@ -85,10 +101,16 @@ SCORES = Table(
         *SUMMARY,
         *INTERVAL,
         *SOLVED,
+        Column("decision", "text", "runs", "Seeds that solve the task, of those that ran. "
+               "`decided`: no further seed was needed. `open`: the seeds do not decide yet."),
+        Column("improving", "count", "runs", "Seeds that do not solve the task and were improving "
+               "when they ended."),
     ),
-    caption="Mean over seeds with its 95% interval (Student's t), range over seeds, how many "
-    "seeds solve the task, and the Wilson 95% interval of their share.",
-)
+    caption="Mean over the seeds that ran, with its 95% interval (Student's t) and range, and how "
+    "many seeds solve the task. *Decided*: the seeds settle whether at least 80% of those planned "
+    "solve the task, so that the others were not run. They are not averaged, and such a cell has "
+    "no interval of its share of solving seeds (Wilson, 95%).",
+)  # fmt: skip
 
 
 def runs_frame(
@@ -97,7 +119,8 @@ def runs_frame(
     """One row per planned run, with the fields of its task and model as `task_…` and `model_…`.
 
     Whether a run solves its task is decided here, by the task's present threshold, so that a
-    changed threshold does not require new records.
+    changed threshold does not require new records. So is whether a run stands for its seed, and
+    whether a missing run is needed at all.
     """
     found, known = {record.spec.id: record for record in records}, set(task_names())
     rows = []
@@ -105,7 +128,7 @@ def runs_frame(
         row = _run(spec, found.get(spec.id), labels[spec.id], thresholds[spec.id])
         reach = task_of(spec).signature.reach if spec.task.name in known else None
         rows.append({**row, "reach": reach})
-    frame = typed(RUNS, rows)
+    frame = _judged(typed(RUNS, rows))
     fields = pd.DataFrame([_fields(spec) for spec in specs], index=frame.index)
     fields = fields.drop(columns=[name for name in fields if name in frame.columns])
     return pd.concat([frame, fields.convert_dtypes()], axis=1)
@@ -153,11 +176,45 @@ def _run(
             "solved": False if record.status == "failed" else None,
         }
         if record.outcome is not None:
-            row |= _outcome(record.outcome, solved_at)
+            row |= _outcome(record.outcome, training, solved_at)
     return row
 
 
-def _outcome(outcome: Outcome, solved_at: float | None) -> dict[str, object]:
+def _judged(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with `stands`, and with the status of the runs that are not needed."""
+    made, budget = frame["status"].isin(COUNTED), frame["max_steps"]
+    # A run that was made comes before all that were not, of which the smallest is planned next.
+    ranked = frame.assign(made=made, rank=budget.where(made, -budget))
+    ranked = ranked.sort_values(["made", "rank"], ascending=False, kind="stable")
+    frame["stands"] = frame.index.isin(ranked.drop_duplicates([*ROW, "seed"]).index)
+    frame["stands"] = frame["stands"].astype("boolean")
+    found = decisions(standing(frame))
+    decided = {cell for cell, decision in found.items() if decision.solved is not None}
+    settled = pd.MultiIndex.from_frame(frame[ROW]).isin(decided) if decided else False
+    not_needed = (frame["status"] == "missing") & settled
+    frame["status"] = frame["status"].mask(not_needed, NOT_NEEDED)
+    return frame
+
+
+def standing(runs: pd.DataFrame) -> pd.DataFrame:
+    """One run per seed: of several budgets the largest that was run."""
+    return runs[is_true(runs["stands"])]
+
+
+def decisions(runs: pd.DataFrame) -> dict[Cell, Decision]:
+    """What the seeds of each cell decide. Tasks without a threshold decide nothing."""
+    made = runs["status"].isin(COUNTED)
+    judged = runs["solved_at"].notna().groupby(runs["task_label"]).transform("any")
+    counts = runs.assign(made=made, solving=made & is_true(runs["solved"]))[judged]
+    by_cell = counts.groupby(ROW, sort=False)
+    found = by_cell.agg(solved=("solving", "sum"), run=("made", "sum"), all=("made", "size"))
+    return {
+        cell: Decision(num_solved=int(solved), num_failed=int(run - solved), num_seeds=int(number))
+        for cell, solved, run, number in found.itertuples(name=None)
+    }
+
+
+def _outcome(outcome: Outcome, training: Training, solved_at: float | None) -> dict[str, object]:
     score, probes, latency = outcome.score, outcome.probes, outcome.latency
     return {
         "score": outcome.test_score,
@@ -166,6 +223,7 @@ def _outcome(outcome: Outcome, solved_at: float | None) -> dict[str, object]:
         "chance": score.chance,
         "solved_at": solved_at,
         "solved": None if solved_at is None else score.reaches(outcome.test_score, solved_at),
+        "ended": ending(outcome, training, solved_at),
         "parameters": outcome.num_parameters,
         "receptive_field": outcome.receptive_field,
         "measured_field": probes.measured_field if probes else None,
@@ -202,21 +260,18 @@ def outcomes(records: Sequence[Record]) -> Iterator[tuple[Record, Outcome]]:
             yield record, record.outcome
 
 
-def solving(rows: pd.DataFrame) -> tuple[int, float, float] | None:
-    """How many of these runs solve their task, and the Wilson interval of their share."""
-    if rows["solved_at"].isna().all():
-        return None
-    num_solved = int(is_true(rows["solved"]).sum())
-    return num_solved, *wilson(num_solved, len(rows))
-
-
 def scores(runs: pd.DataFrame) -> pd.DataFrame:
-    """Per task, T and model: mean score, interval, range, and how many seeds solve the task."""
-    rows = []
+    """Per task, T and model: mean score, interval, range, and how many seeds solve the task.
+
+    The runs are those that stand for their seed.
+    """
+    rows, found = [], decisions(runs)
     for cell, seeds in groups(counted(runs), ROW):
         unit, score = seeds["unit"].iloc[0], seeds["score"]
         mean_low, mean_high = ends(mean_interval(score.tolist()), 0.0, unit)
-        num_solved, share_low, share_high = solving(seeds) or (None, None, None)
+        decision = found.get(tuple(cell.values()))
+        whole = decision is not None and decision.num_run == decision.num_seeds
+        share = wilson(decision.num_solved, len(seeds)) if decision and whole else (None, None)
         rows.append(
             {
                 **cell,
@@ -229,9 +284,11 @@ def scores(runs: pd.DataFrame) -> pd.DataFrame:
                 "mean_high": mean_high,
                 "chance": seeds["chance"].iloc[0],
                 "seeds": len(seeds),
-                "solved": num_solved,
-                "share_low": share_low,
-                "share_high": share_high,
+                "solved": decision.num_solved if decision else None,
+                "share_low": share[0],
+                "share_high": share[1],
+                "decision": str(decision) if decision else None,
+                "improving": int((seeds["ended"] == "improving").sum()),
             }
         )
     return by_length(SCORES.of(rows))
@@ -260,17 +317,21 @@ def over_seeds(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
 
 
 def horizons(runs: pd.DataFrame) -> list[tuple[dict[str, Any], Horizon]]:
-    """The identity of each task and model, and its horizon, for the tasks that have one."""
-    found = []
-    for network, rows in groups(counted(runs), NETWORK):
-        if rows["solved_at"].notna().any():
-            solved: dict[int, dict[int, bool]] = {}
-            for length, seed, is_solved in zip(
-                rows["T"], rows["seed"], is_true(rows["solved"]), strict=True
-            ):
-                solved.setdefault(int(length), {})[int(seed)] = bool(is_solved)
-            found.append((network, horizon(solved)))
-    return found
+    """The identity of each task and model, and its horizon, for the tasks that have one.
+
+    The runs are those that stand for their seed.
+    """
+    improving = runs[runs["ended"] == "improving"].groupby(ROW).size()
+    rungs: dict[Cell, dict[int, Rung]] = {}
+    for cell, decision in decisions(runs).items():
+        about = dict(zip(ROW, cell, strict=True))
+        network = tuple(about[name] for name in NETWORK)
+        rung = Rung(decision=decision, improving=int(improving.get(cell, 0)))
+        rungs.setdefault(network, {})[int(about["T"])] = rung
+    found = ((network, horizon(by_length)) for network, by_length in rungs.items())
+    return [
+        (dict(zip(NETWORK, network, strict=True)), far) for network, far in found if far is not None
+    ]
 
 
 def thresholds_of(runs: pd.DataFrame) -> dict[str, float]:

@@ -15,6 +15,10 @@ from bench.plan.protocols import is_older
 from bench.report.frame import IDENTITY, Column, numbers, span, typed
 from bench.report.runs import key
 
+FEWEST_PROCESSES, STABLE = 3, 0.1
+"""A time is stable if the medians of at least so many processes differ by at most this share."""
+CALLS_INCLUDED = 1
+"""The last protocol in which the time of a step includes its call from Python."""
 WORK = (("train", "A training step"), ("forward", "Whole sequences"), ("step", "A streaming step"))
 
 IMPLEMENTATION = (
@@ -41,9 +45,16 @@ TIMED = (
             ("ms", "ms", "median"),
             ("low_ms", "ms", "5th percentile"),
             ("high_ms", "ms", "95th percentile"),
+            ("least_ms", "ms", "least median of a process"),
+            ("most_ms", "ms", "greatest median of a process"),
             ("flops", "", "floating-point operations"),
             ("peak_percent", "%", "share of the machine's matrix-product speed"),
         )
+    ),
+    *(
+        Column(f"{name}_stable", "flag", "", f"{what}: whether at least {FEWEST_PROCESSES} "
+               f"processes agree within {STABLE:.0%}.")
+        for name, what in WORK
     ),
     *(
         Column(f"{name}_{measure}", "number", unit, f"{what}: {text}.")
@@ -61,7 +72,7 @@ TIMED = (
     Column("window_last_ms", "number", "ms", "The same, asking for the last step alone."),
     Column("state_bytes", "integer", "bytes", "State of one stream."),
     Column("stepper", "text", "", "The stepper that was timed."),
-)
+)  # fmt: skip
 
 
 def timed_frame(records: Sequence[SpeedRecord]) -> pd.DataFrame:
@@ -128,14 +139,18 @@ def _row(records: Sequence[SpeedRecord]) -> dict[str, object]:
     return row
 
 
-def _work(name: str, works: Sequence[tuple[Work, float]]) -> dict[str, float]:
+def _work(name: str, works: Sequence[tuple[Work, float]]) -> dict[str, float | bool]:
     """Columns of one kind of work, from its times and the machine's peak in the same process."""
     times, flops = pooled([work.times for work, _ in works]), works[0][0].flops
     peak = max(peak for _, peak in works)
+    least, most = min(times.processes), max(times.processes)
     return {
         f"{name}_ms": 1e3 * times.median,
         f"{name}_low_ms": 1e3 * times.percentile(5),
         f"{name}_high_ms": 1e3 * times.percentile(95),
+        f"{name}_least_ms": 1e3 * least,
+        f"{name}_most_ms": 1e3 * most,
+        f"{name}_stable": len(times.processes) >= FEWEST_PROCESSES and most <= (1 + STABLE) * least,
         f"{name}_flops": flops,
         f"{name}_peak_percent": 100 * flops / times.median / peak,
     }
@@ -149,6 +164,18 @@ def leading(timed: pd.DataFrame) -> pd.DataFrame:
     """
     candidates = timed[timed["implementation"] != "stock"]
     return candidates[candidates["protocol"] == candidates["protocol"].max()]
+
+
+def implementations(timed: pd.DataFrame) -> list[pd.DataFrame]:
+    """The `leading` rows, then those of every other implementation of the newest protocol."""
+    first = leading(timed)
+    others = timed[~timed.index.isin(first.index) & (timed["protocol"] == timed["protocol"].max())]
+    return [first, *(rows for _, rows in others.groupby("implementation"))]
+
+
+def without_calls(timed: pd.DataFrame) -> pd.DataFrame:
+    """The rows whose time of a step does not include its call from Python."""
+    return timed[timed["protocol"] > CALLS_INCLUDED]
 
 
 def how(timed: pd.DataFrame, device: str) -> str:
@@ -165,8 +192,8 @@ def plain(timed: pd.DataFrame) -> pd.DataFrame:
 
 
 def step_times(specs: Sequence[Spec], timed: pd.DataFrame) -> dict[str, float]:
-    """Spec id → median microseconds of a step of one stream, where it was timed."""
-    alone = timed[(timed["batch"] == 1) & timed["step_ms"].notna()]
+    """Spec id → median microseconds of a step of one stream, where it was timed without calls."""
+    alone = without_calls(timed[(timed["batch"] == 1) & timed["step_ms"].notna()])
     by_network = dict(zip(alone["network"], 1e3 * alone["step_ms"], strict=True))
     return {spec.id: by_network[spec.network] for spec in specs if spec.network in by_network}
 
@@ -210,23 +237,18 @@ def _training_headlines(timed: pd.DataFrame, how: str) -> Iterator[str]:
 
 
 def _step_headlines(timed: pd.DataFrame, how: str) -> Iterator[str]:
-    made = timed[timed["step_ms"].notna()]
+    made = without_calls(timed[timed["step_ms"].notna()])
     for batch, group in made.groupby("batch", sort=False):
-        steps, calls = (
-            group.pivot_table(
-                index=["task_label", "T"], columns="model_label", values=column, dropna=False
-            )
-            for column in ("step_ms", "call_ms")
+        steps = group.pivot_table(
+            index=["task_label", "T"], columns="model_label", values="step_ms", dropna=False
         )
         for ours, other in _pairs(group):
             ratio = (steps[ours] / steps[other]).dropna()
             if ratio.empty:
                 continue
-            call = (calls[ours] / calls[other]).median()
-            beside = "" if pd.isna(call) else f", a single call from Python {call:.2g} ×"
             lengths = span(ratio.index.get_level_values("T"))
             yield (
                 f"streaming, batch {batch}, {how}: a step of {ours} takes {ratio.median():.2g} × a "
-                f"step of {other}{beside} (tasks and lengths: {len(ratio)}, T = {lengths}; ratio "
+                f"step of {other} (tasks and lengths: {len(ratio)}, T = {lengths}; ratio "
                 f"{span(ratio)})"
             )

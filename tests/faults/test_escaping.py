@@ -204,7 +204,12 @@ def test_a_comparison_shows_any_text_as_it_is(evil: str, tmp_path: Path) -> None
 @pytest.mark.parametrize("evil", EVIL)
 def test_a_verdict_shows_any_text_as_it_is(evil: str, tmp_path: Path) -> None:
     verdict = Verdict(
-        key="a", claim=evil, verdict="holds when", sentence=evil, table=[{evil: 1, "cell": evil}]
+        key="a",
+        claim=evil,
+        verdict="undecided",
+        sentence=evil,
+        table=[{evil: 1, "cell": evil}],
+        figure="",
     )
     data = Data(sources(evil, tmp_path))
     data.verdicts = [verdict]

@@ -60,13 +60,13 @@ def test_a_length_that_a_task_can_not_have_is_reported() -> None:
 
 
 def test_a_task_without_a_main_study_is_reported_at_lengths_that_no_grid_lists() -> None:
-    plan = plan_of("quick", lengths=(200,))
+    plan = plan_of("reference", lengths=(200,))
     tasks_run = {spec.task.name for spec in plan.specs}
     assert "adding" in tasks_run
     assert "variable_adding" not in tasks_run
     assert any("variable_adding at T = 200 is left out" in each for each in plan.left_out)
     with pytest.raises(RequestError, match="variable_adding at T = 200"):
-        plan_of("quick", tasks=("variable_adding",), lengths=(200,))
+        plan_of("reference", tasks=("variable_adding",), lengths=(200,))
 
 
 def test_a_length_that_suits_one_grid_of_a_task_is_enough() -> None:

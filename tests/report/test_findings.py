@@ -15,7 +15,7 @@ from bench.plan.labels import Label
 from bench.plan.rates import Tried, Tuned
 from bench.report import drawing, facets
 from bench.report.distance import by_distance
-from bench.report.sections.beyond import beyond, beyond_figure
+from bench.report.sections.beyond import beyond, beyond_figure, of_one_kind
 from bench.report.sections.cliff import cliff, cliff_figure
 from bench.report.sections.depth import field_by_depth
 from bench.report.sections.fields import (
@@ -101,6 +101,7 @@ def longer_tests() -> list[Record]:
     for model, score in ((CONVOLUTIONAL, 1.0), (RECURRENT, 0.8)):
         for seed in range(2):
             further = (
+                Beyond(length=10, test={"recall": 0.1}, num_test=10),
                 Beyond(length=20, test={"recall": score / 2 + seed / 10}, num_test=10),
                 Beyond(length=40, test={"recall": None}, num_test=10),
             )
@@ -167,7 +168,7 @@ def test_a_cliff_has_the_share_of_seeds_and_whether_the_reach_is_covered() -> No
     found = cliff_of(swept(25, {10: [1.0, 1.0, 0.96], 20: [1.0, 0.5, None]}))
     covered, beyond_it = found.to_dict("records")
     assert (covered["T"], covered["reach"], covered["covered"]) == (10, 21, True)
-    assert (covered["solved"], covered["seeds"], covered["share"]) == (3, 3, 1.0)
+    assert (covered["solved"], covered["seeds"], covered["decision"]) == (3, 3, "3/3")
     assert (beyond_it["reach"], beyond_it["receptive_field"]) == (31, 25)
     assert not beyond_it["covered"]
     assert beyond_it["mean"] == pytest.approx((1.0 + 0.5 + 0.125) / 3)  # failed: at chance
@@ -189,12 +190,19 @@ def test_a_field_that_grows_with_the_length_or_has_no_end_has_no_cliff() -> None
 
 def test_tests_beyond_the_trained_length_stand_beside_the_trained_one() -> None:
     frame = beyond(*of_records(longer_tests())).query("model == @RECURRENT")
-    assert list(frame["length"]) == [10, 20, 40]
-    assert list(frame["factor"]) == [1.0, 2.0, 4.0]
-    assert list(frame["mean"]) == pytest.approx([0.8, 0.45, 0.125])  # not finite: chance
-    assert list(frame["min"]) == pytest.approx([0.8, 0.4, 0.125])
-    assert list(frame["max"]) == pytest.approx([0.8, 0.5, 0.125])
+    assert list(frame["length"]) == [10, 10, 20, 40]
+    assert list(frame["factor"]) == [1.0, 1.0, 2.0, 4.0]
+    # The task's own test and a further test at its length are different sequences.
+    assert list(frame["sequences"]) == ["as in training"] + ["as at that length"] * 3
+    assert list(frame["mean"]) == pytest.approx([0.8, 0.1, 0.45, 0.125])  # not finite: chance
+    assert list(frame["min"]) == pytest.approx([0.8, 0.1, 0.4, 0.125])
+    assert list(frame["max"]) == pytest.approx([0.8, 0.1, 0.5, 0.125])
     assert (set(frame["seeds"]), set(frame["chance"])) == ({2}, {0.125})
+    drawn = of_one_kind(frame)
+    assert list(drawn["length"]) == [10, 20, 40]
+    assert list(drawn["sequences"]) == ["as at that length"] * 3
+    alone = frame.query("sequences == 'as in training' or length == 20")
+    assert list(of_one_kind(alone)["length"]) == [10, 20]
 
 
 def test_every_rate_that_was_tried_has_a_row_and_one_is_chosen() -> None:
@@ -236,6 +244,7 @@ def scores(variants: list[str], model: str = RECURRENT, family: str = "recurrent
     """Rows for the variants of a model; the empty variant is the plain model."""
     same = {"task_label": "copy_memory", "model": model, "family": family, "score": "recall"}
     same |= {"unit": "share of symbols", "mean": 0.5, "min": 0.4, "max": 0.6, "chance": 0.125}
+    same |= {"improving": 0, "sequences": "as at that length"}
     return pd.DataFrame(
         {**same, "T": length, "variant": variant, "model_label": f"{model} {variant}".strip()}
         for variant in variants

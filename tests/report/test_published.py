@@ -151,6 +151,25 @@ def test_a_run_of_other_settings_is_no_reproduction(changes: dict[str, Any]) -> 
     assert set(published.comparison(records)["agree"]) == {"not run"}
 
 
+def test_a_row_without_an_interval_says_why() -> None:
+    def why(records: list[Record]) -> str:
+        return row_of(records, ADDING)["missing"]
+
+    plan = "each of 15,600 updates on 32 sequences of 600 steps"
+    num_seeds = len({spec.seed for spec in PLANNED if spec.length == 600})
+    assert why([]) == f"0 of {num_seeds} runs made, {plan}"
+    assert why(planted(ADDING, 5e-5)) == f"1 of {num_seeds} runs made, {plan}"
+    assert why(planted(ADDING, 5e-5, width=3)).endswith(f"{plan}; 1 runs have other settings")
+    assert why([record(ADDING, None, status="skipped", error="no data")]) == "skipped: no data"
+    assert math.isnan(why(planted(ADDING, 5e-5, 6e-5)))  # pyright: ignore[reportArgumentType]
+
+
+def test_a_row_that_no_profile_plans_says_so() -> None:
+    entry = next(each for each in COMPARED if each.task == "adding")
+    row = published._compared(entry, [], {})
+    assert row["missing"] == "the profile paper does not plan it"
+
+
 def test_runs_of_an_older_protocol_are_compared_too() -> None:
     older = planted(ADDING, 5e-5, 6e-5, protocol=ADDING.protocol - 1)
     assert row_of(older, ADDING)["seeds"] == 2

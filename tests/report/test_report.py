@@ -9,7 +9,8 @@ import pytest
 import bench.report
 from bench.core.spec import PROTOCOL, SPEED_PROTOCOL
 from bench.core.store import Store
-from bench.report import markup
+from bench.plan.ladder import Ladder
+from bench.report import markup, reference
 from bench.report.page import write_report
 from bench.report.runs import horizons, scores
 from bench.report.sections import choice, differences, generation
@@ -44,9 +45,11 @@ def test_a_failed_run_is_listed_with_its_reason(written: tuple[Path, str]) -> No
 
 def test_horizons(written: tuple[Path, str]) -> None:
     found = table(written[0], "horizons").set_index("model")
-    assert list(found["horizon"]) == ["≥ 100", "< 10"]
-    assert list(found["seeds"]) == ["2/3", "1/3"]
-    assert found[["low", "high"]].isna().to_numpy().all()
+    assert list(found["horizon"]) == ["10", "< 10"]
+    assert list(found["seeds"].fillna("")) == ["3/3", ""]
+    assert list(found["first_unsolved"]) == [100, 10]
+    assert list(found["its_seeds"]) == ["2/3", "1/3"]
+    assert list(found["updates"]) == [100, 100]
 
 
 def test_where_lower_is_better_low_costs_solve_and_the_page_says_so(tmp_path: Path) -> None:
@@ -61,7 +64,7 @@ def test_where_lower_is_better_low_costs_solve_and_the_page_says_so(tmp_path: Pa
     # The cost halfway, (0.5 + 0.1) / 2, has not reached 0.2 yet.
     assert list(runs["solved_after"].fillna(-1)) == [100, 100, -1, -1, 100, -1]
     ((_, horizon),) = horizons(runs)
-    assert horizon.length == 10
+    assert str(horizon).startswith("undecided at 10 (2/3, 1 improving)")
     found = scores(runs)
     assert list(found["solved"]) == [2, 1]
     assert set(found["unit"]) == {"nats, lower is better"}
@@ -125,14 +128,31 @@ def test_the_choice_fits_the_latency_budget() -> None:
     specs, records = planted()
     runs = runs_of(specs, records)
     step_us = {s.id: 500.0 if s.model.name == "tcn" else 100.0 for s in specs}
-    (row,) = choice.choice(runs, step_us, (200.0, float("inf"))).to_dict("records")
-    assert (row["task"], row["T"], row["any latency"]) == ("copy_memory", "10–100", "tcn")
+    row, at_100 = choice.choice(runs, step_us, (200.0, float("inf"))).to_dict("records")
+    assert (row["task"], row["T"], row["any latency"]) == ("copy_memory", "10", "tcn")
+    assert at_100["any latency"] == "none of these"
     assert pd.isna(row["≤ 10 µs a step"])  # not asked for
-    (within,) = choice.choice(runs, step_us).to_dict("records")
+    within, _ = choice.choice(runs, step_us).to_dict("records")
     assert within["≤ 20 µs a step"] == "none of these"
-    (untimed,) = choice.choice(runs, {}).to_dict("records")
+    untimed, _ = choice.choice(runs, {}).to_dict("records")
     assert untimed["any latency"] == "tcn"
     assert pd.isna(untimed["≤ 20 µs a step"])
+
+
+def test_of_the_models_that_solve_a_length_the_choice_needs_the_fewest_updates() -> None:
+    specs = [spec(model=model, seed=seed) for model in ("tcn", "gru") for seed in range(5)]
+    # Four of five seeds of the tcn and all of the gru solve it, after 60 and 80 updates.
+    ends = {"tcn": [60, 60, 60, 60, None], "gru": [80] * 5}
+    records = [
+        record(each, outcome=outcome(1.0 if end else 0.5, steps=end or 100, label=each.model.name))
+        for each in specs
+        for end in [ends[each.model.name][each.seed]]
+    ]
+    runs = runs_of(specs, records)
+    (row,) = choice.choice(runs, {}).to_dict("records")
+    assert row["any latency"] == "tcn"
+    (row,) = choice.choice(runs[runs["seed"] != 0], {}).to_dict("records")
+    assert row["any latency"] == "gru"  # three of four seeds are too few
 
 
 def test_every_metric_stands_beside_its_chance(written: tuple[Path, str]) -> None:
@@ -192,6 +212,68 @@ def test_a_caveat_stands_before_everything_else_of_both_pages(tmp_path: Path) ->
         assert "**Budgets are \\*small\\*.**" in head
 
 
+def test_a_demonstration_says_so_first_and_shows_the_answers_of_the_reference(
+    tmp_path: Path,
+) -> None:
+    beside = {"a": "supported: gru forgets", "f": "contradicted: it is fast"}
+    summary = write_report(tmp_path, source(*planted(), demonstration=True, reference=beside))
+    assert summary.startswith("This is a demonstration")
+    page = (tmp_path / "report.md").read_text()
+    assert page.startswith("**This is a demonstration.**")
+    for text in (page, (tmp_path / "claims.md").read_text()):
+        rows = [line for line in text.splitlines() if line.startswith("| ")]
+        assert rows[0].endswith("| verdict | the committed reference |")
+        (of_a,) = (row for row in rows if row.startswith("| a |"))
+        assert of_a.endswith("| supported: gru forgets |")
+        (of_b,) = (row for row in rows if row.startswith("| b |"))
+        assert of_b.endswith("| – |")
+
+
+def test_the_answers_of_a_folder_are_those_of_its_table_of_verdicts(
+    written: tuple[Path, str], tmp_path: Path
+) -> None:
+    found = reference.answers(written[0])
+    assert list(found) == ["a", "b", "c", "d1", "d2", "e", "f"]
+    assert found["f"] == "not tested: no times of a step without the call from Python"
+    assert reference.answers(tmp_path) == {}
+
+
+def test_how_runs_ended_is_counted_by_task_and_by_cell(written: tuple[Path, str]) -> None:
+    (of_task,) = table(written[0], "endings").to_dict("records")
+    # Planted losses are level; a failed run has no curve.
+    assert (of_task["runs"], of_task["solved"], of_task["failed"]) == (12, 6, 1)
+    assert of_task["improving"] + of_task["at_chance"] + of_task["converged"] == 5
+    assert of_task["share_improving"] == of_task["improving"] / 6
+    cells = table(written[0], "endings_by_cell").set_index(["model", "T"])
+    assert list(cells["decision"]) == ["3/3", "1/3", "2/3", "0/3"]
+    assert cells.loc[("gru", 10), "failed"] == 1
+    assert cells["runs"].sum() == 12
+
+
+def test_lengths_that_were_not_climbed_are_listed_and_are_no_problem(tmp_path: Path) -> None:
+    specs = [spec(length=T, seed=seed) for T in (8, 16, 32, 64) for seed in range(5)]
+    ladder = Ladder(cells=tuple(tuple(specs[i : i + 5]) for i in range(0, 20, 5)))
+    scores = {8: [1.0] * 4, 16: [0.2] * 2, 32: [0.2] * 2, 64: []}
+    records = [
+        record(each, scores[each.length][each.seed])
+        for each in specs
+        if each.seed < len(scores[each.length])
+    ]
+    write_report(tmp_path, source(specs, records, ladders=[ladder]))
+    (row,) = table(tmp_path, "not_climbed").to_dict("records")
+    assert (row["T"], row["reason"]) == (64, "it failed T = 16 and T = 32")
+    statuses = table(tmp_path, "runs").groupby("T")["status"].agg(set).to_dict()
+    assert statuses == {
+        8: {"ok", "not needed"},
+        16: {"ok", "not needed"},
+        32: {"ok", "not needed"},
+        64: {"not climbed"},
+    }
+    assert table(tmp_path, "problems").empty
+    assert "Not everything ended well" not in (tmp_path / "report.md").read_text()
+    assert set(table(tmp_path, "scores")["seeds"]) == {4, 2}
+
+
 def test_the_same_records_give_the_same_files(written: tuple[Path, str], tmp_path: Path) -> None:
     write_report(tmp_path, source(*planted()))
     for path in written[0].rglob("*"):
@@ -201,7 +283,7 @@ def test_the_same_records_give_the_same_files(written: tuple[Path, str], tmp_pat
 
 def test_the_summary_fits_a_glance(written: tuple[Path, str]) -> None:
     summary = written[1]
-    assert "copy_memory: tcn ≥ 100 (–; 2/3 seeds); gru < 10 (–; 1/3 seeds)" in summary
+    assert "copy_memory: tcn 10 (3/3; T = 100: 2/3); gru < 10 (1/3)" in summary
     assert "Runs of profile planted: 12; 1 failed, 11 ok" in summary
     assert str(written[0] / "report.html") in summary
     assert len(summary.splitlines()) < 15
@@ -218,7 +300,8 @@ def test_skipped_and_missing_runs_are_listed_and_not_averaged(tmp_path: Path) ->
     specs, records = planted()
     records[1] = record(specs[1], status="skipped", outcome=None, error="no data")
     unsupported = [("copy_memory", "pixelcnn", "it has no grid")]
-    write_report(tmp_path, source(specs, records[:-1], unsupported=unsupported))
+    made = records[:-3]  # none of gru at T = 100
+    write_report(tmp_path, source(specs, made, unsupported=unsupported))
     problems = table(tmp_path, "problems")
     assert set(problems["what"]) == {"skipped", "failed", "missing", "not supported"}
     scores = table(tmp_path, "scores")

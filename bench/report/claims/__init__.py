@@ -1,11 +1,13 @@
 """The lectures' claims, each with a verdict computed from frames.
 
 `docs/method.md`, "Verdicts", has the rules. The frames are those of one backend:
-`runs.runs_frame` and, of one machine, `times.timed_frame`.
+`runs.runs_frame`, as far as its runs stand for their seed, and, of one machine,
+`times.timed_frame`.
 """
 
 import pandas as pd
 
+from bench.plan.rates import Rates
 from bench.report.claims.cells import cells_of, limits
 from bench.report.claims.fields import KERNEL_SIZES, dilated_field, exponential_field
 from bench.report.claims.memory import (
@@ -14,25 +16,22 @@ from bench.report.claims.memory import (
     hard_to_train,
     long_dependencies,
 )
-from bench.report.claims.speed import step_efficiency, training_efficiency
+from bench.report.claims.speed import speed_verdicts
 from bench.report.claims.verdict import Verdict
-from bench.report.times import leading
 
 __all__ = ["KERNEL_SIZES", "Verdict", "dilated_field", "limits", "verdicts"]
 
 
 def verdicts(
-    runs: pd.DataFrame, timed: pd.DataFrame, *, backend: str | None = None
+    runs: pd.DataFrame, timed: pd.DataFrame, rates: Rates, *, backend: str | None = None
 ) -> list[Verdict]:
     """Each claim's verdict, in the order of the lectures; `backend` made the times."""
-    device, timed = backend or "one machine", leading(timed)
     cells = cells_of(runs)
     return [
-        long_dependencies(cells),
-        hard_to_train(cells),
+        long_dependencies(cells, rates),
+        hard_to_train(cells, rates),
         exponential_field(runs),
         field_necessary(cells),
-        field_sufficient(cells),
-        training_efficiency(timed, device),
-        step_efficiency(timed, device),
+        field_sufficient(cells, rates),
+        *speed_verdicts(timed, backend or "one machine"),
     ]

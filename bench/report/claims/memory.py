@@ -2,146 +2,252 @@
 
 import math
 from collections.abc import Sequence
-from itertools import groupby
 from typing import Any
 
-from bench.report.claims.cells import Cell, best_of, by_place, of_family, place
-from bench.report.claims.verdict import LONG, NOT_ENOUGH, Answer, Verdict, decided, weighed
+from bench.plan.rates import Rates
+from bench.report.claims.against import did_not, front_of, missing_for, standing_for
+from bench.report.claims.cells import (
+    FEWEST_FAILED,
+    FEWEST_SOLVED,
+    Cell,
+    best_of,
+    by_place,
+    by_task,
+    of_family,
+)
+from bench.report.claims.verdict import LONG, Verdict, answered, missing, named
 
+TOO_FEW = f"{FEWEST_SOLVED} seeds that solve a T, or {FEWEST_FAILED} that do not"
 HARD = 2.0
 """Training is hard beyond this multiple of the updates of the best convolutional model."""
-MOSTLY_HARD, MOSTLY_EASY = 0.8, 0.2
-"""Claim (b) holds if the share of hard cells is at least the first number in every task. It fails
-if the share is at most the second number in every task."""
+MOSTLY = 0.8
+"""Share of the cells of a task that must be hard, or easy, to call the task so."""
 
 
-def long_dependencies(cells: Sequence[Cell]) -> Verdict:
+def long_dependencies(cells: Sequence[Cell], rates: Rates) -> Verdict:
     rows: list[dict[str, Any]] = []
-    results: dict[str, set[str]] = {}
-    for task, length, here in by_place(cells):
-        recurrent = of_family(here, "recurrent")
-        if length <= LONG or not recurrent:
+    solving: list[str] = []
+    failing: list[str] = []
+    reasons: list[Sequence[str]] = []
+    for task, of_task in by_task(cells):
+        recurrent = of_family(of_task, "recurrent")
+        far = _beyond_short_fields(of_task)
+        if not recurrent or not any(cell.length > LONG for cell in of_task):
             continue
-        best = best_of(recurrent)
-        near = [cell for cell in here if cell.solves and cell.field <= LONG]
-        others = near or [cell for cell in here if cell.solves and cell.family != "recurrent"]
-        if near:
-            result = f"left out: a field of {near[0].field:.0f} steps solves it"
-        elif best.solves:
-            result = "against: a recurrent model solves it"
+        solved = of_family(far, "recurrent")
+        front = front_of(recurrent, rates)
+        others = [cell for cell in far if cell.family != "recurrent"]
+        needed = list(front.missing)
+        if not others:
+            needed.append(f"another family that solves the task at T > {LONG}")
+        row: dict[str, Any] = {"task": task, "result": "undecided"}
+        if solved:
+            longest = max(solved, key=lambda cell: (cell.length, -cell.updates))
+            solving.append(f"{longest.model} solves {longest.place}")
+            row["result"] = "contradicts it"
+        elif not needed and front.failing is not None:
+            failing.append(did_not(front.failing, _solver_of(front.failing, of_task, others)))
+            row["result"] = "supports it"
         else:
-            result = "for: only others solve it" if others else "undecided: no model solves it"
-        results.setdefault(task, set()).add(result.partition(":")[0])
-        row = {"task": task, "T": length, "best recurrent": str(best)}
-        other = str(best_of(others)) if others else None
-        rows.append({**row, "best other that solves it": other, "result": result})
-    refuted = [task for task, found in results.items() if "against" in found]
-    confirmed = [
-        task for task, found in results.items() if "for" in found and "against" not in found
-    ]
+            reasons.append(needed)
+            row["missing"] = "; ".join(needed)
+        last, first = front.solved, front.failing
+        row["longest solved by a recurrent model"] = (
+            f"{last} at T = {last.length:,}" if last else None
+        )
+        row["not solved"] = f"{first} at T = {first.length:,}" if first else None
+        row["others beyond 100"] = _longest(others)
+        rows.append(row)
+    word = answered(bool(failing), bool(solving), bool(rows))
+    sentences = {
+        "supported": "; ".join(failing[:1]),
+        "contradicted": "; ".join(solving[:1] + failing[:1]),
+        "undecided": missing(reasons),
+        "not tested": f"no recurrent network has runs on a task with T > {LONG}",
+    }
     return Verdict(
         key="a",
         claim="Recurrent networks can't learn dependencies longer than 100 steps.",
-        verdict=decided(confirmed, refuted),
-        sentence=weighed("task", confirmed, refuted),
+        verdict=word,
+        sentence=sentences[word],
         table=rows,
-        figures=("solved_vs_length", "variants"),
+        figure="solved_vs_length",
     )
 
 
-def hard_to_train(cells: Sequence[Cell]) -> Verdict:
+def _beyond_short_fields(of_task: Sequence[Cell]) -> list[Cell]:
+    """Solved cells beyond 100 steps, without lengths that a field of 100 steps is enough for."""
+    solved = [cell for cell in of_task if cell.solves and cell.length > LONG]
+    near = {cell.length for cell in solved if cell.field <= LONG}
+    return [cell for cell in solved if cell.length not in near]
+
+
+def _solver_of(failing: Cell, of_task: Sequence[Cell], others: Sequence[Cell]) -> Cell:
+    """The best cell of another family at the failing T, or else at the next T that one solves."""
+    solving = [cell for cell in of_task if cell.solves and cell.family != failing.family]
+    later = [cell for cell in solving if cell.length >= failing.length] or list(others)
+    return best_of(cell for cell in later if cell.length == min(each.length for each in later))
+
+
+def _longest(cells: Sequence[Cell]) -> str | None:
+    if not cells:
+        return None
+    length = max(cell.length for cell in cells)
+    return f"{best_of(cell for cell in cells if cell.length == length)} at T = {length:,}"
+
+
+def hard_to_train(cells: Sequence[Cell], rates: Rates) -> Verdict:
     rows: list[dict[str, Any]] = []
-    by_task: dict[str, list[bool]] = {}
-    places: dict[bool, list[str]] = {True: [], False: []}
+    found: dict[str, list[tuple[str, str]]] = {}
+    reasons: list[Sequence[str]] = []
+    tested = False
+    families = {task: of_family(of_task, "recurrent") for task, of_task in by_task(cells)}
     for task, length, here in by_place(cells):
-        recurrent, convolutional = of_family(here, "recurrent"), of_family(here, "convolutional")
-        if not (recurrent and convolutional and any(cell.solves for cell in here)):
+        tested |= {"recurrent", "convolutional"} <= {cell.family for cell in here}
+        judged = [cell for cell in here if cell.solves or cell.fails]
+        recurrent, convolutional = (
+            of_family(judged, family) for family in ("recurrent", "convolutional")
+        )
+        solvers = [cell for cell in judged if cell.solves]
+        if not (recurrent and convolutional and solvers):
             continue
-        ours, theirs = best_of(recurrent), best_of(convolutional)
-        hard = not ours.solves or (theirs.solves and ours.updates > HARD * theirs.updates)
-        by_task.setdefault(task, []).append(hard)
-        places[hard].append(place(ours))
+        ours, theirs = standing_for(recurrent, families[task]), best_of(convolutional)
+        needed = () if ours.solves else missing_for(ours, families[task], rates)
+        reasons += [needed] if needed else []
+        hard = "undecided" if needed else "yes" if _is_hard(ours, theirs) else "no"
+        said = _compared(ours, theirs) if ours.solves else did_not(ours, best_of(solvers))
+        found.setdefault(task, []).append((hard, said))
         row = {"task": task, "T": length, "best recurrent": _effort(ours)}
-        rows.append({**row, "best convolutional": _effort(theirs), "hard": "yes" if hard else "no"})
-    shares = [sum(hard) / len(hard) for hard in by_task.values()]
-    answer: Answer = "holds when"
-    if not shares:
-        answer = NOT_ENOUGH
-    elif min(shares) >= MOSTLY_HARD:
-        answer = "holds"
-    elif max(shares) <= MOSTLY_EASY:
-        answer = "fails"
+        row |= {"best convolutional": _effort(theirs), "hard": hard}
+        rows.append({**row, "missing": "; ".join(needed) or None})
+    # An undecided cell may be hard or easy; a verdict must hold either way.
+    hard, easy = (
+        {task: sum(word == wanted for word, _ in each) / len(each) for task, each in found.items()}
+        for wanted in ("yes", "no")
+    )
+    word = answered(
+        bool(hard) and min(hard.values()) >= MOSTLY,
+        bool(easy) and max(easy.values()) >= MOSTLY,
+        tested,
+    )
+    examples = [
+        said
+        for shares, wanted in ((easy, "no"), (hard, "yes"))
+        for task in sorted(shares, key=lambda task: shares[task])[-1:]
+        for said in [said for each, said in found[task] if each == wanted][-1:]
+    ]
+    num_hard, num_easy = (sum(row["hard"] == each for row in rows) for each in ("yes", "no"))
+    sentences = {
+        "supported": examples[-1] if examples else "",
+        "contradicted": "; ".join(examples),
+        "undecided": f"{num_hard} of {len(rows)} cells are hard and {num_easy} are not; "
+        f"{missing(reasons) if reasons else 'no task is clearly easy, and not all are hard'}"
+        if rows
+        else missing([[TOO_FEW]]),
+        "not tested": "no task and length has runs of both families",
+    }
     return Verdict(
         key="b",
         claim="Recurrent networks are hard to train.",
-        verdict=answer,
-        sentence=weighed("cell", places[True], places[False]),
+        verdict=word,
+        sentence=sentences[word],
         table=rows,
-        figures=("rate_sensitivity", "gradients"),
+        figure="rate_sensitivity",
     )
+
+
+def _is_hard(ours: Cell, theirs: Cell) -> bool:
+    """Whether the best recurrent network needs far more updates than the best convolutional one."""
+    return not ours.solves or (theirs.solves and ours.updates > HARD * theirs.updates)
+
+
+def _compared(ours: Cell, theirs: Cell) -> str:
+    beside = (
+        f"{theirs.updates:,.0f} of {theirs.model}" if theirs.solves else f"{theirs.model} does not"
+    )
+    return f"{ours.model} solves {ours.place} after {ours.updates:,.0f} updates ({beside})"
 
 
 def _effort(cell: Cell) -> str:
     if not cell.solves:
-        return f"{cell.model}: not solved, {cell.seeds}"
+        return f"{cell}: not within {cell.allowed:,} updates"
     if math.isinf(cell.updates):
-        return f"{cell.model}: solved, though never on validation, {cell.seeds}"
-    return f"{cell.model}: {cell.updates:,.0f} updates, {cell.seeds}"
+        return f"{cell}: solved, though never on validation"
+    return f"{cell}: {cell.updates:,.0f} updates"
 
 
-def _field_table(cells: Sequence[Cell]) -> list[dict[str, Any]]:
-    return [
-        {
-            "task": cell.task,
-            "T": cell.length,
-            "model": cell.model,
-            "field": cell.field,
-            "reach": cell.reach,
-            "seeds": cell.seeds,
-            "solves": "yes" if cell.solves else "no",
-        }
-        for cell in cells
-    ]
+def _field_row(cell: Cell) -> dict[str, Any]:
+    return {
+        "task": cell.task,
+        "T": cell.length,
+        "model": cell.model,
+        "field": cell.field,
+        "reach": cell.reach,
+        "seeds": str(cell.decision),
+        "solves": "yes" if cell.solves else "no",
+    }
 
 
 def field_necessary(cells: Sequence[Cell]) -> Verdict:
-    short = [cell for cell in cells if cell.field < cell.reach]
-    covered = {
-        (cell.task, cell.length)
-        for cell in of_family(cells, "convolutional")
-        if cell.field >= cell.reach and cell.solves
+    """Arithmetic: an output can't depend on inputs outside the field. The runs only check it."""
+    short = [cell for cell in cells if cell.field < cell.reach and (cell.solves or cell.fails)]
+    solving = [f"{cell.model} solves {cell.place}" for cell in short if cell.solves]
+    num_run = sum(cell.decision.num_run for cell in short)
+    num_failed = sum(cell.decision.num_failed for cell in short)
+    agree = f"; {num_failed} of {num_run} such runs do not" if short else ""
+    sentences = {
+        True: f"a field that is shorter than the reach is enough: {named(solving)}",
+        False: "no output can depend on an input outside its field, so where the answer needs the "
+        f"oldest input, a shorter field can't solve the task{agree}",
     }
-    confirmed: list[str] = []
-    refuted: list[str] = []
-    for task, group in groupby(short, lambda cell: cell.task):
-        of_task = list(group)
-        if any(cell.solves for cell in of_task):
-            refuted.append(task)
-        elif any(cell.num_solved for cell in of_task):
-            continue
-        elif any((cell.task, cell.length) in covered for cell in of_task):
-            confirmed.append(task)
     return Verdict(
         key="d1",
         claim="A receptive field that covers the dependency is necessary.",
-        verdict=decided(confirmed, refuted),
-        sentence=weighed("task", confirmed, refuted),
-        table=_field_table(short),
-        figures=("cliff",),
+        verdict="contradicted" if solving else "supported",
+        sentence=sentences[bool(solving)],
+        arithmetic=True,
+        table=[_field_row(cell) for cell in short],
+        figure="cliff",
     )
 
 
-def field_sufficient(cells: Sequence[Cell]) -> Verdict:
-    covering = [cell for cell in of_family(cells, "convolutional") if cell.field >= cell.reach]
-    solving, failing = (
-        [f"{cell.model} on {place(cell)}" for cell in covering if cell.solves is solves]
-        for solves in (True, False)
-    )
+def field_sufficient(cells: Sequence[Cell], rates: Rates) -> Verdict:
+    rows: list[dict[str, Any]] = []
+    solving: list[str] = []
+    failing: list[str] = []
+    reasons: list[Sequence[str]] = []
+    few: list[Sequence[str]] = []
+    for _, of_task in by_task(cells):
+        family = of_family(of_task, "convolutional")
+        for cell in (each for each in family if each.field >= each.reach):
+            needed = () if cell.solves else missing_for(cell, family, rates, alone=True)
+            row = _field_row(cell)
+            if not cell.solves and not cell.fails:
+                few.append([TOO_FEW])
+                row |= {"solves": "undecided", "missing": TOO_FEW}
+            elif cell.solves:
+                solving.append(f"{cell.model} on {cell.place}")
+            elif needed:
+                reasons.append(needed)
+                row |= {"solves": "undecided", "missing": "; ".join(needed)}
+            else:
+                failing.append(
+                    f"{cell.model} did not solve {cell.place} within {cell.allowed:,} updates, "
+                    f"with a field of {cell.field:,.0f} for a reach of {cell.reach:,}"
+                )
+            rows.append(row)
+    word = answered(bool(solving) and not reasons, bool(failing), bool(rows))
+    sentences = {
+        "supported": f"it was enough in all {len(solving)} cells",
+        "contradicted": named(failing, "further cells", 1),
+        "undecided": missing(reasons or few),
+        "not tested": "no convolutional network that covers the reach has runs",
+    }
     return Verdict(
         key="d2",
         claim="A receptive field that covers the dependency is sufficient.",
-        verdict=decided(solving, failing),
-        sentence=weighed("combination", solving, failing),
-        table=_field_table(covering),
-        figures=("cliff", "score_vs_length"),
+        verdict=word,
+        sentence=sentences[word],
+        table=rows,
+        figure="solved_vs_length",
     )

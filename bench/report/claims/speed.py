@@ -1,23 +1,33 @@
-"""Claims on cost: (e) training and (f) a step of a stream."""
+"""Claims on cost: (e) training and (f) a step of a stream, for each device and implementation."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
 
-from bench.report.claims.verdict import LONG, NOT_ENOUGH, Answer, Verdict, decided, weighed
+from bench.report.claims.verdict import LONG, Verdict, answered, named
 from bench.report.frame import listed, numbers, rows_of, span
-from bench.report.times import how
+from bench.report.times import how, implementations, without_calls
 
 FAR_MORE = 2.0
 """Smallest ratio of throughputs that counts as far more efficient training."""
-INEFFICIENT, ON_A_PAR = 2.0, 1.1
-"""A step is inefficient above the first multiple of a recurrent step; up to the second, equal."""
-MOST_CELLS = 0.9
-"""Share of the ratios of steps that decides claim (f)."""
+INEFFICIENT = 2.0
+"""A step is inefficient above this multiple of a recurrent step."""
+MOST_RATIOS = 0.9
+"""Share of the ratios that must agree with a claim."""
 FEWEST_RATIOS = 3
 """Smallest number of ratios of times that counts as evidence."""
 
 PLACE = ["task_label", "batch", "T"]
+
+
+def speed_verdicts(timed: pd.DataFrame, device: str) -> Iterator[Verdict]:
+    """Claims (e) and (f) for every implementation with times; the fastest has the plain keys."""
+    for judge, key in ((training_efficiency, "e"), (step_efficiency, "f")):
+        for i, rows in enumerate(implementations(timed)):
+            verdict = judge(rows, device, key if i == 0 else f"{key}{i + 1}")
+            if i == 0 or verdict.verdict != "not tested":
+                yield verdict
 
 
 def pairs_of(timed: pd.DataFrame, column: str, *, highest: bool) -> pd.DataFrame:
@@ -43,66 +53,77 @@ def _table(pairs: pd.DataFrame, **ratios: pd.Series) -> list[dict[str, Any]]:
 
 def _where(pairs: pd.DataFrame, device: str) -> str:
     """Implementation, device, batch sizes and lengths of these pairs."""
-    if pairs.empty:
-        return how(pairs, device)
     batches = listed(pairs["batch"]).replace(", ", " and ")
     return f"{how(pairs, device)}, batch {batches}, T = {span(pairs['T'])}"
 
 
-def training_efficiency(timed: pd.DataFrame, device: str) -> Verdict:
+def _places(pairs: pd.DataFrame) -> list[str]:
+    return [
+        f"{row['task_label']} at T = {row['T']:,}, batch {row['batch']}" for row in rows_of(pairs)
+    ]
+
+
+def _verdict(
+    key: str, claim: str, ratios: pd.Series, agrees: pd.Series, said: str, **shown: Any
+) -> Verdict:
+    """The verdict on a claim that most of these ratios must agree with."""
+    enough = len(ratios) >= FEWEST_RATIOS
+    most = enough and bool(agrees.mean() >= MOST_RATIOS)
+    if 0 < len(ratios) < FEWEST_RATIOS:
+        said = f"missing: {FEWEST_RATIOS - len(ratios)} more ratios of times; {said}"
+    word = answered(most, enough and not most, len(ratios) > 0)
+    return Verdict(key=key, claim=claim, verdict=word, sentence=said, **shown)
+
+
+def training_efficiency(timed: pd.DataFrame, device: str, key: str = "e") -> Verdict:
     speed = "train_steps_per_s"
     pairs = pairs_of(timed, speed, highest=True)
     pairs = pairs[pairs["T"] >= LONG]
     ratios = pairs[speed] / pairs[f"{speed}_recurrent"]
-    far_more, others = (
-        [
-            f"{row['task_label']} at T = {row['T']:,} (batch {row['batch']})"
-            for row in rows_of(chosen)
-        ]
-        for chosen in (pairs[ratios >= FAR_MORE], pairs[ratios < FAR_MORE])
-    )
-    return Verdict(
-        key="e",
-        claim="Convolutional training is far more efficient.",
-        verdict=decided(far_more, others) if len(pairs) >= FEWEST_RATIOS else NOT_ENOUGH,
-        sentence=f"{_where(pairs, device)}: {weighed('cell', far_more, others)}",
+    agrees = ratios >= FAR_MORE
+    said = f"no two networks were timed in training at T ≥ {LONG}"
+    if len(pairs):
+        others = f", not on {named(_places(pairs[~agrees]), most=2)}" if not agrees.all() else ""
+        said = (
+            f"{_where(pairs, device)}: convolutional training is at least twice as fast in "
+            f"{int(agrees.sum())} of {len(pairs)} places (ratio {span(ratios)}){others}"
+        )
+    return _verdict(
+        key,
+        "Convolutional training is far more efficient.",
+        ratios,
+        agrees,
+        said,
         table=_table(pairs, **{"steps a second": ratios}),
-        figures=("throughput_vs_length",),
+        figure="throughput_vs_length",
     )
 
 
-def step_efficiency(timed: pd.DataFrame, device: str) -> Verdict:
-    pairs = pairs_of(timed, "step_ms", highest=False)
+def step_efficiency(timed: pd.DataFrame, device: str, key: str = "f") -> Verdict:
+    """The call from Python is not part of a step; times that include it conclude nothing."""
+    pairs = pairs_of(without_calls(timed), "step_ms", highest=False)
     pairs = pairs[pairs["batch"] == 1]
     step = pairs["step_ms_recurrent"]
     ratios = pairs["step_ms"] / step
-    answer: Answer = "holds when"
-    if len(pairs) < FEWEST_RATIOS:
-        answer = NOT_ENOUGH
-    elif (ratios > INEFFICIENT).mean() >= MOST_CELLS:
-        answer = "holds"
-    elif (ratios <= INEFFICIENT).all() or (ratios <= ON_A_PAR).mean() >= MOST_CELLS:
-        answer = "fails"
-    sentence = "no convolutional network that sees T steps was timed beside a recurrent one"
+    said = "no times of a step without the call from Python"
     if len(pairs):
-        sentence = (
+        said = (
             f"{_where(pairs, device)}: a convolutional step takes {span(ratios)} times as long as "
             f"a recurrent one (median {ratios.median():.2g})"
         )
-    calls = pairs["call_ms"] / pairs["call_ms_recurrent"]
-    return Verdict(
-        key="f",
-        claim="Convolutional step-by-step inference is inefficient.",
-        verdict=answer,
-        sentence=sentence,
+    return _verdict(
+        key,
+        "Convolutional step-by-step inference is inefficient.",
+        ratios,
+        ratios > INEFFICIENT,
+        said,
         table=_table(
             pairs,
             **{
                 "steps": ratios,
-                **({"single calls from Python": calls} if calls.notna().any() else {}),
                 "PyTorch's modules": pairs["plain_step_ms"] / pairs["plain_step_ms_recurrent"],
                 "field read again": pairs["window_ms"] / step,
             },
         ),
-        figures=("latency_vs_length",),
+        figure="latency_vs_length",
     )

@@ -1,5 +1,6 @@
-"""What a verdict is, and how evidence for and against a claim is weighed."""
+"""What a verdict is, and the words of its sentences."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -7,10 +8,9 @@ from typing import Any, Literal
 LONG = 100
 """Number of steps in claims (a) and (c)."""
 MOST_NAMED = 3
-"""If there are more places, a sentence only gives their number; the table names all."""
+"""Most cells or reasons that a sentence names; the table below it has all."""
 
-Answer = Literal["holds", "fails", "holds when", "not enough evidence yet"]
-NOT_ENOUGH: Answer = "not enough evidence yet"
+Answer = Literal["supported", "contradicted", "undecided", "not tested"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,27 +21,35 @@ class Verdict:
     claim: str
     verdict: Answer
     sentence: str
+    """One sentence without its full stop. If the verdict is undecided, it says what is missing."""
+    arithmetic: bool = False
+    """Whether the claim follows by arithmetic, so that runs check it but are no evidence for it."""
     table: list[dict[str, Any]] = field(default_factory=list)
     """The evidence, as rows with the column names of the page."""
-    figures: tuple[str, ...] = ()
-    """Names of the figures that show it."""
+    figure: str
+    """Name of the figure that shows it."""
+
+    @property
+    def word(self) -> str:
+        return f"{self.verdict} by arithmetic" if self.arithmetic else self.verdict
 
 
-def decided(supporting: Sequence[str], opposing: Sequence[str]) -> Answer:
-    """The verdict if any evidence decides, for the claim or against it."""
-    if supporting and opposing:
-        return "holds when"
-    return "holds" if supporting else "fails" if opposing else NOT_ENOUGH
+def answered(supports: bool, contradicts: bool, tested: bool) -> Answer:
+    """The word for a general claim: a single counterexample contradicts it."""
+    if contradicts:
+        return "contradicted"
+    return "supported" if supports else "undecided" if tested else "not tested"
 
 
-def weighed(noun: str, supporting: Sequence[str], opposing: Sequence[str]) -> str:
-    """The sentence that says what supports a claim and what contradicts it: names, or numbers."""
+def named(items: Sequence[str], noun: str = "further", most: int = MOST_NAMED) -> str:
+    """The first items, and how many more there are: `a; b; and 3 further`."""
+    shown = list(dict.fromkeys(items))
+    more = len(shown) - most
+    return "; ".join([*shown[:most], *([f"and {more} {noun}"] if more > 0 else [])])
 
-    def named(evidence: Sequence[str]) -> str:
-        if not evidence:
-            return f"no {noun}"
-        if len(evidence) > MOST_NAMED:
-            return f"{len(evidence)} {noun}s"
-        return ", ".join(evidence)
 
-    return f"it is supported by {named(supporting)} and contradicted by {named(opposing)}"
+def missing(reasons: Sequence[Sequence[str]]) -> str:
+    """The sentence of an undecided verdict, from what each cell lacks; the table has the cells."""
+    counts = Counter(reason for of_cell in reasons for reason in of_cell).most_common()
+    said = [f"{reason} ({number} cell{'s' * (number > 1)})" for reason, number in counts]
+    return f"missing: {named(said, 'further points')}"

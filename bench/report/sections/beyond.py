@@ -13,7 +13,7 @@ from bench.core.records import Record
 from bench.report import drawing, facets
 from bench.report.data import Data
 from bench.report.facets import Style
-from bench.report.frame import IDENTITY, SCORE, SUMMARY, Column, Table
+from bench.report.frame import CELL, IDENTITY, SCORE, SUMMARY, Column, Table
 from bench.report.runs import Labels, key, outcomes
 from bench.report.section import Filled, Item, Picture, Section
 from bench.report.sections._shared import curves_against, over_seeds
@@ -26,21 +26,26 @@ TABLE = Table(
         *IDENTITY,
         Column("length", "count", "steps", "Length of the test; `T` is the trained length."),
         Column("factor", "number", "", "Tested length over trained length."),
+        Column("sequences", "text", "", "`as in training`: the test stream of the task itself. "
+               "`as at that length`: the further test of the task at this length."),
         *SCORE,
         *SUMMARY,
     ),
-)
+    caption="*As in training*: the task's own test stream. *As at that length*: its further test, "
+    "whose sequences may be drawn from another distribution than those of the training.",
+)  # fmt: skip
+AS_TRAINED, FURTHER = "as in training", "as at that length"
 
 
 def build(data: Data) -> Iterator[Item]:
-    found = beyond(data.source.records, data.source.labels)
+    found = beyond(data.records, data.source.labels)
     if len(found):
         yield Picture(
             name="beyond",
             draw=partial(beyond_figure, found, data.solved_at, data.style),
             caption="Test score at multiples of the trained length, without further training; "
             "bands: range over seeds. Dashed: chance. Dotted: the score that counts as solved. "
-            "Training sequences have all lengths up to T; each test beyond T has one length.",
+            "Where the task has a further test at the trained length itself, that one is shown.",
         )
     yield Filled(table=TABLE, frame=found)
 
@@ -52,6 +57,7 @@ def beyond(records: Sequence[Record], labels: Labels) -> pd.DataFrame:
             **key(labels[record.spec.id], record.spec.length),
             "length": length,
             "factor": length / record.spec.length,
+            "sequences": sequences,
             "score": score.name,
             "unit": score.said_unit,
             "value": score.chance if test[score.name] is None else test[score.name],
@@ -60,12 +66,21 @@ def beyond(records: Sequence[Record], labels: Labels) -> pd.DataFrame:
         for record, outcome in outcomes(records)
         if outcome.beyond
         for score in [outcome.score]
-        for length, test in [
-            (record.spec.length, outcome.test),
-            *((longer.length, longer.test) for longer in outcome.beyond),
+        for length, sequences, test in [
+            (record.spec.length, AS_TRAINED, outcome.test),
+            *((further.length, FURTHER, further.test) for further in outcome.beyond),
         ]
     ]
-    return over_seeds(TABLE, rows, ["length", "factor", "score", "unit"])
+    return over_seeds(TABLE, rows, ["length", "factor", "sequences", "score", "unit"])
+
+
+def of_one_kind(beyond: pd.DataFrame) -> pd.DataFrame:
+    """The rows without tests as in training, where there is a further test at that length."""
+    further = beyond[beyond["sequences"] == FURTHER]
+    twice = pd.MultiIndex.from_frame(beyond[[*CELL, "length"]]).isin(
+        pd.MultiIndex.from_frame(further[[*CELL, "length"]])
+    )
+    return beyond[(beyond["sequences"] == FURTHER) | ~twice]
 
 
 def beyond_figure(beyond: pd.DataFrame, solved_at: Mapping[str, float], style: Style) -> Figure:
@@ -73,6 +88,7 @@ def beyond_figure(beyond: pd.DataFrame, solved_at: Mapping[str, float], style: S
 
     At most three T per task: the shortest, the middle and the longest.
     """
+    beyond = of_one_kind(beyond)
     lengths = {
         task: facets.spread(sorted(rows["T"].unique()), MOST_LENGTHS)
         for task, rows in beyond.groupby("task_label")

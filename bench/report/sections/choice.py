@@ -7,9 +7,9 @@ from math import inf
 import pandas as pd
 
 from bench.report.data import Data
-from bench.report.frame import TASK, Column, Table, groups, is_true
+from bench.report.frame import ROW, TASK, Column, Table, groups, numbers
 from bench.report.markup import text
-from bench.report.runs import counted
+from bench.report.runs import counted, decisions
 from bench.report.section import Filled, Item, Section, Text
 from bench.report.times import how
 
@@ -32,9 +32,10 @@ TABLE = Table(
             for budget in LATENCY_BUDGETS_US
         ),
     ),
-    caption="Candidates are the models that solve the task with at least half of their seeds and "
-    "whose step fits the budget. The one with the most solving seeds is picked; if several have "
-    "the most, the fastest. A step reads the next element of one stream with the model's stepper.",
+    caption="Candidates are the models that solve the task at this T (at least 80% of their seeds) "
+    "and whose step fits the budget. The one that needs the fewest updates to solve it is picked "
+    "(median over its seeds); if several need as few, the one with the fastest step. A step reads "
+    "the next element of one stream with the model's stepper.",
 )
 
 
@@ -62,15 +63,17 @@ def choice(
 
     Without any times there are no budgets.
     """
-    made = counted(runs)
-    made = made[made["solved_at"].notna()]
-    made = made.assign(
-        step_us=made["id"].map(step_us).astype(float), solved=is_true(made["solved"])
-    )
     if not step_us:
         budgets_us = [budget for budget in budgets_us if budget == inf]
-    by_cell = made.groupby([*NAMES, "T", "model_label"], sort=False)
-    cells = by_cell.agg(share=("solved", "mean"), step_us=("step_us", "median")).reset_index()
+    solving = {cell for cell, found in decisions(runs).items() if found.solved}
+    made = counted(runs)
+    made = made.assign(
+        step_us=made["id"].map(step_us).astype(float),
+        updates=numbers(made["solved_after"]).fillna(inf),
+    )
+    medians = made.groupby(ROW, sort=False)[["updates", "step_us"]].median()
+    cells = medians.assign(solves=medians.index.isin(solving)).reset_index()
+    cells = cells[cells["task_label"].isin(made["task_label"][made["solved_at"].notna()])]
     rows = []
     for names, of_task in groups(cells, NAMES):
         picked = [
@@ -85,11 +88,9 @@ def choice(
 
 
 def _pick(cells: pd.DataFrame, budget_us: float) -> str:
-    """The pick of one task and T, from the solving `share` and the `step_us` of each model."""
-    fits = cells[(cells["share"] >= 0.5) & ((cells["step_us"] <= budget_us) | (budget_us == inf))]
-    ranked = fits.sort_values(
-        ["share", "step_us", "model_label"], ascending=[False, True, True], na_position="last"
-    )
+    """The pick among the models of one task and T."""
+    fits = cells[cells["solves"] & ((cells["step_us"] <= budget_us) | (budget_us == inf))]
+    ranked = fits.sort_values(["updates", "step_us", "model_label"], na_position="last")
     return str(ranked["model_label"].iloc[0]) if len(ranked) else "none of these"
 
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.report.data import Data
-from bench.report.drawing import band, curves, explain, score_axis, shared_legend
+from bench.report.drawing import band, curves, explain, hollow, score_axis, shared_legend
 from bench.report.facets import Style
 from bench.report.frame import (
     CELL,
@@ -20,7 +20,6 @@ from bench.report.frame import (
     SUMMARY,
     Column,
     Table,
-    numbers,
     rows_of,
 )
 from bench.report.runs import counted, scores
@@ -36,7 +35,8 @@ TABLE = Table(
         *SCORE,
         *SUMMARY,
         *SOLVED,
-        Column("share", "number", "share", "Share of runs that solve the task."),
+        Column("decision", "text", "runs", "Seeds that solve the task, of those that ran."),
+        Column("improving", "count", "runs", "Seeds that do not solve it and were improving."),
     ),
 )
 
@@ -67,12 +67,11 @@ def cliff(runs: pd.DataFrame) -> pd.DataFrame:
     made = made.assign(receptive_field=by_model["receptive_field"].transform("first"))
     made = made[fixed & several]
     fields = made.drop_duplicates(CELL)[[*CELL, "receptive_field", "reach"]]
-    found = fields.merge(scores(made), on=CELL)
+    found = fields.merge(scores(runs), on=CELL)
     return TABLE.of(
         rows_of(
             found.assign(
                 covered=found["receptive_field"] >= found["reach"],
-                share=numbers(found["solved"]) / found["seeds"],
             )
         )
     )
@@ -89,6 +88,7 @@ def cliff_figure(cliff: pd.DataFrame, solved_at: Mapping[str, float], style: Sty
 
     def draw(panel: Axes, line: pd.DataFrame, x: pd.Series, look: dict[str, Any]) -> None:
         panel.plot(x, line["mean"], **{**look, "label": names[look["label"]]})
+        hollow(panel, x, line["mean"], line["improving"] > 0, look)
         band(panel, x, line["min"], line["max"], look)
         field, reaches = line["receptive_field"].iloc[0], line["reach"].to_numpy()
         if (np.diff(reaches) > 0).all() and reaches[0] <= field < reaches[-1]:

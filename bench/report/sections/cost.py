@@ -19,6 +19,11 @@ from bench.report.sections._shared import dotted_again
 
 AGAIN = ", window read again"
 """Ends the label of a model's second line, whose steps use no stepper."""
+ENDS = (("least", "Least"), ("most", "Greatest"))
+STABLE_TEXT = (
+    f"Whether the medians of {times.FEWEST_PROCESSES} processes or more agree within "
+    f"{times.STABLE:.0%}."
+)
 BOTH_LOGARITHMIC = "Both axes are logarithmic."
 PLACE = (
     *IDENTITY,
@@ -33,6 +38,8 @@ WHOLE = (
     Column("ms", "number", "ms", "Median time of a call."),
     Column("5%_ms", "number", "ms", "5th percentile."),
     Column("95%_ms", "number", "ms", "95th percentile."),
+    *(Column(f"{name}_ms", "number", "ms", f"{text} median of a process.") for name, text in ENDS),
+    Column("stable", "flag", "", STABLE_TEXT),
     Column("peak_memory_MB", "number", "MB", "Peak memory of a call beyond what was held before."),
     Column("operations", "number", "", "Floating-point operations of a call."),
     Column("%_of_peak", "number", "%", "Share of the speed of one large matrix product."),
@@ -48,6 +55,11 @@ STREAMING = Table(
         Column("step_us", "number", "µs", "Median time of a step by the stepper, within `run`."),
         Column("5%_us", "number", "µs", "5th percentile."),
         Column("95%_us", "number", "µs", "95th percentile."),
+        *(
+            Column(f"{name}_us", "number", "µs", f"{text} median of a process.")
+            for name, text in ENDS
+        ),
+        Column("stable", "flag", "", STABLE_TEXT),
         Column("call_us", "number", "µs", "Median time of a single call from Python."),
         Column("plain_step_us", "number", "µs", "`forward` on a chunk of one step."),
         Column("window_again_us", "number", "µs", "`forward` over the whole receptive field."),
@@ -64,8 +76,10 @@ STREAMING = Table(
     "Python, as a caller does who has one input at a time. Protocol 1 timed single calls alone, so "
     "its step includes the call. Plain step: forward on one step. Window again: forward over the "
     "whole receptive field; last: for the last step alone. Prefill: a whole sequence in one pass, "
-    "then one step. Operations are products and sums of matrices and convolutions as PyTorch "
-    "counts them. % of peak is relative to one large matrix product in the same process.",
+    "then one step. Least and most: the medians of the fastest and the slowest process; of five "
+    "processes, the true median lies between them with 94% confidence. If they differ by more than "
+    "10%, the time is not stable. Operations are products and sums of matrices and convolutions "
+    "as PyTorch counts them. % of peak is relative to one large matrix product in that process.",
 )
 YARDSTICKS = Table(
     name="yardsticks",
@@ -95,6 +109,8 @@ STEP_TIMES = {
     "step_ms": "step_us",
     "step_low_ms": "5%_us",
     "step_high_ms": "95%_us",
+    "step_least_ms": "least_us",
+    "step_most_ms": "most_us",
     "call_ms": "call_us",
     "plain_step_ms": "plain_step_us",
     "window_ms": "window_again_us",
@@ -180,8 +196,8 @@ def figures(data: Data) -> Iterator[Picture]:
             name="horizon_vs_cost",
             draw=partial(horizon_against_cost, reached, data.style),
             caption="The horizon against a run's training time and against one step of a stream "
-            f"(batch 1, {times.how(data.leading, data.device)}). ≥: the sweep ended "
-            "there. <, hollow: not even the shortest T was solved, whose cost "
+            f"(batch 1, {times.how(data.leading, data.device)}). ≥: no longer T was run, or its "
+            "seeds were improving. <, hollow: not even the shortest T is solved, whose cost "
             f"is shown. {BOTH_LOGARITHMIC}",
         )
 
@@ -292,8 +308,8 @@ def reached_at_cost(
     """
     rows = []
     for network, reached in found:
-        length = reached.shortest if reached.length is None else reached.length
-        mark = "<" if reached.length is None else "≥" if reached.at_least else "="
+        length = reached.failed_at if reached.length is None else reached.length
+        mark = "<" if reached.length is None else "≥" if reached.open_ended else "="
         of_model = runs["model_label"] == network["model_label"]
         at = runs[of_model & (runs["task_label"] == network["task_label"]) & (runs["T"] == length)]
         for cost, value in (

@@ -72,7 +72,7 @@ def build(data: Data) -> Iterator[Item]:
             "networks, as a share of its largest; bands: range over seeds. Marks: where the "
             "effective field and the field by formula end.",
         )
-    yield Filled(table=TABLE, frame=fields_table(fields(data.source.records, labels)))
+    yield Filled(table=TABLE, frame=fields_table(fields(data.records, labels)))
 
 
 def probed_records(data: Data) -> list[Record]:

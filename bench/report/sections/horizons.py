@@ -1,9 +1,12 @@
-"""The largest length that at least half of the seeds solve."""
+"""The largest length that a model solves before the first one that it does not."""
 
 from collections.abc import Iterator
 
+import pandas as pd
+
 from bench.report.data import Data
-from bench.report.frame import LABELS, MODEL, TASK, Column, Table
+from bench.report.frame import LABELS, MODEL, NETWORK, TASK, Column, Table, groups, listed
+from bench.report.runs import COUNTED
 from bench.report.section import Filled, Item, Section
 
 TABLE = Table(
@@ -12,30 +15,39 @@ TABLE = Table(
         *TASK,
         *MODEL,
         *LABELS,
-        Column("horizon", "text", "steps", "`≥`: the sweep ended there. `<`: not even the "
-               "shortest length was solved. `*`: a shorter length was not solved."),
-        Column("low", "integer", "steps", "Lower end of the 95% interval; missing: open."),
-        Column("high", "integer", "steps", "Upper end of the 95% interval; missing: open."),
-        Column("seeds", "text", "", "Seeds that solve it, of all seeds."),
+        Column("horizon", "text", "steps", "`≥`: no longer T was run, or failing seeds were "
+               "improving. `<`: not even the shortest T is solved. `*`: a longer T is solved."),
+        Column("seeds", "text", "", "Seeds that solve it, of those that ran."),
+        Column("first_unsolved", "integer", "steps", "The shortest T that is not solved."),
+        Column("its_seeds", "text", "", "Seeds that solve that T, of those that ran."),
+        Column("improving", "integer", "runs", "Failing seeds there that were improving."),
+        Column("updates", "text", "updates", "The budgets there; where all is solved, of all T."),
     ),
-    caption="The largest T that at least half of the seeds solve, its 95% interval (bootstrap "
-    "over seeds of a logistic fit, never narrower than from that T to the next one tested), and "
-    "how many seeds solve it.",
+    caption="The largest T below the first one that is not solved. A T is solved if at least 80% "
+    "of its seeds solve it (4 of 5). The true horizon lies between these two rungs of the ladder.",
 )  # fmt: skip
 
 
 def build(data: Data) -> Iterator[Item]:
+    budgets = {tuple(about.values()): rows for about, rows in groups(data.whole, NETWORK)}
     rows = [
         {
             **network,
             "horizon": found.reached,
-            "low": found.low,
-            "high": found.high,
-            "seeds": f"{found.num_solved}/{found.num_seeds}",
+            "seeds": str(found.solved.decision) if found.solved else None,
+            "first_unsolved": found.failed_at,
+            "its_seeds": str(found.failed.decision) if found.failed else None,
+            "improving": found.failed.improving if found.failed else None,
+            "updates": _budgets(budgets[tuple(network.values())], found.failed_at),
         }
         for network, found in data.horizons
     ]
     yield Filled(table=TABLE, frame=TABLE.of(rows))
+
+
+def _budgets(runs: pd.DataFrame, length: int | None) -> str:
+    made = runs[runs["status"].isin(COUNTED)]
+    return listed(made["max_steps"] if length is None else made["max_steps"][made["T"] == length])
 
 
 SECTION = Section(title="Horizons", order=20, tables=(TABLE,), build=build)

@@ -24,7 +24,7 @@ TABLE = Table(
 
 
 def build(data: Data) -> Iterator[Item]:
-    yield Filled(table=TABLE, frame=metrics(data.source.records, data.source.labels))
+    yield Filled(table=TABLE, frame=metrics(data.records, data.source.labels))
 
 
 def metrics(records: Sequence[Record], labels: Labels) -> pd.DataFrame:

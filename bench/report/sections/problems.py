@@ -8,6 +8,7 @@ from bench.core.errors import one_line
 from bench.core.store import Damaged
 from bench.report.data import Data
 from bench.report.frame import LABELS, MODEL, NETWORK, TASK, Column, Table, groups, listed
+from bench.report.runs import NO_PROBLEM
 from bench.report.section import Filled, Item, Section, Text
 
 TABLE = Table(
@@ -28,7 +29,7 @@ def build(data: Data) -> Iterator[Item]:
     source = data.source
     found = problems(data.runs, source.unsupported, source.damaged)
     if found.empty:
-        yield Text(markdown="None: every planned run was made and ended well.")
+        yield Text(markdown="None: every run that was needed was made and ended well.")
     yield Filled(table=TABLE, frame=found)
 
 
@@ -38,7 +39,7 @@ def problems(
     damaged: Sequence[Damaged],
 ) -> pd.DataFrame:
     """Runs that are not `ok`, models that do not support a task, and invalid files."""
-    wrong = runs[runs["status"] != "ok"]
+    wrong = runs[~runs["status"].isin(NO_PROBLEM)]
     wrong = wrong.assign(error=wrong["error"].fillna("not run yet"))
     rows = [
         {

@@ -7,7 +7,7 @@ must agree: size, optimizer, rate, clipping, updates.
 
 import math
 import tomllib
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +19,7 @@ from pydantic import Field, model_validator
 import tasks
 from bench.core.intervals import prediction_interval
 from bench.core.records import Record
-from bench.core.spec import Frozen
+from bench.core.spec import Frozen, Spec
 from bench.plan import profile
 from bench.plan.grid import Selection, make_plan
 from bench.plan.labels import label, variant
@@ -52,6 +52,7 @@ COMPARED = Table(
         Column("high", "number", "unit of the metric", "Upper end of the 95% prediction interval."),
         Column("seeds", "count", "", "Our runs that count."),
         Column("agree", "text", "", "Whether the published value lies within the interval."),
+        Column("missing", "text", "", "Why a row has no value or no interval of ours."),
         *ORIGIN,
     ),
     caption="Ours: mean over seeds and the interval in which one further run lies with 95% "
@@ -111,8 +112,8 @@ def comparison(records: Sequence[Record]) -> pd.DataFrame:
     """One row per published value that one of our models is compared with.
 
     A run that failed, or whose metric is not finite, counts at chance. `agree` is `yes` if the
-    published value lies within the interval, else `ours is better` or `ours is worse`; `one seed`
-    where there is no interval; `not run` where no record counts.
+    published value lies within the interval, else `ours is better` or `ours is worse`. Without an
+    interval it is `one seed` or `not run`, and `missing` says why.
     """
     entries = [(entry, entry.profile) for entry in load() if entry.profile is not None]
     planned = {name: _planned(name) for name in {name for _, name in entries}}
@@ -142,35 +143,68 @@ def _heading(entry: Published) -> dict[str, Any]:
 
 
 @cache
-def _planned(name: str) -> set[Hashable]:
-    """The configurations of a profile of this project, without seeds and protocol."""
-    return {cell_of(spec) for spec in make_plan(profile.load(name), Selection()).specs}
+def _planned(name: str) -> dict[Hashable, list[Spec]]:
+    """Configuration, without seeds and protocol → its runs in a profile of this project."""
+    found: dict[Hashable, list[Spec]] = {}
+    for spec in make_plan(profile.load(name), Selection()).specs:
+        found.setdefault(cell_of(spec), []).append(spec)
+    return found
 
 
 def _compared(
-    entry: Published, records: Sequence[Record], planned: set[Hashable]
+    entry: Published, records: Sequence[Record], planned: Mapping[Hashable, Sequence[Spec]]
 ) -> dict[str, Any]:
     task = entry.instance()
     metric = next(each for each in task.objective.all_metrics if each.name == entry.metric)
-    wanted = (entry.task, entry.ours, task.fields)
+    ours = [record for record in records if _what(record.spec) == _wanted(entry, task)]
+    same = [record for record in ours if cell_of(record.spec) in planned]
     values = []
-    for record in records:
-        spec = record.spec
-        what = (spec.task.name, spec.model.name, spec.task.fields)
-        is_ours = what == wanted and record.status != "skipped"
-        if is_ours and cell_of(spec) in planned:
+    for record in same:
+        if record.status != "skipped":
             value = None if record.outcome is None else record.outcome.test[metric.name]
             values.append(metric.chance if value is None else value)
     row = {**_heading(entry), "seeds": len(values)}
     if len(values) < 2:
-        ours = values[0] if values else None
-        return {**row, "ours": ours, "agree": "one seed" if values else "not run"}
+        row["missing"] = _why_missing(entry, task, ours, same, planned)
+        ours_is = values[0] if values else None
+        return {**row, "ours": ours_is, "agree": "one seed" if values else "not run"}
     mean, low, high = _interval(values, logarithmic=not metric.higher_is_better)
     better = (mean > entry.value) == metric.higher_is_better
     agree = "ours is better" if better else "ours is worse"
     if low <= entry.value <= high:
         agree = "yes"
     return {**row, "ours": mean, "low": low, "high": high, "agree": agree}
+
+
+def _what(spec: Spec) -> tuple[Any, ...]:
+    return spec.task.name, spec.model.name, spec.task.fields
+
+
+def _wanted(entry: Published, task: tasks.Task) -> tuple[Any, ...]:
+    return entry.task, entry.ours, task.fields
+
+
+def _why_missing(
+    entry: Published,
+    task: tasks.Task,
+    ours: Sequence[Record],
+    same: Sequence[Record],
+    planned: Mapping[Hashable, Sequence[Spec]],
+) -> str:
+    """Why fewer than two runs of a published configuration count."""
+    specs = [
+        spec for runs in planned.values() for spec in runs if _what(spec) == _wanted(entry, task)
+    ]
+    if not specs:
+        return f"the profile {entry.profile} does not plan it"
+    training, made = specs[0].training, sum(record.status != "skipped" for record in same)
+    plan = (
+        f"{made} of {len(specs)} runs made, each of {training.max_steps:,} updates on "
+        f"{training.batch_size} sequences of {task.signature.num_steps:,} steps"
+    )
+    if skipped := [record.error for record in same if record.status == "skipped"]:
+        return f"skipped: {skipped[0]}"
+    return f"{plan}; {len(ours)} runs have other settings" if ours and not same else plan
 
 
 def _interval(values: Sequence[float], *, logarithmic: bool) -> tuple[float, float, float]:

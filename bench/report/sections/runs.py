@@ -11,7 +11,7 @@ TABLE = Table(name="runs", columns=RUNS, shown=False)
 
 
 def build(data: Data) -> Iterator[Item]:
-    yield Filled(table=TABLE, frame=data.runs)
+    yield Filled(table=TABLE, frame=data.every_run)
 
 
 SECTION = Section(title="All runs", order=170, tables=(TABLE,), build=build)

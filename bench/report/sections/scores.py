@@ -1,6 +1,6 @@
 """Test scores, and the share of seeds that solve a task, against dependency length."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.report.data import Data
-from bench.report.drawing import curves, score_against_length, shared_legend
+from bench.report.drawing import curves, hollow, score_against_length, shared_legend
 from bench.report.facets import Style
 from bench.report.frame import numbers
 from bench.report.runs import SCORES
@@ -21,23 +21,31 @@ def build(data: Data) -> Iterator[Item]:
     if len(scores):
         yield Picture(
             name="score_vs_length",
-            draw=partial(score_against_length, scores, data.solved_at, data.style),
+            draw=partial(
+                score_against_length,
+                scores,
+                data.solved_at,
+                data.style,
+                length_is=data.length_is,
+            ),
             caption="Mean test score against dependency length; bands: range over seeds. Models "
-            "are set a little apart sideways. Dashed: chance. Dotted: the score that counts as "
+            "are set a little apart sideways. Hollow: a seed that does not solve the task was "
+            "improving when it ended. Dashed: chance. Dotted: the score that counts as "
             "solved; a panel without it shows a task that has no horizon.",
             png=True,
         )
     if scores["solved"].notna().any():
         yield Picture(
             name="solved_vs_length",
-            draw=partial(solved_share, scores, data.style),
+            draw=partial(solved_share, scores, data.style, data.length_is),
             caption="Share of seeds that solve the task against dependency length, with Wilson "
-            "95% intervals.",
+            "95% intervals where all planned seeds ran. Hollow: a seed that does not solve it was "
+            "improving when it ended.",
         )
     yield Filled(table=SCORES, frame=scores)
 
 
-def solved_share(scores: pd.DataFrame, style: Style) -> Figure:
+def solved_share(scores: pd.DataFrame, style: Style, length_is: Mapping[str, str]) -> Figure:
     """Share of seeds that solve the task against T, with Wilson 95% intervals."""
     scores = scores[scores["solved"].notna()]
 
@@ -45,8 +53,9 @@ def solved_share(scores: pd.DataFrame, style: Style) -> Figure:
         share = numbers(line["solved"]) / line["seeds"]
         spread = [share - line["share_low"], line["share_high"] - share]
         panel.errorbar(x, share, spread, capsize=2, elinewidth=0.8, **look)
+        hollow(panel, x, share, line["improving"] > 0, look)
 
-    figure, panels = curves(scores, style, draw)
+    figure, panels = curves(scores, style, draw, length_is=length_is)
     for panel, _ in panels:
         panel.set_ylim(-0.05, 1.05)
         panel.set_ylabel("share of seeds that solve it", fontsize=9)

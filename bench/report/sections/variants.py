@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from bench.report import facets, runs
 from bench.report.data import Data
-from bench.report.drawing import score_against_length
+from bench.report.drawing import NO_NAMES, score_against_length
 from bench.report.facets import Style
 from bench.report.section import Filled, Item, Picture, Section
 
@@ -24,7 +24,7 @@ def build(data: Data) -> Iterator[Item]:
     if shown:
         yield Picture(
             name="variants",
-            draw=partial(variants_figure, scores, data.solved_at, data.style),
+            draw=partial(variants_figure, scores, data.solved_at, data.style, data.length_is),
             caption="Mean test score of each variant; bands: range over seeds. Thick and behind: "
             "the plain models. Dashed: chance. Dotted: the score that counts as solved. Each "
             "variant has the same number of parameters and its own learning rate from the same "
@@ -41,7 +41,12 @@ def beside_variants(data: Data) -> pd.DataFrame:
     return data.runs[own | (data.within("main") & pd.Series(beside, index=data.runs.index))]
 
 
-def variants_figure(scores: pd.DataFrame, solved_at: Mapping[str, float], style: Style) -> Figure:
+def variants_figure(
+    scores: pd.DataFrame,
+    solved_at: Mapping[str, float],
+    style: Style,
+    length_is: Mapping[str, str] = NO_NAMES,
+) -> Figure:
     """Mean test score against T, one panel per task and family; plain models are thicker.
 
     A family with more models than fit a panel has several, each with the plain model of the
@@ -53,7 +58,11 @@ def variants_figure(scores: pd.DataFrame, solved_at: Mapping[str, float], style:
         model: {**look, **(THICK if model in plain else THIN)} for model, look in style.items()
     }
     return score_against_length(
-        facets.split(scores, families), solved_at, weighted, facets.num_columns(families)
+        facets.split(scores, families),
+        solved_at,
+        weighted,
+        facets.num_columns(families),
+        length_is,
     )
 
 

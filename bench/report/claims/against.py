@@ -1,0 +1,100 @@
+"""Which cells count against a family, and what is missing where one does not."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.plan.rates import Rates
+from bench.report.claims.cells import Cell, best_of
+from bench.report.frame import span
+
+LONG_BUDGET = 62_400
+"""Updates that a seed at chance must have had."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Front:
+    """Where a family stops on one task: its last solved cell and its first failing one."""
+
+    solved: Cell | None
+    """The family's best cell at the largest T that it solves."""
+    failing: Cell | None
+    """The first failing cell beyond, of the same model."""
+    missing: tuple[str, ...]
+    """What is missing for the failing cell to count against the family; empty: it counts."""
+
+
+def front_of(cells: Sequence[Cell], rates: Rates) -> Front:
+    """The front of one family on one task; `cells` are all of its cells there."""
+    last = best_solved(cells)
+    failing = [cell for cell in cells if cell.fails]
+    if last is not None:
+        further = (cell for cell in failing if cell.model == last.model)
+        failing = [cell for cell in further if cell.length > last.length]
+    if not failing:
+        return Front(solved=last, failing=None, missing=("longer T of the best of the family",))
+    first = best_of(cell for cell in failing if cell.length == failing[0].length)
+    return Front(solved=last, failing=first, missing=missing_for(first, cells, rates))
+
+
+def best_solved(cells: Sequence[Cell]) -> Cell | None:
+    """The best of a family on a task: the best cell at the largest T that any of them solves."""
+    solved = [cell for cell in cells if cell.solves]
+    longest = max((cell.length for cell in solved), default=None)
+    return best_of(cell for cell in solved if cell.length == longest) if solved else None
+
+
+def standing_for(here: Sequence[Cell], family: Sequence[Cell]) -> Cell:
+    """The cell that stands for a family at one length: a solved one, else that of its best model.
+
+    `here` are the family's cells at this length, `family` all of its cells on the task.
+    """
+    leader = best_solved(family)
+    own = [cell for cell in here if leader is not None and cell.model == leader.model]
+    best = best_of(here)
+    return best if best.solves or not own else own[0]
+
+
+def missing_for(
+    cell: Cell, family: Sequence[Cell], rates: Rates, *, alone: bool = False
+) -> tuple[str, ...]:
+    """What is missing for a failing cell to count against its family; empty: it counts.
+
+    `family` are all cells of the family on this task. With `alone`, the cell counts against its
+    model, which need not be the best of the family. The rules are in `docs/method.md`, "What counts
+    against a family".
+    """
+    shorter = [
+        each
+        for each in family
+        if each.model == cell.model and each.length < cell.length and each.solves
+    ]
+    best = best_solved(family)
+    tuned = rates.get(cell.task_name, {}).get(cell.model)
+    needed = {
+        "more updates for seeds that were improving": "improving" in cell.endings,
+        f"{LONG_BUDGET:,} updates for seeds at chance": "at chance" in cell.endings
+        and cell.allowed < LONG_BUDGET,
+        "settings with which no seed diverges": "diverged" in cell.endings,
+        "new runs of seeds that ended with an error": "failed" in cell.endings,
+        "a shorter T that the same model solves": not shorter,
+        "the same settings at the shorter T": bool(shorter)
+        and not any(each.settings == cell.settings for each in shorter),
+        "runs of the best of the family": not alone
+        and best is not None
+        and best.model != cell.model,
+        "a learning rate tuned for the model on the task": tuned is None
+        or cell.rates != {tuned.rate},
+        "a wider grid of rates than that of its sweep": tuned is not None and tuned.at_edge,
+    }
+    return tuple(reason for reason, is_missing in needed.items() if is_missing)
+
+
+def did_not(cell: Cell, solver: Cell) -> str:
+    """`gru did not solve adding at T = 40 within 62,400 updates, 31 times what tcn needed`."""
+    said = f"{cell.model} did not solve {cell.place} within {cell.allowed:,} updates"
+    if math.isinf(solver.updates):  # its test passed, but no validation did
+        return f"{said}, {solver.model} did"
+    at = "" if solver.length == cell.length else f" at T = {solver.length:,}"
+    times = span([cell.allowed / max(solver.updates, 1)])
+    return f"{said}, {times} times what {solver.model} needed{at}"

@@ -1,0 +1,98 @@
+"""How the runs ended: which of those that did not solve their task had come to rest."""
+
+from collections.abc import Iterator
+from typing import get_args
+
+import pandas as pd
+
+from bench.core.ending import Ending
+from bench.report.data import Data
+from bench.report.frame import IDENTITY, LABELS, ROW, TASK, Column, Table, by_length, groups
+from bench.report.runs import counted, decisions
+from bench.report.section import Filled, Item, Section, Text
+
+ENDINGS = [ending for ending in get_args(Ending) if ending != "solved"]
+COUNTS = (
+    Column("runs", "count", "runs", "Runs that count."),
+    Column("solved", "count", "runs", "Runs that solve the task."),
+    *(
+        Column(name, "count", "runs", text)
+        for name, text in (
+            ("improving", "The validation loss still fell at the end of the constant rate."),
+            ("at_chance", "It no longer fell, and the score had not left chance."),
+            ("converged", "It no longer fell, and the score was above chance."),
+            ("diverged", "A value was not finite."),
+            ("failed", "The run ended with an error."),
+        )
+    ),
+)
+BY_TASK = Table(
+    name="endings",
+    columns=(
+        *TASK,
+        LABELS[0],
+        *COUNTS,
+        Column("share_improving", "number", "share", "Of the runs that do not solve the task, the "
+               "share that was improving when it ended."),
+    ),
+    caption="How the runs ended, by task. A run that was improving says nothing about what more "
+    "updates would give. Runs of a task without a threshold never count as solved.",
+)  # fmt: skip
+BY_CELL = Table(
+    name="endings_by_cell",
+    columns=(
+        *IDENTITY,
+        Column("decision", "text", "runs", "Seeds that solve the task, of those that ran."),
+        *COUNTS,
+        Column("updates", "text", "updates", "The budgets."),
+    ),
+    caption="How the runs of each cell ended.",
+)
+
+
+def build(data: Data) -> Iterator[Item]:
+    of_tasks = endings_by_task(data.whole)
+    failing = of_tasks["runs"].sum() - of_tasks["solved"].sum()
+    if failing:
+        improving = of_tasks["improving"].sum()
+        yield Text(
+            markdown=f"Of the {failing:,} runs that did not solve their task, {improving:,} "
+            f"({improving / failing:.0%}) were improving when they ended."
+        )
+    yield Filled(table=BY_TASK, frame=of_tasks)
+    yield Filled(table=BY_CELL, frame=endings_by_cell(data.whole))
+
+
+def counts(made: pd.DataFrame) -> dict[str, int]:
+    """How many of these runs ended in which way."""
+    ended = made["ended"].value_counts()
+    return {
+        "runs": len(made),
+        "solved": int(ended.get("solved", 0)),
+        "failed": int((made["status"] == "failed").sum()),
+        **{name.replace(" ", "_"): int(ended.get(name, 0)) for name in ENDINGS},
+    }
+
+
+def endings_by_task(runs: pd.DataFrame) -> pd.DataFrame:
+    rows = []
+    for about, made in groups(counted(runs), [column.name for column in (*TASK, LABELS[0])]):
+        found = counts(made)
+        failing = found["runs"] - found["solved"]
+        share = found["improving"] / failing if failing else None
+        rows.append({**about, **found, "share_improving": share})
+    return BY_TASK.of(rows)
+
+
+def endings_by_cell(runs: pd.DataFrame) -> pd.DataFrame:
+    found = decisions(runs)
+    rows = []
+    for cell, made in groups(counted(runs), ROW):
+        decision = found.get(tuple(cell.values()))
+        budgets = ", ".join(f"{budget:,}" for budget in sorted(made["max_steps"].unique()))
+        about = {"decision": str(decision) if decision else None, "updates": budgets}
+        rows.append({**cell, **about, **counts(made)})
+    return by_length(BY_CELL.of(rows))
+
+
+SECTION = Section(title="How runs ended", order=115, tables=(BY_TASK, BY_CELL), build=build)

@@ -1,0 +1,37 @@
+"""The lengths that models did not climb, each with the reason."""
+
+from collections.abc import Iterator
+from itertools import groupby
+
+from bench.report.data import Data
+from bench.report.frame import LABELS, MODEL, TASK, Column, Table
+from bench.report.runs import key
+from bench.report.section import Filled, Item, Section
+
+TABLE = Table(
+    name="not_climbed",
+    columns=(
+        *TASK,
+        *MODEL,
+        *LABELS,
+        Column("T", "text", "steps", "The lengths."),
+        Column("reason", "text", "", "Why no seed of them was run."),
+    ),
+    caption="A model climbs the lengths from the shortest up until it does not solve two in a row. "
+    "Nothing is known of it at the lengths that it did not climb.",
+)
+
+
+def build(data: Data) -> Iterator[Item]:
+    rows = []
+    for rungs in data.climbs:
+        left = [rung for rung in rungs if rung.state == "not climbed"]
+        for why, group in groupby(left, lambda rung: rung.why):
+            specs = [rung.specs[0] for rung in group]
+            about = key(data.source.labels[specs[0].id], specs[0].length)
+            lengths = ", ".join(str(spec.length) for spec in specs)
+            rows.append({**about, "T": lengths, "reason": why})
+    yield Filled(table=TABLE, frame=TABLE.of(rows))
+
+
+SECTION = Section(title="What was not climbed", order=23, tables=(TABLE,), build=build)
