@@ -1,7 +1,7 @@
 """Profile → specs: resolves all defaults, finds all widths and checks all values."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -15,7 +15,7 @@ from bench.core.errors import RequestError, one_line, unknown
 from bench.core.spec import Measure, Part, Spec, SpeedSpec, Subject, Training
 from bench.plan import plugins
 from bench.plan.labels import label
-from bench.plan.ladder import Ladder
+from bench.plan.ladder import Ladder, ladders_of
 from bench.plan.profile import (
     DEFAULT_MAX_STEPS,
     TUNED,
@@ -48,7 +48,7 @@ class Plan:
     specs: tuple[Spec, ...]
     unsupported: tuple[Unsupported, ...]
     studies: Mapping[str, frozenset[Study]]
-    """Spec id → the studies of all grids that contain the spec."""
+    """Spec id → the studies of all grids that contain the spec. Includes longer runs of ladders."""
     ladders: tuple[Ladder, ...] = ()
     """The lengths that models climb. All runs of them, with their first budget, are in `specs`."""
     only_climbed: frozenset[str] = frozenset()
@@ -104,7 +104,7 @@ def make_plan(
     specs: dict[str, Spec] = {}
     studies: dict[str, frozenset[Study]] = {}
     kept: set[str] = set()
-    climbed: list[Spec] = []
+    climbed: list[tuple[Spec, int | None]] = []
     fixed: set[str] = set()
     unsupported: dict[Unsupported, None] = {}
     reached: set[int] = set()
@@ -121,8 +121,8 @@ def make_plan(
             continue
         of_row = list(_specs(row, row.grid, chosen, tuned))
         if row.grid.ladder:
-            _check_ladder(row, of_row)
-            climbed += of_row
+            extend = _checked_extend(row, of_row)
+            climbed += [(spec, extend) for spec in of_row]
         else:
             fixed |= {spec.id for spec in of_row}
         for spec in of_row:
@@ -135,8 +135,10 @@ def make_plan(
             raise RequestError(f"--length: {sentence}")
     if not specs and not unsupported:
         raise RequestError("the profile and the selection leave nothing to run")
-    ladders = _ladders(climbed, profile.extend)
-    kept |= {longer.id for one in ladders for key, longer in one.longer.items() if key in kept}
+    ladders = ladders_of(climbed)
+    for key, longer in ((k, each) for one in ladders for k, each in one.longer.items()):
+        studies[longer.id] = studies[key]
+        kept |= {longer.id} if key in kept else set()
     return Plan(
         specs=tuple(specs.values()),
         unsupported=tuple(unsupported),
@@ -148,30 +150,17 @@ def make_plan(
     )
 
 
-def _check_ladder(row: _Row, specs: Sequence[Spec]) -> None:
+def _checked_extend(row: _Row, specs: Sequence[Spec]) -> int | None:
+    """The second budget of a ladder. Raises `RequestError` if the ladder can't be climbed."""
+    assert isinstance(row.grid, Grid)
     if row.task.solved is None:
         task = label(row.task, row.task.task_name())
         raise RequestError(f"{row.place}.ladder: {task} has no score that counts as solved")
-    extend = row.profile.extend
+    extend = row.profile.extend if row.grid.extended else None
     most = max((spec.training.max_steps for spec in specs), default=0)
     if extend is not None and extend <= most:
         raise RequestError(f"extend = {extend}; valid: more than the {most} updates of {row.place}")
-
-
-def _ladders(specs: Iterable[Spec], extend: int | None) -> tuple[Ladder, ...]:
-    """One ladder for each set of runs that differ in length and seed alone."""
-    found: dict[str, dict[int, dict[str, Spec]]] = {}
-    for spec in specs:
-        content = spec.model_dump()
-        del content["seed"], content["task"]["fields"]["length"]
-        if spec.param_budget is not None:  # the width that meets the budget may depend on T
-            del content["width"], content["extra_width"]
-        cells = found.setdefault(repr(content), {})
-        cells.setdefault(spec.length, {})[spec.id] = spec
-    return tuple(
-        Ladder(tuple(tuple(cell.values()) for _, cell in sorted(cells.items())), extend)
-        for cells in found.values()
-    )
+    return extend
 
 
 Placed = tuple[str, Networks, str]

@@ -1,6 +1,7 @@
 """What a task and a model are called: plain names for data, labels for people."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
@@ -102,7 +103,8 @@ def differing_settings(
 ) -> dict[str, str]:
     """Spec id → the settings in which runs of the same name, length and seed differ, as text.
 
-    Settings that are `ignored` do not count.
+    A value that more than half of the runs of a name have is not written: if a few networks have
+    another size, only these say so. Settings that are `ignored` do not count.
     """
     alike: dict[tuple[object, int, int], list[Spec]] = {}
     for spec in specs:
@@ -115,12 +117,30 @@ def differing_settings(
             for key in {key for each in settings for key in each}
             if len({str(each.get(key)) for each in settings}) > 1
         )
+    usual = _usual(specs, names)
     texts = {}
     for spec in specs:
-        settings = _settings(spec)
-        keys = sorted(varying[names[spec.id]] & set(settings) - ignored)
-        texts[spec.id] = " ".join(f"{key}={settings[key]}" for key in keys)
+        settings, name = _settings(spec), names[spec.id]
+        keys = sorted(varying[name] & set(settings) - ignored)
+        texts[spec.id] = " ".join(
+            f"{key}={settings[key]}" for key in keys if (key, str(settings[key])) not in usual[name]
+        )
     return texts
+
+
+def _usual(
+    specs: Sequence[Spec], names: Mapping[str, object]
+) -> dict[object, set[tuple[str, str]]]:
+    """Name → the settings, with their values, that more than half of its runs have."""
+    counts: dict[object, Counter[tuple[str, str]]] = {}
+    totals = Counter(names[spec.id] for spec in specs)
+    for spec in specs:
+        settings = _settings(spec).items()
+        counts.setdefault(names[spec.id], Counter()).update((key, str(v)) for key, v in settings)
+    return {
+        name: {pair for pair, number in of_name.items() if 2 * number > totals[name]}
+        for name, of_name in counts.items()
+    }
 
 
 def _settings(spec: Spec) -> dict[str, object]:

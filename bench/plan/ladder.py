@@ -79,6 +79,25 @@ class Ladder:
         return {each.id for each in (*self.specs, *self.longer.values())}
 
 
+def ladders_of(specs: Iterable[tuple[Spec, int | None]]) -> tuple[Ladder, ...]:
+    """One ladder for each set of runs that differ in length and seed alone.
+
+    Each run comes with its second budget.
+    """
+    found: dict[tuple[str, int | None], dict[int, dict[str, Spec]]] = {}
+    for spec, extend in specs:
+        content = spec.model_dump()
+        del content["seed"], content["task"]["fields"]["length"]
+        if spec.param_budget is not None:  # the width that meets the budget may depend on T
+            del content["width"], content["extra_width"]
+        cells = found.setdefault((repr(content), extend), {})
+        cells.setdefault(spec.length, {})[spec.id] = spec
+    return tuple(
+        Ladder(tuple(tuple(cell.values()) for _, cell in sorted(cells.items())), extend)
+        for (_, extend), cells in found.items()
+    )
+
+
 def with_budget(spec: Spec, max_steps: int) -> Spec:
     """The same run with another number of updates."""
     training = spec.training.model_copy(update={"max_steps": max_steps})
@@ -217,6 +236,12 @@ def longer_runs(
                 if longer is not None and result is not None and result.ending in GO_ON:
                     found[longer.id] = longer
     return [spec for spec_id, spec in found.items() if spec_id not in running]
+
+
+def longer_among(ladders: Sequence[Ladder], recorded: Collection[str]) -> list[Spec]:
+    """The runs with the second budget whose ids are among these."""
+    every = {longer.id: longer for ladder in ladders for longer in ladder.longer.values()}
+    return [longer for spec_id, longer in every.items() if spec_id in recorded]
 
 
 def most_left(ladder: Ladder, results: Results) -> list[Spec]:

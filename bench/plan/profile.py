@@ -91,6 +91,8 @@ class Grid(Networks):
     ladder: bool = False
     """Whether each model climbs the lengths from the shortest up until it fails two in a row. At
     each length, seeds run in order until they decide it. See `bench/plan/ladder.py`."""
+    extended: bool = True
+    """Whether failing runs of the ladder go on to the profile's `extend`."""
     keep_weights: bool = False
     """Whether the trained weights are kept, so that `sample` can use them."""
 
@@ -241,7 +243,7 @@ _OF_PROFILE = {
     "speed_rounds",
     "time_every_network",
 }
-_OF_GRIDS = {"keep_weights", "ladder"}
+_OF_GRIDS = {"keep_weights", "ladder", "extended"}
 """Keys of a grid that can be set for all grids at once."""
 
 

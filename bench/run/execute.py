@@ -109,7 +109,7 @@ def make_queue(request: Request, found: Inventory, specs: Sequence[Spec], manner
     fixed = [make_job(spec) for spec in needed if spec.id not in plan.only_climbed]
     order = breadth_first if ladders else longest_first
     return Queue(
-        fixed,
+        sorted(fixed, key=longest_first),
         cheapest_first if manner.cheapest_first else order,
         ladders=ladders,
         results=results,
@@ -235,7 +235,7 @@ def time_networks(request: Request, *, again: bool = False) -> bool:
     """
     found = inventory.read(request)
     prepare_results(request, found)
-    rounds, planned = request.profile.speed_rounds, request.speed_specs
+    rounds, planned = request.profile.speed_rounds, inventory.timed_specs(request, found)
     specs, earlier = list(planned), []
     if again:
         here = inventory.timings_here(request, found)

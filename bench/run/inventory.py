@@ -9,7 +9,7 @@ from bench.core.records import Record, SampleRecord, SpeedRecord, YardstickRecor
 from bench.core.spec import Spec, SpeedSpec
 from bench.core.store import Damaged
 from bench.measure import samples, weights
-from bench.plan.grid import thresholds
+from bench.plan.grid import make_speed_plan, thresholds
 from bench.plan.ladder import Result, most_left, results_of
 from bench.run.estimate import Estimator
 from bench.run.job import Job
@@ -120,11 +120,22 @@ def timings_here(request: Request, inventory: Inventory) -> dict[str, SpeedRecor
     }
 
 
+def timed_specs(request: Request, inventory: Inventory) -> list[SpeedSpec]:
+    """The networks to time, without those of lengths that no ladder has climbed."""
+    plan, made = request.plan, {record.spec.id for record in inventory.records}
+    if not plan.only_climbed:
+        return list(request.speed_specs)
+    trained = [each for each in plan.specs if each.id in made or each.id not in plan.only_climbed]
+    asked = make_speed_plan(request.profile, request.selection, trained)
+    ids = {spec.id for spec in asked}
+    return [spec for spec in request.speed_specs if spec.id in ids]
+
+
 def waiting_timings(request: Request, inventory: Inventory) -> list[SpeedSpec]:
     """The networks that have not been timed on this machine in as many processes as asked for."""
     here, asked = timings_here(request, inventory), request.profile.speed_rounds
     ended = {spec_id for spec_id, record in here.items() if num_timed([record]) >= asked}
-    return [spec for spec in request.speed_specs if spec.id not in ended]
+    return [spec for spec in timed_specs(request, inventory) if spec.id not in ended]
 
 
 def continued(

@@ -22,7 +22,7 @@ def cheapest_first(job: Job) -> tuple[float, ...]:
 
 def breadth_first(job: Job) -> tuple[float, ...]:
     """The lowest rung of all ladders first, so that an interrupted command leaves whole ladders."""
-    return job.spec.length, -job.estimate_s
+    return (job.spec.length,)
 
 
 class Queue:

@@ -289,6 +289,28 @@ def test_grids_with_a_ladder_give_one_ladder_per_task_and_model(climbed: Path) -
     both = plan_of(climbed, "learning_rate=[0.1, 0.2]", models=("gru",)).ladders
     assert [one.specs[0].training.learning_rate for one in both] == [0.1, 0.2]
     assert plan_of(climbed, "ladder=false").ladders == ()
+    assert {one.extend for one in plan_of(climbed, "extended=false").ladders} == {None}
+
+
+def test_longer_runs_have_the_studies_of_the_shorter_ones_and_keep_weights(climbed: Path) -> None:
+    plan = plan_of(climbed, "keep_weights=true")
+    longer = [(key, each) for one in plan.ladders for key, each in one.longer.items()]
+    assert longer
+    for key, each in longer:
+        assert plan.studies[each.id] == plan.studies[key] == {"main"}
+        assert each.id in plan.kept
+
+
+def test_a_run_that_another_grid_asks_for_is_made_in_any_case(climbed: Path) -> None:
+    assert {
+        e.task.name for e in plan_of(climbed).specs if e.id in plan_of(climbed).only_climbed
+    } == {"copy_memory"}
+    climbed.write_text(CLIMB + '[[grid]]\ntask = "copy_memory"\nlengths = [4]\nmodels = ["gru"]')
+    plan = plan_of(climbed)
+    fixed = [each for each in plan.specs if each.id not in plan.only_climbed]
+    assert {
+        (each.model.name, each.length) for each in fixed if each.task.name == "copy_memory"
+    } == {("gru", 4)}
 
 
 @pytest.mark.parametrize(
