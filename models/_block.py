@@ -1,0 +1,116 @@
+"""Residual stacks of mixers, the part that the linear recurrent models share.
+
+    x ─ Linear ─┬─────────────────── + ─┬── … ── norm ─ features
+                └ norm ─ mixer ─ Linear ┘
+
+A mixer carries information along time; everything else works on one step. A model's file holds its
+mixer and the formula of its size.
+
+Shape letters: B sequences, T steps, I inputs, H channels of the stack, N units of a mixer.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from models._contract import Core, Model, Signature
+
+
+class Mixer(nn.Module, ABC):
+    """Mixes the steps of a sequence: (B, T, H) → (B, T, N), with a state from step to step."""
+
+    @abstractmethod
+    def forward(self, x_BTH: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Outputs and the state after the last step. A state of None is the start of a sequence."""
+
+
+class Block(nn.Module):
+    """Norm, mixer and a linear layer back to the stack's width, added to the input."""
+
+    def __init__(self, width: int, num_units: int, mixer: Mixer) -> None:
+        super().__init__()
+        self.norm, self.mixer = nn.RMSNorm(width), mixer
+        self.out = nn.Linear(num_units, width)
+
+    def forward(self, x_BTH: Tensor, state: Any) -> tuple[Tensor, Any]:
+        y_BTN, state = self.mixer(self.norm(x_BTH), state)
+        return x_BTH + self.out(y_BTN), state
+
+
+class StackCore(Core):
+    """A linear layer, blocks and a norm. The state is a tuple of the mixers' states."""
+
+    def __init__(self, num_inputs: int, width: int, blocks: list[Block]) -> None:
+        super().__init__()
+        self.input = nn.Linear(num_inputs, width)
+        self.blocks = nn.ModuleList(blocks)
+        self.norm = nn.RMSNorm(width)
+        self.num_features = width
+        self.receptive_field = math.inf
+
+    def forward(
+        self, x_BTI: Tensor, state: Any = None, *, last_only: bool = False
+    ) -> tuple[Tensor, Any]:
+        h_BTH, new_states = self.input(x_BTI), []
+        states = [None] * len(self.blocks) if state is None else state
+        for block, block_state in zip(self.blocks, states, strict=True):
+            h_BTH, block_state = block(h_BTH, block_state)
+            new_states.append(block_state)
+        if last_only:
+            return self.norm(h_BTH[:, -1:]), None
+        return self.norm(h_BTH), tuple(new_states)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack(Model):
+    """A residual stack of one kind of mixer."""
+
+    family: ClassVar[str] = "linear_recurrent"
+
+    num_layers: int = 2
+    """Number of blocks."""
+
+    def __post_init__(self) -> None:
+        if self.num_layers < 1:
+            raise ValueError(
+                f"num_layers {self.num_layers} of {self.model_name()}; valid: 1 or more"
+            )
+
+    @abstractmethod
+    def mixer(self, width: int, num_units: int, signature: Signature) -> Mixer:
+        """A mixer of `width` inputs with `num_units` units."""
+
+    @abstractmethod
+    def mixer_size(self, width: int, num_units: int) -> int:
+        """Number of parameters of such a mixer."""
+
+    def num_extra(self, signature: Signature) -> int:
+        # A unit more in every layer changes the size less than a channel more does.
+        return 2 * self.num_layers
+
+    def num_units(self, width: int, extra_width: int) -> list[int]:
+        """Number of units in the mixer of each block."""
+        each, rest = divmod(extra_width, self.num_layers)
+        return [width + each + (layer < rest) for layer in range(self.num_layers)]
+
+    def core_size(self, signature: Signature, width: int, extra_width: int) -> tuple[int, int]:
+        size = width * (signature.num_inputs + 1) + width
+        for num_units in self.num_units(width, extra_width):
+            size += width + self.mixer_size(width, num_units) + width * (num_units + 1)
+        return size, width
+
+    def build_core(self, signature: Signature, width: int, extra_width: int) -> StackCore:
+        blocks = [
+            Block(width, num_units, self.mixer(width, num_units, signature))
+            for num_units in self.num_units(width, extra_width)
+        ]
+        return StackCore(signature.num_inputs, width, blocks)
+
+
+def positive(x: Tensor) -> Tensor:
+    """x + ½ where x ≥ 0, else σ(x): continuous, positive and without a bound above."""
+    return torch.where(x >= 0, x + 0.5, torch.sigmoid(x))
