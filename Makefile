@@ -1,19 +1,22 @@
-# `make help` lists the targets. Variables: PROFILE=quick|reference|…|my.toml RESULTS=folder ARGS="…"
+# `make help` lists the targets. Variables: PROFILE=quick|reference|…|my.toml RESULTS=folder ARGS="…" MINUTES=n
 PYTHON ?= python3
 RESULTS ?= results
 PROFILE ?=
 ARGS ?=
+MINUTES ?= 25
 
 VENV := .venv
 PY := $(VENV)/bin/python
 SELECTED := $(if $(PROFILE),--profile "$(PROFILE)") --results "$(RESULTS)" $(ARGS)
+# Training needs only torch, numpy, tqdm and pydantic, so a hosted notebook needs no installation.
+INSTALLED := $(if $(wildcard $(VENV)/installed),$(PY),$(PYTHON))
 PYTEST := $(PY) -m pytest --numprocesses auto --dist worksteal
 
 # Processes start faster with cached byte code, whatever the environment says.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench plan speed report smoke tune fetch readme test test-fast test-faults check format clean
+.PHONY: help setup bench plan speed gpu report smoke tune fetch readme test test-fast test-faults check format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1|/' \
@@ -37,6 +40,9 @@ plan: setup  ## show what bench would run and how long it would take
 
 speed: setup  ## time training, inference and streaming, also of other implementations, and report
 	$(PY) -m bench speed --yardsticks $(SELECTED)
+
+gpu:  ## test, time and train PROFILE (default: paper) for MINUTES on a GPU; ends with one archive
+	$(INSTALLED) -m bench.run.slot --minutes "$(MINUTES)" $(SELECTED)
 
 report: setup  ## write tables, figures and pages from the records in RESULTS
 	$(PY) -m bench report $(SELECTED)

@@ -161,7 +161,9 @@ def run(options: Options) -> int:
 def speed(options: Options) -> int:
     """Time the networks, then write the report.
 
-    Training, inference and streaming are timed, one network at a time.
+    Training, inference and streaming are timed, one network at a time. The profile's speed_rounds
+    says in how many fresh processes each network is timed. Processes that are recorded already are
+    not repeated.
     """
     from bench.run.execute import time_networks
 
@@ -363,19 +365,21 @@ def _write_report(request: "Request") -> None:
     from bench.plan.labels import labels
     from bench.report.page import Source, write_report
     from bench.run import inventory
-    from bench.run.coverage import covered, speed_of_one_machine
+    from bench.run.coverage import covered, newest_timings, usable
 
     found = inventory.read(request)
     _warn_of_damaged(found.damaged)
-    plan = covered(request.plan, request.profile, request.selection, found.records)
-    for sentence in plan.left_out:
-        print(f"warning: {sentence}", file=sys.stderr)
-    ids = {spec.id for spec in plan.specs}
-    counts = Counter(record.backend for record in found.records if record.spec.id in ids)
-    if found.records and not counts:
-        raise RequestError(f"no record in {request.results} can be reported; see the warnings")
+    records, left_out = usable(found.records)
+    counts = Counter(record.backend for record in records)
     backend = max(counts, key=lambda backend: counts[backend], default=request.backend)
-    timed = speed_of_one_machine(found.speed, request.backend.name)
+    records = [record for record in records if record.backend == backend]
+    plan = covered(request.plan, request.profile, request.selection, records)
+    timed, older = newest_timings(found.speed, request.backend.name)
+    for sentence in (*left_out, *plan.left_out, *older):
+        print(f"warning: {sentence}", file=sys.stderr)
+    if found.records and not records:
+        raise RequestError(f"no record in {request.results} can be reported; see the warnings")
+    ids = {spec.id for spec in plan.specs}
     source = Source(
         profile_name=request.profile_name,
         profile_description=request.profile.description,

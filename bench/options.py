@@ -242,7 +242,8 @@ _COMPARE = (
     ),
     _flag(
         "--fail-on-regression",
-        "Exit with status 1 on a worse score, fewer solved seeds or a longer time.",
+        "Exit with status 1 on a worse score, fewer solved seeds or a longer time. Times that were "
+        "taken in one process are not judged.",
     ),
     click.option(
         "--output", type=FOLDER, metavar="DIR", help="Folder of the page; by default B/comparison."

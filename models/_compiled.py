@@ -1,256 +1,375 @@
 """Steps of whole networks on the CPU, as functions compiled by Numba.
 
-All compiled functions are in this file: Numba caches by file, so a change of one must invalidate
-the cached code of the others that call it. The classes in `_kernels` and `_kernels_pixelcnn` lay
-out the weights and hold the states.
+The classes in `_kernels` and `_kernels_pixelcnn` lay out the weights and hold the states. WaveNet
+and PixelCNN are in `_compiled_gated`. Numba caches by file and does not see changes in other files:
+after a change here, delete the cached code of that file.
+
+A function reads T steps of B streams in one call. It gets few arguments, since Numba spends time on
+each: `numbers` holds weights, states and scratch, `table` holds sizes and positions in `numbers`,
+and inputs and outputs are addresses of contiguous arrays. Each stream has its own clock.
 
 TCN and WaveNet keep the inputs of each convolution in ring buffers, one per phase t mod d of its
 dilation d. Each input is written twice, k places apart, so that the last k inputs of a phase are
 always contiguous: a convolution is then one small matrix times one contiguous window, without
 copying.
 
-Shape letters: B streams, I inputs, O outputs, S stored numbers, L layers, H hidden units, K tokens.
+Shape letters: B streams, T steps, I inputs, O outputs, L layers, H hidden units, K tokens.
 """
 
+# pyright: reportCallIssue=false
+# Numba fills in the first argument of intrinsics.
 import math
+from typing import Any
 
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic, overload
 
-# Sums may be reordered, so that they can be vectorised. NaN and Inf keep their meaning.
-FAST = {"reassoc", "contract", "nsz", "arcp"}
-
-
-@njit(fastmath=FAST, nogil=True, cache=True)
-def _linear(x, num_inputs, weights, w, biases, b, out, num_outputs):
-    """out = W x + bias."""
-    window = x[:num_inputs]
-    matrix = weights[w : w + num_outputs * num_inputs].reshape(num_outputs, num_inputs)
-    for o in range(num_outputs):
-        total = biases[b + o]
-        for j in range(num_inputs):
-            total += matrix[o, j] * window[j]
-        out[o] = total
-
-
-@njit(fastmath=FAST, nogil=True, cache=True)
-def _add_columns(x, num_inputs, weights, w, out, num_outputs):
-    """out += W x, one column per nonzero input. A one-hot vector needs a single column."""
-    matrix = weights[w : w + num_inputs * num_outputs].reshape(num_inputs, num_outputs)
-    for j in range(num_inputs):
-        if x[j] != 0:
-            for o in range(num_outputs):
-                out[o] += x[j] * matrix[j, o]
+BATCH, TOKENS, NUM_X, NUM_C, HELD, NUM_Y, CLOCKS, STATE, STATE_SIZE, INPUT, SCRATCH, REST = range(
+    12
+)
+"""Places in `table`: sizes and positions that all networks have; the network's own follow."""
+_VECTORS = 4
+"""Vectors of outputs whose sums are computed together. A vector has 32 bytes."""
+PANEL_BYTES = 32 * _VECTORS
+FAST: Any = {
+    # Sums may be reordered and fused with products. NaN and Inf keep their meaning.
+    "fastmath": {"reassoc", "contract", "nsz", "arcp"},
+    "error_model": "numpy",
+    "nogil": True,
+    "cache": True,
+}
+_I32, _I64 = ir.IntType(32), ir.IntType(64)
+_LINEAR, _RECTIFIED = -math.inf, 0.0
+"""The least value of an output."""
+F = np.float32
 
 
-@njit(fastmath=FAST, nogil=True, cache=True)
-def _sigmoid(x):
-    return 1 / (1 + math.exp(-x))
+@intrinsic
+def _number(typing, like, address, index):
+    """The number at this place of the array at an address."""
+
+    def generate(context, builder, signature, arguments):
+        number = context.get_value_type(signature.return_type).as_pointer()
+        start = builder.inttoptr(arguments[1], number)
+        return builder.load(builder.gep(start, [arguments[2]]))
+
+    return like.dtype(like, types.int64, types.int64), generate
 
 
-@njit(fastmath=FAST, nogil=True, cache=True)
-def _rectify(x, n):
-    for i in range(n):
-        if x[i] < 0:
-            x[i] = 0
+@intrinsic
+def _put(typing, value, address, index):
+    """Store a number at this place of the array at an address."""
+
+    def generate(context, builder, signature, arguments):
+        start = builder.inttoptr(arguments[1], arguments[0].type.as_pointer())
+        builder.store(arguments[0], builder.gep(start, [arguments[2]]))
+        return context.get_dummy_value()
+
+    return types.void(value, types.int64, types.int64), generate
 
 
-@njit(fastmath=FAST, nogil=True, cache=True)
-def _gate(x, n):
-    """Replace the first n numbers a by tanh(a) ⊙ σ(b), where b are the n after them."""
-    for i in range(n):
-        x[i] = math.tanh(x[i]) * _sigmoid(x[n + i])
+@intrinsic(prefer_literal=True)
+def _panel(typing, num_vectors, numbers, x, num_inputs, w, start, out, least):
+    """out = max(start + W x, least) for a constant number of vectors of outputs.
 
-
-@njit(fastmath=FAST, nogil=True, cache=True)
-def _remember(t, k, shift, num_inputs, ring, x):
-    """Store x in a ring at step t. The returned array begins with the last k inputs.
-
-    These are 2^shift steps apart, the oldest first.
+    W is stored by columns. Several columns are summed at a time, in sums of their own, since a sum
+    must wait for the one before.
     """
+    width = num_vectors.literal_value
+    i64 = types.int64
+    signature = types.void(num_vectors, numbers, i64, i64, i64, i64, i64, numbers.dtype)
+
+    def generate(context, builder, signature, arguments):
+        _, array, x, num_inputs, w, start, out, least = arguments
+        data = context.make_array(signature.args[1])(context, builder, array).data
+        lanes = 32 // context.get_abi_sizeof(data.type.pointee)
+        vector = ir.VectorType(data.type.pointee, lanes)
+
+        def place(at, vectors=0):
+            at = builder.gep(data, [builder.add(at, _I64(vectors * lanes))])
+            return builder.bitcast(at, vector.as_pointer())
+
+        def load(at, vectors=0):
+            return builder.load(place(at, vectors), align=4)
+
+        def repeated(number):
+            one = builder.insert_element(ir.Constant(vector, ir.Undefined), number, _I32(0))
+            mask = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
+            return builder.shuffle_vector(one, one, mask)
+
+        def add_column(j, sums):
+            x_j = repeated(builder.load(builder.gep(data, [builder.add(x, j)])))
+            column = builder.add(w, builder.mul(j, _I64(width * lanes)))
+            for n, total in enumerate(sums):
+                product = builder.fmul(load(column, n), x_j, flags=("contract",))
+                value = builder.fadd(builder.load(total), product, flags=("contract",))
+                builder.store(value, total)
+
+        together = 8 // width
+        sums = [
+            [cgutils.alloca_once(builder, vector) for _ in range(width)] for _ in range(together)
+        ]
+        for group, parts in enumerate(sums):
+            for n, total in enumerate(parts):
+                first = load(start, n) if group == 0 else ir.Constant(vector, [0.0] * lanes)
+                builder.store(first, total)
+        rounds = builder.sdiv(num_inputs, _I64(together))
+        with cgutils.for_range(builder, rounds) as loop:
+            for group, parts in enumerate(sums):
+                j = builder.add(builder.mul(loop.index, _I64(together)), _I64(group))
+                add_column(j, parts)
+        done = builder.mul(rounds, _I64(together))
+        with cgutils.for_range(builder, builder.sub(num_inputs, done)) as loop:
+            add_column(builder.add(done, loop.index), sums[0])
+        floor = repeated(least)
+        for n in range(width):
+            parts = [builder.load(group[n]) for group in sums]
+            while len(parts) > 1:
+                parts = [
+                    builder.fadd(*parts[i : i + 2]) if i + 1 < len(parts) else parts[i]
+                    for i in range(0, len(parts), 2)
+                ]
+            low = builder.fcmp_ordered("<", parts[0], floor)  # false for NaN, which is kept
+            builder.store(builder.select(low, floor, parts[0]), place(out, n), align=4)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@njit(**FAST)
+def _affine(numbers, x, num_inputs, w, size, start, out, least):
+    """out = max(start + W x, least). W has panels of four vectors; the last may be narrower."""
+    lanes = 32 // numbers.itemsize
+    while size >= 4 * lanes:
+        _panel(4, numbers, x, num_inputs, w, start, out, least)
+        w += 4 * lanes * num_inputs
+        start += 4 * lanes
+        out += 4 * lanes
+        size -= 4 * lanes
+    if size == 3 * lanes:
+        _panel(3, numbers, x, num_inputs, w, start, out, least)
+    elif size == 2 * lanes:
+        _panel(2, numbers, x, num_inputs, w, start, out, least)
+    elif size == lanes:
+        _panel(1, numbers, x, num_inputs, w, start, out, least)
+
+
+def _tanh(x: float) -> float:
+    """tanh: in single precision a ratio of polynomials, within 4e-7, that compiles to vectors."""
+    raise AssertionError("only compiled code calls this")
+
+
+@overload(_tanh)
+def _compiled_tanh(x):
+    if x != types.float32:
+        return lambda x: math.tanh(x)
+
+    def ratio(x):
+        # Beyond ±7.9, tanh is ±1 in single precision. The coefficients are those of Eigen's
+        # `generic_fast_tanh_float`.
+        x = F(7.90531110763549805) if x > F(7.90531110763549805) else x
+        x = F(-7.90531110763549805) if x < F(-7.90531110763549805) else x
+        s = x * x
+        p = s * F(-2.76076847742355e-16) + F(2.00018790482477e-13)
+        p = s * p + F(-8.60467152213735e-11)
+        p = s * p + F(5.12229709037114e-08)
+        p = s * p + F(1.48572235717979e-05)
+        p = s * p + F(6.37261928875436e-04)
+        p = s * p + F(4.89352455891786e-03)
+        q = s * F(1.19825839466702e-06) + F(1.18534705686654e-04)
+        q = s * q + F(2.26843463243900e-03)
+        q = s * q + F(4.89352518554385e-03)
+        return x * p / q
+
+    return ratio
+
+
+@njit(**FAST)
+def _sigmoid(x):
+    half = type(x)(0.5)
+    return half + half * _tanh(half * x)
+
+
+@njit(**FAST)
+def gate(x, n):
+    """Replace the first n numbers a by tanh(a) ⊙ σ(b), where b are the n after them."""
+    a, b = x[:n], x[n : 2 * n]
+    for i in range(len(a)):
+        a[i] = _tanh(a[i]) * _sigmoid(b[i])
+
+
+@njit(**FAST)
+def known(table, x_address, num_steps):
+    """Whether all ids are tokens."""
+    if table[TOKENS]:
+        for n in range(table[BATCH] * num_steps):
+            if not 0 <= _number(table, x_address, n) < table[NUM_X]:
+                return False
+    return True
+
+
+@njit(**FAST)
+def read_step(numbers, table, x_address, c_address, n, stream):
+    """Write the inputs of one step at `table[INPUT]`; n counts the steps of all streams."""
+    num_x, num_c = table[NUM_X], table[NUM_C]
+    inputs = numbers[table[INPUT] : table[INPUT] + num_x + num_c]
+    if table[TOKENS]:
+        inputs[:num_x] = 0
+        inputs[_number(table, x_address, n)] = 1
+    else:
+        for i in range(num_x):
+            inputs[i] = _number(numbers, x_address, n * num_x + i)
+    row = stream if table[HELD] else n
+    for i in range(num_c):
+        inputs[num_x + i] = _number(numbers, c_address, row * num_c + i)
+    return inputs
+
+
+@njit(**FAST)
+def write_step(numbers, table, y, y_address, n):
+    for o in range(table[NUM_Y]):
+        _put(numbers[y + o], y_address, n * table[NUM_Y] + o)
+
+
+@njit(**FAST)
+def _store(numbers, t, k, shift, num_inputs, ring, x):
+    """Store x in a ring at step t. Returns the position of the last k inputs, the oldest first."""
     phase = t & ((1 << shift) - 1)
     slot = (t >> shift) % k
-    ring_k = ring[phase * 2 * k * num_inputs : (phase + 1) * 2 * k * num_inputs]
+    first = ring + (phase * 2 * k + slot) * num_inputs
+    value, one, two = (
+        numbers[x : x + num_inputs],
+        numbers[first : first + num_inputs],
+        numbers[first + k * num_inputs : first + (k + 1) * num_inputs],
+    )
     for i in range(num_inputs):
-        ring_k[slot * num_inputs + i] = x[i]
-        ring_k[(slot + k) * num_inputs + i] = x[i]
-    return ring_k[(slot + 1) * num_inputs :]
+        one[i] = value[i]
+        two[i] = value[i]
+    return first + num_inputs
 
 
-@njit(fastmath=FAST, nogil=True, cache=True)
-def _conv(t, k, shift, num_inputs, num_outputs, gated, ring, weights, w, biases, b, x, out):
+@njit(**FAST)
+def _conv(numbers, t, k, shift, num_inputs, size, gated, ring, w, b, x, out):
     """A causal convolution of dilation 2^shift at step t, then a ReLU or a gated unit."""
-    window = _remember(t, k, shift, num_inputs, ring, x)
+    window = _store(numbers, t, k, shift, num_inputs, ring, x)
     if gated:
-        _linear(window, k * num_inputs, weights, w, biases, b, out, 2 * num_outputs)
-        _gate(out, num_outputs)
+        _affine(numbers, window, k * num_inputs, w, 2 * size, b, out, _LINEAR)
+        gate(numbers[out:], size)
     else:
-        _linear(window, k * num_inputs, weights, w, biases, b, out, num_outputs)
-        _rectify(out, num_outputs)
+        _affine(numbers, window, k * num_inputs, w, size, b, out, _RECTIFIED)
 
 
-@njit(fastmath=FAST, nogil=True, cache=True)
-def tcn_step(t, x_BI, y_BO, k, gated, residual, rings_BS, blocks, weights, biases, head, h, a, z):
-    """All blocks and the head, one stream after the other."""
-    for stream in range(x_BI.shape[0]):
-        for i in range(x_BI.shape[1]):
-            h[i] = x_BI[stream, i]
-        for n in range(blocks.shape[0]):
-            inputs, inner, width, r1, r2, w1, b1, w2, b2, ws, bs = blocks[n]
-            ring1, ring2 = rings_BS[stream, r1:r2], rings_BS[stream, r2:]
-            _conv(t, k, n, inputs, inner, gated, ring1, weights, w1, biases, b1, h, a)
-            _conv(t, k, n, inner, width, gated, ring2, weights, w2, biases, b2, a, z)
-            if not residual:
-                for o in range(width):
-                    h[o] = z[o]
-                continue
-            if ws >= 0:  # where the width changes, the residual is a 1×1 convolution
-                _linear(h, inputs, weights, ws, biases, bs, a, width)
-                for o in range(width):
-                    h[o] = a[o]
-            for o in range(width):
-                h[o] += z[o]
-            _rectify(h, width)
-        _linear(h, head[0], weights, head[1], biases, head[2], y_BO[stream], y_BO.shape[1])
+@njit(**FAST)
+def _copy(numbers, source, target, size):
+    a, b = numbers[source : source + size], numbers[target : target + size]
+    for o in range(size):
+        b[o] = a[o]
 
 
-@njit(fastmath=FAST, nogil=True, cache=True)
-def wavenet_step(t, x_BI, y_BO, k, num_x, rings_BS, ends, layers, weights, biases, h, skips, u, v):
-    """Input convolution, all layers, 1×1 and head, one stream after the other."""
-    w_input, b_input, w_output, b_output, w_head, b_head, width = ends
-    for stream in range(x_BI.shape[0]):
-        rings, c = rings_BS[stream], x_BI[stream, num_x:]
-        window = _remember(t, k, 0, num_x, rings, x_BI[stream])
-        h[:width] = biases[b_input : b_input + width]
-        _add_columns(window, k * num_x, weights, w_input, h, width)
-        skips[:] = 0
-        for n in range(layers.shape[0]):
-            shift, ring, gated, w_conv, b_conv, w_condition, w_out, b_out = layers[n]
-            window = _remember(t, k, shift, width, rings[ring:], h)
-            _linear(window, k * width, weights, w_conv, biases, b_conv, u, 2 * gated)
-            _add_columns(c, len(c), weights, w_condition, u, 2 * gated)
-            _gate(u, gated)
-            is_last = n == layers.shape[0] - 1
-            _linear(u, gated, weights, w_out, biases, b_out, v, width if is_last else 2 * width)
-            for i in range(width):
-                skips[i] += v[i]
-                if not is_last:
-                    h[i] += v[width + i]
-        _rectify(skips, width)
-        _linear(skips, width, weights, w_output, biases, b_output, h, width)
-        _rectify(h, width)
-        _linear(h, width, weights, w_head, biases, b_head, y_BO[stream], y_BO.shape[1])
+@njit(**FAST)
+def _join(numbers, skip, z, h, size):
+    """h = max(skip + z, 0)."""
+    a, b, out = numbers[skip : skip + size], numbers[z : z + size], numbers[h : h + size]
+    for o in range(size):
+        total = a[o] + b[o]
+        out[o] = 0 if total < 0 else total
 
 
-@njit(fastmath=FAST, nogil=True, cache=True)
-def _pixelcnn_row(r, k, row, c, cache, layers, width, weights, biases, u):
-    """The vertical stack of row r, and its contribution to the horizontal stack at each pixel."""
-    m, across = k // 2, row + k // 2 * 2
-    for n in range(layers.shape[0]):
-        inputs, gated, taps, v_in, v_out, _, above, w, b, w_c, w_to, b_to, _, _, _, _ = layers[n]
-        for j in range(row):
-            u[: 2 * width] = biases[b : b + 2 * width]
-            for i in range(taps):  # of row r − m + i
-                at = v_in + ((r + 1 + i) % (m + 1) * across + j) * inputs
-                w_i = w + i * k * inputs * 2 * width
-                _add_columns(cache[at:], k * inputs, weights, w_i, u, 2 * width)
-            at = above + j * 2 * gated
-            _linear(u, 2 * width, weights, w_to, biases, b_to, cache[at:], 2 * gated)
-            if n < layers.shape[0] - 1:
-                _add_columns(c, len(c), weights, w_c, u, 2 * width)
-                _gate(u, width)
-                at = v_out + (r % (m + 1) * across + m + j) * width
-                cache[at : at + width] = u[:width]
+@njit(**FAST)
+def tcn_run(numbers, table, x_address, c_address, y_address, num_steps):
+    """All blocks and the head, one stream after the other. False if an id is not a token."""
+    if not known(table, x_address, num_steps):
+        return False
+    k, gated, residual, num_blocks, h, a, z, w_head, b_head, y, y_size = table[REST : REST + 11]
+    blocks = table[REST + 11 : REST + 11 + 12 * num_blocks].reshape(num_blocks, 12)
+    for stream in range(table[BATCH]):
+        state = table[STATE] + stream * table[STATE_SIZE]
+        clock = table[CLOCKS] + stream
+        for n in range(stream * num_steps, (stream + 1) * num_steps):
+            read_step(numbers, table, x_address, c_address, n, stream)
+            t, x, features = table[clock], table[INPUT], 0
+            for shift in range(num_blocks):
+                inputs, inner, features, inner_size, size, r1, r2, w1, b1, w2, b2, ws = blocks[
+                    shift
+                ]
+                r1 += state
+                r2 += state
+                _conv(numbers, t, k, shift, inputs, inner_size, gated, r1, w1, b1, x, a)
+                _conv(numbers, t, k, shift, inner, size, gated, r2, w2, b2, a, z)
+                if not residual:
+                    _copy(numbers, z, h, size)
+                elif ws < 0:
+                    _join(numbers, x, z, h, size)
+                else:  # where the width changes, the residual is a 1×1 convolution
+                    _affine(numbers, x, inputs, ws + size, size, ws, a, _LINEAR)
+                    _join(numbers, a, z, h, size)
+                x = h
+            _affine(numbers, h, features, w_head, y_size, b_head, y, _LINEAR)
+            write_step(numbers, table, y, y_address, n)
+            table[clock] = t + 1
+    return True
 
 
-@njit(fastmath=FAST, nogil=True, cache=True)
-def pixelcnn_step(t, x_BI, y_BO, k, row, num_x, cache_BS, ends, layers, weights, biases, h, u, v):
-    """The horizontal stack at one pixel; before a row's first pixel, the row's vertical stack.
-
-    For each layer the cache holds three parts: the last m + 1 rows of the vertical stack's input,
-    with m zeros on either side; the vertical stack's contributions to the current row; and the
-    horizontal stack's input of the current row, after m zeros. In the first layer both stacks read
-    the image.
-    """
-    w_output, b_output, w_head, b_head, width = ends
-    m, across = k // 2, row + k // 2 * 2
-    r, column = t // row, t % row
-    for stream in range(x_BI.shape[0]):
-        x, c, cache = x_BI[stream], x_BI[stream, num_x:], cache_BS[stream]
-        if t > 0:  # x is the pixel before this one; at t = 0 it is the start token
-            at = ((t - 1) // row % (m + 1) * across + m + (t - 1) % row) * num_x
-            cache[at : at + num_x] = x[:num_x]
-        if column == 0:
-            _pixelcnn_row(r, k, row, c, cache, layers, width, weights, biases, u)
-        h[:width] = 0
-        for n in range(layers.shape[0]):
-            inputs, gated, taps, v_in, _, h_in, above, _, _, _, _, _, w, w_c, w_r, b_r = layers[n]
-            at = above + column * 2 * gated
-            u[: 2 * gated] = cache[at : at + 2 * gated]
-            at = h_in + (m + column) * width
-            if n > 0:
-                cache[at : at + width] = h[:width]
-                at -= m * width
-            else:
-                at = v_in + (r % (m + 1) * across + column) * inputs
-            _add_columns(cache[at:], taps * inputs, weights, w, u, 2 * gated)
-            _add_columns(c, len(c), weights, w_c, u, 2 * gated)
-            _gate(u, gated)
-            _linear(u, gated, weights, w_r, biases, b_r, v, width)
-            for i in range(width):
-                h[i] += v[i]
-        _rectify(h, width)
-        _linear(h, width, weights, w_output, biases, b_output, v, width)
-        _rectify(v, width)
-        _linear(v, width, weights, w_head, biases, b_head, y_BO[stream], y_BO.shape[1])
-
-
-@njit(fastmath=FAST, nogil=True, cache=True)
-def _lstm(width, u, v, h, c):
+@njit(**FAST)
+def _lstm(u, h, c):
     """PyTorch's order of the gates: i, f, g, o."""
-    for i in range(width):
-        keep = _sigmoid(u[width + i] + v[width + i])
-        new = math.tanh(u[2 * width + i] + v[2 * width + i])
-        c[i] = keep * c[i] + _sigmoid(u[i] + v[i]) * new
-        h[i] = _sigmoid(u[3 * width + i] + v[3 * width + i]) * math.tanh(c[i])
+    size = len(h)
+    i, f, g, o = u[:size], u[size : 2 * size], u[2 * size : 3 * size], u[3 * size : 4 * size]
+    for n in range(size):
+        c[n] = _sigmoid(f[n]) * c[n] + _sigmoid(i[n]) * _tanh(g[n])
+    for n in range(size):
+        h[n] = _sigmoid(o[n]) * _tanh(c[n])
 
 
-@njit(fastmath=FAST, nogil=True, cache=True)
-def _gru(width, u, v, h):
+@njit(**FAST)
+def _gru(u, v, h):
     """PyTorch's order of the gates: r, z, n. The gate r acts after the recurrent product."""
-    for i in range(width):
-        r = _sigmoid(u[i] + v[i])
-        z = _sigmoid(u[width + i] + v[width + i])
-        n = math.tanh(u[2 * width + i] + r * v[2 * width + i])
-        h[i] = (1 - z) * n + z * h[i]
+    size = len(h)
+    u_r, u_z, u_n = u[:size], u[size : 2 * size], u[2 * size : 3 * size]
+    v_r, v_z, v_n = v[:size], v[size : 2 * size], v[2 * size : 3 * size]
+    for i in range(size):
+        u_n[i] = _tanh(u_n[i] + _sigmoid(u_r[i] + v_r[i]) * v_n[i])
+    for i in range(size):
+        h[i] = u_n[i] + _sigmoid(u_z[i] + v_z[i]) * (h[i] - u_n[i])
 
 
-@njit(fastmath=FAST, nogil=True, cache=True)
-def recurrent_step(x_BI, y_BO, gates, relu, h_BLH, c_BLH, layers, weights, biases, head, x, u, v):
-    """All layers and the head, one stream after the other."""
-    for stream in range(x_BI.shape[0]):
-        for i in range(x_BI.shape[1]):
-            x[i] = x_BI[stream, i]
-        width = 0
-        for n in range(layers.shape[0]):
-            inputs, width, w_input, b_input, w_hidden, b_hidden = layers[n]
-            h, c = h_BLH[stream, n], c_BLH[stream, n]
-            _linear(x, inputs, weights, w_input, biases, b_input, u, gates * width)
-            _linear(h, width, weights, w_hidden, biases, b_hidden, v, gates * width)
-            if gates == 4:
-                _lstm(width, u, v, h, c)
-            elif gates == 3:
-                _gru(width, u, v, h)
-            elif relu:
-                for i in range(width):
-                    h[i] = u[i] + v[i]
-                _rectify(h, width)
-            else:
-                for i in range(width):
-                    h[i] = math.tanh(u[i] + v[i])
-            for i in range(width):
-                x[i] = h[i]
-        _linear(x, width, weights, head[0], biases, head[1], y_BO[stream], y_BO.shape[1])
+@njit(**FAST)
+def recurrent_run(numbers, table, x_address, c_address, y_address, num_steps):
+    """All layers and the head, one stream after the other. False if an id is not a token."""
+    if not known(table, x_address, num_steps):
+        return False
+    gates, relu, num_layers, u, v, w_head, b_head, y, y_size = table[REST : REST + 9]
+    layers = table[REST + 9 : REST + 9 + 9 * num_layers].reshape(num_layers, 9)
+    for stream in range(table[BATCH]):
+        state = table[STATE] + stream * table[STATE_SIZE]
+        for n in range(stream * num_steps, (stream + 1) * num_steps):
+            read_step(numbers, table, x_address, c_address, n, stream)
+            x, width = table[INPUT], 0
+            for layer in range(num_layers):
+                inputs, width, size, w_x, b_x, w_h, b_h, h_at, c_at = layers[layer]
+                h = numbers[state + h_at : state + h_at + size]
+                _affine(numbers, x, inputs, w_x, gates * size, b_x, u, _LINEAR)
+                x = state + h_at
+                if gates == 3:
+                    _affine(numbers, x, width, w_h, gates * size, b_h, v, _LINEAR)
+                    _gru(numbers[u : u + 3 * size], numbers[v : v + 3 * size], h)
+                    continue
+                least = _RECTIFIED if relu else _LINEAR
+                _affine(numbers, x, width, w_h, gates * size, u, v, least)
+                sums = numbers[v : v + gates * size]
+                if gates == 4:
+                    _lstm(sums, h, numbers[state + c_at : state + c_at + size])
+                elif relu:
+                    h[:] = sums
+                else:
+                    for i in range(size):
+                        h[i] = _tanh(sums[i])
+            _affine(numbers, x, width, w_head, y_size, b_head, y, _LINEAR)
+            write_step(numbers, table, y, y_address, n)
+    return True
 
 
 @njit(nogil=True, cache=True)

@@ -38,12 +38,20 @@ class Kernel(ABC):
     """Memory that one sequence's state takes."""
 
     @abstractmethod
-    def step(self, x_BI: np.ndarray, y_BO: np.ndarray) -> None:
-        """Read one step and write its outputs into `y_BO`. Conditions are the last inputs."""
+    def reads(self, *, tokens: bool, num_conditions: int, held: bool) -> None:
+        """Set what inputs are: ids or reals, and conditions of each step or of each stream."""
 
     @abstractmethod
-    def reset(self) -> None:
-        """Return to the start of a sequence."""
+    def run(self, x: int, condition: int, y: int, num_steps: int) -> bool:
+        """Read steps and write their outputs. False, and nothing done, if an id is not a token.
+
+        Arguments are addresses of contiguous arrays: ids (B, T) in 64 bits or reals (B, T, I),
+        conditions (B, T, C) or, if held, (B, C), and outputs (B, T, O).
+        """
+
+    @abstractmethod
+    def reset(self, mask_B: np.ndarray | None = None) -> None:
+        """Return to the start of a sequence, in all streams or where the mask is true."""
 
     @abstractmethod
     def load(self, state: Any) -> None:

@@ -3,18 +3,19 @@
 Shape letters: B streams, S stored numbers, I inputs, O outputs.
 """
 
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models._compiled import pixelcnn_step
-from models._contract import Kernel
-from models._kernels import PackedWeights
+from models import _compiled as compiled
+from models._compiled_gated import pixelcnn_run
+from models._kernels import PackedKernel, PackedWeights, packed_layout
 
 
-class PixelCnnKernel(Kernel):
+class PixelCnnKernel(PackedKernel):
     """Steps of a `PixelCnnCore`.
 
     It caches the last rows of every layer, and keeps the last inputs, which are the state that
@@ -22,52 +23,50 @@ class PixelCnnKernel(Kernel):
     """
 
     def __init__(self, core: Any, head: nn.Linear, batch_size: int) -> None:
-        self._row, self._unseen = core.row_width, core.unseen
+        self._unseen = core.unseen
         num_x, width = core.layers[0].horizontal.in_channels, core.num_features
+        num_inputs = num_x + core.num_conditions
         packed = PackedWeights()
-        layers, size = _layers_table(core, packed)
+        rows, size = _layers_table(core, packed)
         at_output = packed.add(core.output.weight, core.output.bias)
-        at_head = packed.add(head.weight, head.bias)
-        ends = np.array([*at_output, *at_head, width])
-        weights, biases = packed.arrays()
-        dtype = weights.dtype
-        self._cache_BS = np.zeros((batch_size, size), dtype)
+        ends = [*at_output, *packed.add(head.weight, head.bias), width]
         widest = max(width, *(layer.residual.in_channels for layer in core.layers))
-        scratch = [np.zeros(each, dtype) for each in (width, 2 * widest, width)]
-        arrays = self._cache_BS, ends, layers, weights, biases
-        self._fixed = (core.kernel_size, self._row, num_x, *arrays, *scratch)
-        num_kept = (core.num_rows + 1) * self._row
-        self._past_BSI = np.zeros((batch_size, num_kept, num_x + core.num_conditions), dtype)
-        self._num_outputs = head.out_features
-        self._num_past = self._t = 0
-        self.state_bytes = self._cache_BS[0].nbytes + self._past_BSI[0].nbytes
-
-    def step(self, x_BI: np.ndarray, y_BO: np.ndarray) -> None:
-        if self._num_past == self._past_BSI.shape[1]:
-            self._past_BSI[:, : -self._row] = self._past_BSI[:, self._row :]
-            self._num_past -= self._row
-        self._past_BSI[:, self._num_past] = x_BI
-        self._num_past += 1
-        pixelcnn_step(self._t, x_BI, y_BO, *self._fixed)
-        self._t += 1
-
-    def reset(self) -> None:
-        self._cache_BS[:] = 0
-        self._num_past = self._t = 0
+        scratch = (head.out_features, width, 2 * widest, width)
+        layout, places = packed_layout(packed, scratch)
+        self._kept = slice(size, size + (core.num_rows + 1) * core.row_width * num_inputs)
+        num_kept = (core.num_rows + 1) * core.row_width
+        positions = [core.kernel_size, core.row_width, len(rows), size, num_kept]
+        positions += [*places, *ends, *chain(*rows)]
+        sizes = batch_size, num_inputs, head.out_features, self._kept.stop
+        super().__init__(pixelcnn_run, layout, sizes, positions)
 
     def load(self, state: Tensor) -> None:
         """Read the state's inputs again. They begin with a row and cover the receptive field."""
-        y_BO = np.zeros((len(state), self._num_outputs), self._cache_BS.dtype)
-        for x_BI in state.detach().numpy().swapaxes(0, 1):
-            self.step(np.ascontiguousarray(x_BI), y_BO)
+        table = self._table.copy()
+        self.reads(tokens=False, num_conditions=int(table[compiled.NUM_C]), held=False)
+        sizes = [int(table[compiled.NUM_X]), int(table[compiled.NUM_C])]
+        x_BTI, c_BTC = state.detach().split(sizes, 2)
+        x_BTI, c_BTC = x_BTI.contiguous(), c_BTC.contiguous()
+        y_BTO = x_BTI.new_empty(*x_BTI.shape[:2], int(table[compiled.NUM_Y]))
+        self.run(x_BTI.data_ptr(), c_BTC.data_ptr(), y_BTO.data_ptr(), x_BTI.shape[1])
+        for place in (compiled.TOKENS, compiled.HELD):
+            self._table[place] = table[place]
 
     def state(self) -> Tensor:
-        seen_BSI = self._past_BSI[:, self._unseen(self._num_past) : self._num_past]
-        return torch.from_numpy(seen_BSI.copy())
+        """The last inputs; `ValueError` if the streams are at different pixels."""
+        t = int(self._clock_B[0])
+        if (self._clock_B != t).any():
+            raise ValueError(
+                "streams that were reset at different steps are at different pixels of their "
+                "images; forward needs all at the same"
+            )
+        past_BSI = self._state_BS[:, self._kept].reshape(len(self._state_BS), -1, self._num_inputs)
+        times = np.arange(self._unseen(t), t) % past_BSI.shape[1]
+        return torch.from_numpy(past_BSI[:, times])
 
 
-def _layers_table(core: Any, packed: PackedWeights) -> tuple[np.ndarray, int]:
-    """One row per layer for `pixelcnn_step`, and the numbers that one stream's cache holds."""
+def _layers_table(core: Any, packed: PackedWeights) -> tuple[list[list[int]], int]:
+    """One row per layer for `pixelcnn_run`, and the numbers that one stream's cache holds."""
     row, width, m = core.row_width, core.num_features, core.kernel_size // 2
     size = 0
 
@@ -97,4 +96,4 @@ def _layers_table(core: Any, packed: PackedWeights) -> tuple[np.ndarray, int]:
             ]
         )
         ring = next_ring
-    return np.array(rows), size
+    return rows, size

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models._contract import Core, Model, Signature
+from models._kernel_cache import drop_stale_kernels
 from models._stepper import CapturedStepper, CompiledStepper, Stepper, TorchStepper, can_compile
 
 BUDGET_TOLERANCE = 0.03
@@ -132,6 +133,7 @@ class Network(nn.Module):
             encoded_B1C = self.encode_condition(condition, batch_size, 1)
             held_BC = None if encoded_B1C is None else encoded_B1C[:, 0]
         if compiled and can_compile(self):
+            drop_stale_kernels()
             kernel = self.core.kernel(self.head, batch_size)
             if kernel is not None:
                 return CompiledStepper(self, kernel, batch_size, held_BC)

@@ -10,6 +10,7 @@ import pytest
 import tasks
 from bench.cli import main
 from bench.core import files
+from bench.core.spec import PROTOCOL
 from bench.core.store import Store
 from bench.plan.grid import Selection, make_plan
 from bench.plan.profile import load as load_profile
@@ -213,14 +214,14 @@ def test_timings_continue_where_they_stopped(
     selected = [*selectors(profile, results), "--model", "rnn", "--length", "3"]
     assert main(["speed", *selected]) == 0
     said = capsys.readouterr()
-    assert "timing: 2 networks, 0 recorded" in said.err
+    assert "timing: 3 networks, 0 recorded; each is timed in 1 fresh process" in said.err
     assert "rnn on copy_memory, T=3, batch 2: " in said.err
     assert not list(results.rglob("runs/**/*.json"))
-    assert (results / "tables" / "training_speed.csv").read_text().count("\n") == 2
+    assert (results / "tables" / "training_speed.csv").read_text().count("\n") == 3
     found, damaged = Store(results).read_speed()
-    assert (len(found), damaged) == (2, [])
+    assert (len(found), damaged) == (3, [])
     assert main(["speed", *selected]) == 0
-    assert "timing: 2 networks, 2 recorded" in capsys.readouterr().err
+    assert "timing: 3 networks, 3 recorded" in capsys.readouterr().err
     some_id = found[0].spec.id
     assert main(["show", some_id[:8], "--json", "--results", str(results)]) == 0
     assert json.loads(capsys.readouterr().out)["spec"]["batch_size"] == found[0].spec.batch_size
@@ -274,6 +275,29 @@ def test_show_plots_the_learning_curve_and_debug_trains_in_this_process(
     assert "is a run; repeat it with the command run" in capsys.readouterr().err
     assert main(["run", *again]) == 0
     assert without_times(record) == without_times(records(tmp_path)[record.spec.id])
+
+
+def test_a_run_of_an_older_protocol_is_reported_until_it_is_made_anew(
+    profile: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = [*selectors(profile, tmp_path), "--model", "rnn", "--length", "3", "--seed", "0"]
+    assert main(["run", "--no-speed", *chosen]) == 0
+    (new,) = records(tmp_path).values()
+    (tmp_path / new.path).unlink()
+    spec = new.spec.model_copy(update={"protocol": PROTOCOL - 1})
+    Store(tmp_path).write(new.model_copy(update={"spec": spec}))
+    assert main(["report", *chosen]) == 0
+    page = (tmp_path / "report.md").read_text()
+    assert f"Protocol {PROTOCOL - 1}: 1 run of the report" in page.splitlines()[0]
+    assert "1 runs were planned: 1 ok." in page
+
+    capsys.readouterr()
+    assert main(["run", "--again", spec.id, "--results", str(tmp_path)]) == 2
+    assert f"was made with protocol {PROTOCOL - 1}" in capsys.readouterr().err
+    assert main(["run", "--no-speed", *chosen]) == 0
+    assert len(records(tmp_path)) == 2
+    assert "the report leaves out 1 run of an older protocol" in capsys.readouterr().err
+    assert "Protocol" not in (tmp_path / "report.md").read_text().splitlines()[0]
 
 
 def test_a_report_covers_every_record_in_the_folder(

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 import pandas as pd
 
 from bench.compare.match import AnySpec, Label, Side, arrow, labels_of, matches, only, task_key
-from bench.core.intervals import paired_difference, ratio_of_medians, share_difference
+from bench.core.intervals import (
+    difference,
+    paired_difference,
+    ratio_intervals,
+    share_difference,
+    together,
+)
 from bench.core.records import MetricInfo, Record, SpeedRecord
 from bench.core.timings import Times
 from bench.report.runs import COUNTED, ends
@@ -23,15 +29,15 @@ SCORES = [
     *("solved_a", "solved_b", "share_low", "share_high", "verdict"),
 ]
 TIMES = [
-    *("timed", *SUBJECT, "batch", "parameters", "machine"),
-    *("a_ms", "b_ms", "ratio", "low", "high", "verdict"),
+    *("timed", *SUBJECT, "batch", "implementation", "parameters", "machine"),
+    *("processes", "a_ms", "b_ms", "ratio", "low", "high", "verdict"),
 ]
 LEFT = ["side", "what", "task", "model", "task_label", "model_label", "reason", "T", "count"]
 DTYPES = {
     **dict.fromkeys(("a", "b", "difference", "low", "high", "share_low", "share_high"), "float64"),
     **dict.fromkeys(("a_ms", "b_ms", "ratio"), "float64"),
     **dict.fromkeys(("solved_a", "solved_b"), "Int64"),
-    **dict.fromkeys(("seeds", "batch", "count"), "int64"),
+    **dict.fromkeys(("batch", "count"), "int64"),
 }
 Compared = set[tuple[str, object]]
 """The side (A or B) and the path of every record that is in a table."""
@@ -123,23 +129,54 @@ def _scores(
         for run in itertools.chain(counted_a, counted_b)
         if run.outcome is not None
     }
-    rows: list[dict[str, object]] = []
+    found: list[tuple[dict[str, object], Cell]] = []
     compared: Compared = set()
     for runs_a, runs_b in matches(counted_a, counted_b, _backend, by_model=by_model):
         by_seed_a, by_seed_b = _current(runs_a), _current(runs_b)
-        pairs = [(by_seed_a[s], by_seed_b[s]) for s in sorted(by_seed_a.keys() & by_seed_b.keys())]
+        shared = sorted(by_seed_a.keys() & by_seed_b.keys())
         score, solved_at = known.get(task_key(runs_a[0].spec), (None, None))
-        if not pairs or score is None:
+        if score is None:
             continue
-        if any(run.outcome and run.outcome.score.name != score.name for run, _ in pairs):
+        cell = Cell(
+            a=[by_seed_a[seed] for seed in shared or sorted(by_seed_a)],
+            b=[by_seed_b[seed] for seed in shared or sorted(by_seed_b)],
+            paired=bool(shared),
+            score=score,
+            solved_at=solved_at,
+        )
+        outcomes = [run.outcome for run in (*cell.a, *cell.b) if run.outcome is not None]
+        if any(outcome.score.name != score.name for outcome in outcomes):
             continue
-        about = _subject(pairs[0][0].spec, pairs[0][1].spec, labels)
-        backend = arrow(*map(_backend, pairs[0]))
-        rows.append({**about, "backend": backend, **_score_row(pairs, score, solved_at)})
-        compared |= {
-            (side, run.path) for pair in pairs for side, run in zip("AB", pair, strict=True)
-        }
+        about = _subject(cell.a[0].spec, cell.b[0].spec, labels)
+        about["backend"] = arrow(_backend(cell.a[0]), _backend(cell.b[0]))
+        found.append((about, cell))
+        compared |= {("A", run.path) for run in cell.a} | {("B", run.path) for run in cell.b}
+    judged = judge_scores([cell for _, cell in found])
+    rows = [{**about, **row} for (about, _), row in zip(found, judged, strict=True)]
     return _framed(rows, SCORES, ["task_label", "T", "model_label", "backend"]), compared
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """The runs of one configuration in both folders."""
+
+    a: Sequence[Record]
+    b: Sequence[Record]
+    paired: bool
+    """Whether the runs of both sides have the same seeds. False: they share none."""
+    score: MetricInfo
+    solved_at: float | None
+
+    @property
+    def identical(self) -> bool:
+        return self.paired and list(map(_numbers, self.a)) == list(map(_numbers, self.b))
+
+    @property
+    def num_intervals(self) -> int:
+        """How many intervals judge it: of the mean and, if it has a horizon, of the seeds."""
+        if self.identical or min(len(self.a), len(self.b)) < 2:
+            return 0
+        return 1 if self.solved_at is None else 2
 
 
 def _backend(run: Record) -> str:
@@ -156,24 +193,28 @@ def _current(runs: Iterable[Record]) -> dict[int, Record]:
     return {run.spec.seed: run for run in runs if code(run) == newest}
 
 
-def _score_row(
-    pairs: Sequence[tuple[Record, Record]], score: MetricInfo, solved_at: float | None
-) -> dict[str, object]:
-    """Both scores, their difference and the verdict, from the runs of each seed in A and in B."""
-    n = len(pairs)
+def judge_scores(cells: Sequence[Cell]) -> list[dict[str, object]]:
+    """A row for each cell; all of their intervals hold together with 95% confidence."""
+    confidence = together(sum(cell.num_intervals for cell in cells))
+    return [_score_row(cell, confidence) for cell in cells]
+
+
+def _score_row(cell: Cell, confidence: float) -> dict[str, object]:
+    """Both scores, their difference and the verdict; the intervals have this confidence."""
+    score, n_a, n_b = cell.score, len(cell.a), len(cell.b)
     # As in a report, a failed run scores at chance.
     values_a, values_b = (
         [score.chance if run.outcome is None else run.outcome.test_score for run in runs]
-        for runs in zip(*pairs, strict=True)
+        for runs in (cell.a, cell.b)
     )
-    found = paired_difference(values_b, values_a)
+    found = (paired_difference if cell.paired else difference)(values_b, values_a, confidence)
     low, high = ends(found, -1.0, score.unit)
     row: dict[str, object] = {
         "score": score.name,
         "better": "higher" if score.higher_is_better else "lower",
-        "seeds": n,
-        "a": sum(values_a) / n,
-        "b": sum(values_b) / n,
+        "seeds": str(n_a) if cell.paired else f"{n_a} → {n_b} others",
+        "a": sum(values_a) / n_a,
+        "b": sum(values_b) / n_b,
         "difference": found.mean,
         "low": low,
         "high": high,
@@ -182,27 +223,27 @@ def _score_row(
     intervals = []
     if low is not None and high is not None:
         intervals.append((low, high) if score.higher_is_better else (-high, -low))
-    if solved_at is not None:
-        solved_a, solved_b = (
-            sum(
-                run.outcome is not None and score.reaches(run.outcome.test_score, solved_at)
-                for run in runs
-            )
-            for runs in zip(*pairs, strict=True)
-        )
-        share = share_difference(solved_b, solved_a, n)
+    if cell.solved_at is not None:
+        solved_a, solved_b = (_num_solved(runs, score, cell.solved_at) for runs in (cell.a, cell.b))
+        share = share_difference((solved_b, n_b), (solved_a, n_a), confidence)
         row |= {"solved_a": solved_a, "solved_b": solved_b}
         row |= {"share_low": share[0], "share_high": share[1]}
-        intervals.append(share)
-    if all(_numbers(run) == _numbers(other) for run, other in pairs):
+        if low is not None:
+            intervals.append(share)
+    if cell.identical:
         verdict = "identical"
     elif any(high < 0 for _, high in intervals):
         verdict = "worse"
     elif any(low > 0 for low, _ in intervals):
         verdict = "better"
     else:
-        verdict = "one seed" if n == 1 else "no clear difference"
+        verdict = "one seed" if min(n_a, n_b) == 1 else "no clear difference"
     return row | {"verdict": verdict}
+
+
+def _num_solved(runs: Sequence[Record], score: MetricInfo, solved_at: float) -> int:
+    outcomes = [run.outcome for run in runs if run.outcome is not None]
+    return sum(score.reaches(outcome.test_score, solved_at) for outcome in outcomes)
 
 
 def _numbers(run: Record) -> object:
@@ -218,6 +259,7 @@ def _times(
 ) -> tuple[pd.DataFrame, Compared]:
     """The table of times, and the records that are in it."""
     rows: list[dict[str, object]] = []
+    sides: list[tuple[Times, Times]] = []
     compared: Compared = set()
     for records_a, records_b in matches(a.speed, b.speed, timed_at, by_model=by_model):
         measured_a, measured_b = _measured(records_a), _measured(records_b)
@@ -231,13 +273,17 @@ def _times(
                     "timed": TIMED[call],
                     **_subject(record_a.spec, record_b.spec, labels),
                     "batch": record_a.spec.batch_size,
+                    "implementation": record_a.spec.implementation,
                     "parameters": arrow(size_a, size_b),
                     "machine": _machines(record_a, record_b),
-                    **_time_row(times_a, times_b, tolerance),
                 }
             )
+            sides.append((times_a, times_b))
             compared |= {("A", record_a.path), ("B", record_b.path)}
-    order = ["timed", "task_label", "T", "batch", "model_label"]
+    rows = [
+        {**row, **of_row} for row, of_row in zip(rows, judge_times(sides, tolerance), strict=True)
+    ]
+    order = ["timed", "task_label", "T", "batch", "model_label", "implementation"]
     return _framed(rows, TIMES, order), compared
 
 
@@ -268,17 +314,38 @@ def _machines(a: SpeedRecord, b: SpeedRecord) -> str:
     return SAME if a.machine.slug == b.machine.slug else OTHER_VERSIONS
 
 
-def _time_row(a: Times, b: Times, tolerance: float) -> dict[str, object]:
-    """Both medians, their ratio and the verdict."""
-    low, high = ratio_of_medians(b.samples, a.samples) or (None, None)
+def judge_times(
+    sides: Sequence[tuple[Times, Times]], tolerance: float = TOLERANCE
+) -> list[dict[str, object]]:
+    """A row for each time in A and in B; all intervals hold together with 95% confidence."""
+    intervals = ratio_intervals([(b.processes, a.processes) for a, b in sides])
+    return [
+        _time_row(a, b, interval, tolerance)
+        for (a, b), interval in zip(sides, intervals, strict=True)
+    ]
+
+
+def _time_row(
+    a: Times, b: Times, interval: tuple[float, float] | None, tolerance: float
+) -> dict[str, object]:
+    """Both medians, their ratio with its interval, and the verdict."""
+    ratio, (low, high) = b.median / a.median, interval or (None, None)
     if low is None or high is None:
-        verdict = "one sample"
-    elif low > 1 + tolerance:
+        verdict = "one process"
+    elif low > 1 and ratio > 1 + tolerance:
         verdict = "slower"
     else:
-        verdict = "faster" if high < 1 / (1 + tolerance) else "no clear difference"
-    medians = {"a_ms": 1e3 * a.median, "b_ms": 1e3 * b.median, "ratio": b.median / a.median}
-    return {**medians, "low": low, "high": high, "verdict": verdict}
+        is_faster = high < 1 and ratio < 1 / (1 + tolerance)
+        verdict = "faster" if is_faster else "no clear difference"
+    return {
+        "processes": arrow(len(a.processes), len(b.processes)),
+        "a_ms": 1e3 * a.median,
+        "b_ms": 1e3 * b.median,
+        "ratio": ratio,
+        "low": low,
+        "high": high,
+        "verdict": verdict,
+    }
 
 
 def _left(a: Side, b: Side, labels: Mapping[str, Label], compared: Compared) -> pd.DataFrame:

@@ -99,8 +99,13 @@ def _configuration(spec: AnySpec) -> str:
     they change.
     """
     size = (spec.param_budget, spec.width, spec.extra_width)
-    how = spec.training.model_dump() if isinstance(spec, Spec) else spec.batch_size
+    how = spec.training.model_dump() if isinstance(spec, Spec) else _call(spec)
     return _key(task_key(spec), _model_key(spec), size, how)
+
+
+def _call(spec: SpeedSpec) -> tuple[int, str]:
+    """How a timed network is called."""
+    return spec.batch_size, spec.implementation
 
 
 def only(side: Side, model: str, labels: Mapping[str, Label]) -> Side:
@@ -156,8 +161,8 @@ def _grouped(
     for record in records:
         configuration = question = _configuration(record.spec)
         if by_model:
-            batch = None if isinstance(record, Record) else record.spec.batch_size
-            question = _key(task_key(record.spec), batch)
+            call = None if isinstance(record, Record) else _call(record.spec)
+            question = _key(task_key(record.spec), call)
         questions.setdefault(question, {}).setdefault(configuration, []).append(record)
     return questions
 

@@ -16,7 +16,7 @@ MOST_BYTES = 32 * 2**20
 STALE_AFTER_S = 3600.0
 """Age from which a temporary file is removed: the process that wrote it was killed."""
 FOLDERS = (
-    *("runs", "speed", "yardsticks", "weights", "samples"),
+    *("runs", "speed", "yardsticks", "weights", "samples", "checks"),
     *("tables", "figures", "comparison"),
 )
 """Folders of a results folder in which files are written."""

@@ -8,8 +8,8 @@ from statistics import NormalDist
 
 import numpy as np
 
-NUM_MEDIANS = 10_000
-"""Number of bootstrap resamples."""
+PRIOR_DEGREES = 4
+"""Degrees of freedom with which the scatter of other times counts in that of one time."""
 
 
 def wilson(successes: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -61,55 +61,76 @@ def paired_difference(a: Sequence[float], b: Sequence[float], confidence: float 
     return mean_interval([x - y for x, y in zip(a, b, strict=True)], confidence)
 
 
-def share_difference(a: int, b: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Newcombe's score interval of the share a/n minus b/n.
+def difference(a: Sequence[float], b: Sequence[float], confidence: float = 0.95) -> Interval:
+    """Welch's interval of the mean of a minus the mean of b, for independent values."""
+    mean, sizes = float(np.mean(a) - np.mean(b)), (len(a), len(b))
+    if min(sizes) < 2:
+        return Interval(mean=mean, low=None, high=None, n=min(sizes))
+    parts = [float(np.var(values, ddof=1)) / len(values) for values in (a, b)]
+    half_width = 0.0
+    if sum(parts) > 0:
+        spread = sum(part**2 / (n - 1) for part, n in zip(parts, sizes, strict=True))
+        quantile = _student_quantile(0.5 + confidence / 2, sum(parts) ** 2 / spread)
+        half_width = quantile * math.sqrt(sum(parts))
+    return Interval(mean=mean, low=mean - half_width, high=mean + half_width, n=min(sizes))
+
+
+def share_difference(
+    a: tuple[int, int], b: tuple[int, int], confidence: float = 0.95
+) -> tuple[float, float]:
+    """Newcombe's score interval of share a minus share b; each is successes and their total.
 
     Statistics in Medicine 17 (1998) 873, method 10, for independent samples. Outcomes that share
     seeds tend to agree, so the interval is conservative.
     """
-    (a_low, a_high), (b_low, b_high) = wilson(a, n, confidence), wilson(b, n, confidence)
-    share_a, share_b = a / n, b / n
+    (a_low, a_high), (b_low, b_high) = wilson(*a, confidence), wilson(*b, confidence)
+    share_a, share_b = a[0] / a[1], b[0] / b[1]
     low = math.hypot(share_a - a_low, b_high - share_b)
     high = math.hypot(a_high - share_a, share_b - b_low)
     return share_a - share_b - low, share_a - share_b + high
 
 
-def ratio_of_medians(
-    a: Sequence[float], b: Sequence[float], confidence: float = 0.95
-) -> tuple[float, float] | None:
-    """Bootstrap percentile interval of median(a) / median(b); None if one has a single value.
+def together(number: int, confidence: float = 0.95) -> float:
+    """Bonferroni's confidence of each of so many intervals that all hold with `confidence`."""
+    return 1 - (1 - confidence) / max(number, 1)
 
-    Both are resampled independently. The interval says how well these samples determine their
-    medians. It does not cover what would change if the samples were taken again.
+
+def ratio_intervals(
+    pairs: Sequence[tuple[Sequence[float], Sequence[float]]], confidence: float = 0.95
+) -> list[tuple[float, float] | None]:
+    """Intervals of the ratios a over b of times, all of which hold together with `confidence`.
+
+    Each side holds one value per process; None if one side has a single value. The logarithms are
+    compared by Student's interval with the variance of both sides. Few processes may look alike by
+    chance, so the variance of a ratio is averaged with that of all other ratios, which counts like
+    `PRIOR_DEGREES` further processes (a moderated t statistic: Smyth, Statistical Applications in
+    Genetics and Molecular Biology 3 (2004) 3, with fixed prior degrees).
     """
-    if min(len(a), len(b)) < 2:
-        return None
-    generator = np.random.default_rng(0)
-    ratio_R = _resampled_medians(a, generator) / _resampled_medians(b, generator)
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(ratio_R, (tail, 1 - tail))
-    return float(low), float(high)
-
-
-def _resampled_medians(values: Sequence[float], generator: np.random.Generator) -> np.ndarray:
-    """Medians of resamples, (R,), with the distribution that `scipy.stats.bootstrap` gives.
-
-    A resample is x[⌊nU⌋] of the sorted values for n uniform numbers U. Its median belongs to the
-    middle one of these numbers, which has a Beta distribution. Drawing only this one is much
-    faster, since there are thousands of samples.
-    """
-    x, n = np.sort(values), len(values)
-    middle = (n + 1) // 2
-    lower_R = generator.beta(middle, n - middle + 1, NUM_MEDIANS)
-    upper_R = lower_R
-    if n % 2 == 0:  # the next order statistic is the smallest of the n − middle larger numbers
-        upper_R = lower_R + (1 - lower_R) * generator.beta(1, n - middle, NUM_MEDIANS)
-    rank = [np.minimum((n * u_R).astype(int), n - 1) for u_R in (lower_R, upper_R)]
-    return (x[rank[0]] + x[rank[1]]) / 2
+    logs = [tuple(np.log(np.asarray(side)) for side in pair) for pair in pairs]
+    degrees = [len(a) + len(b) - 2 if min(len(a), len(b)) > 1 else 0 for a, b in pairs]
+    squares = [
+        sum(float(np.sum((side - side.mean()) ** 2)) for side in pair) if of_pair else 0.0
+        for pair, of_pair in zip(logs, degrees, strict=True)
+    ]
+    level = together(sum(of_pair > 0 for of_pair in degrees), confidence)
+    found: list[tuple[float, float] | None] = []
+    for (a, b), of_pair, square in zip(logs, degrees, squares, strict=True):
+        if of_pair == 0:
+            found.append(None)
+            continue
+        of_others = sum(degrees) - of_pair
+        prior = min(PRIOR_DEGREES, of_others)
+        others = (sum(squares) - square) / max(of_others, 1)
+        variance = (square + prior * others) / (of_pair + prior)
+        error = math.sqrt(max(variance, 0.0) * (1 / len(a) + 1 / len(b)))
+        half_width = _student_quantile(0.5 + level / 2, of_pair + prior) * error
+        mean = float(a.mean() - b.mean())
+        found.append((math.exp(mean - half_width), math.exp(mean + half_width)))
+    return found
 
 
 @cache
-def _student_quantile(probability: float, degrees: int) -> float:
+def _student_quantile(probability: float, degrees: float) -> float:
     from scipy.stats import t
 
     return float(t.ppf(probability, degrees))
@@ -125,3 +146,15 @@ def _student(values: Sequence[float], confidence: float, widening: float) -> Int
     quantile = _student_quantile(0.5 + confidence / 2, n - 1)
     half_width = float(quantile * np.std(values, ddof=1) * widening)
     return Interval(mean=mean, low=mean - half_width, high=mean + half_width, n=n)
+
+
+def censored_median(ended: Sequence[float], censored: Sequence[float]) -> tuple[float, bool]:
+    """The time by which half of all cases ended, and whether it is known.
+
+    `ended` are times at which a case ended; `censored` are times up to which one did not. If fewer
+    than half ended, the median is not known, and the value is a bound that it exceeds.
+    """
+    num_half = -(-(len(ended) + len(censored)) // 2)
+    if len(ended) >= num_half:
+        return sorted(ended)[num_half - 1], True
+    return sorted([*ended, *censored])[num_half - 1], False

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from functools import cache
+from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
@@ -25,6 +26,16 @@ def context() -> ForkServerContext:
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(PRELOADED)
     return server
+
+
+def renew_server() -> None:
+    """End the server; the next process starts a new one. None of its processes may be running.
+
+    Processes of one server have the memory layout that it had when it forked them, so their times
+    are alike. Processes of different servers are independent. A new server costs its imports once,
+    where a new interpreter for each process would import everything each time.
+    """
+    forkserver._forkserver._stop()  # pyright: ignore
 
 
 def end_with_parent() -> None:

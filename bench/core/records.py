@@ -1,4 +1,4 @@
-"""The data types of all records: training runs, timings, yardsticks and samples."""
+"""The data types of all records: training runs, timings, yardsticks, samples and GPU tests."""
 
 import hashlib
 import json
@@ -34,6 +34,11 @@ class Filed(Frozen, ABC):
     @abstractmethod
     def path(self) -> Path:
         """Path of the file, relative to the results folder."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether what is recorded need not be repeated."""
+        return True
 
 
 class MetricInfo(Frozen):
@@ -228,7 +233,6 @@ class Record(Filed):
 
     @property
     def finished(self) -> bool:
-        """Whether the run need not be repeated."""
         return self.status in ("ok", "diverged")
 
     @property
@@ -341,6 +345,24 @@ class SampleRecord(Filed):
         asked = [self.number, self.steps, self.condition, self.prompt, self.temperature, self.seed]
         digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]
         return Path("samples", f"{self.spec.place}-{self.spec.id}-{digest}.json")
+
+
+class CheckRecord(Filed):
+    """How the tests that need a GPU ended, on one machine and one commit."""
+
+    machine: Machine
+    passed: bool
+    output: Reason
+    """The end of what the tests printed."""
+    created: Timestamp
+
+    @property
+    def finished(self) -> bool:
+        return self.passed
+
+    @property
+    def path(self) -> Path:
+        return Path("checks", self.machine.slug, f"{self.machine.commit or 'unknown'}.json")
 
 
 def now() -> str:

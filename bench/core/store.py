@@ -15,7 +15,14 @@ from pydantic import BaseModel, ValidationError
 
 from bench.core.errors import StorageError, one_line
 from bench.core.files import MOST_BYTES, json_below, read_bytes, unwritable, write_whole
-from bench.core.records import Filed, Record, SampleRecord, SpeedRecord, YardstickRecord
+from bench.core.records import (
+    CheckRecord,
+    Filed,
+    Record,
+    SampleRecord,
+    SpeedRecord,
+    YardstickRecord,
+)
 
 PACKED = "records.jsonl.gz"
 """File in a results folder that holds the records of finished studies, one per line."""
@@ -26,6 +33,7 @@ KINDS: dict[str, type[Filed]] = {
     "speed": SpeedRecord,
     "yardsticks": YardstickRecord,
     "samples": SampleRecord,
+    "checks": CheckRecord,
 }
 """Folder in the results folder → the kind of record in it."""
 AnyRecord = TypeVar("AnyRecord", bound=Filed)

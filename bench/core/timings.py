@@ -1,21 +1,39 @@
-"""The data types of measured times, operations and memory."""
+"""The data types of measured times, operations and memory, and how processes are merged."""
 
+import math
+from collections.abc import Sequence
 from statistics import median
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from bench.core.spec import Frozen, Int64
 
+MOST_SAMPLES = 50
+"""Samples that a merged `Times` keeps."""
+
+Seconds = Annotated[float, Field(gt=0)]
+
 
 class Times(Frozen):
-    """Durations of single calls after warm-up, in seconds, in the order of measurement."""
+    """Durations of single calls after warm-up, in seconds, from one process or several.
 
-    samples: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
+    Samples of one process are in the order of measurement. Merged samples are sorted.
+    """
+
+    samples: Annotated[tuple[Seconds, ...], Field(min_length=1)]
+    per_process: tuple[Seconds, ...] = ()
+    """The median of each process. Empty if a single process took all samples."""
+
+    @property
+    def processes(self) -> tuple[float, ...]:
+        """The median of each process, also if there was only one."""
+        return self.per_process or (median(self.samples),)
 
     @property
     def median(self) -> float:
-        return median(self.samples)
+        """The median over processes of the median in each process."""
+        return median(self.processes)
 
     def percentile(self, percent: float) -> float:
         """The sample below which `percent` percent of the samples lie."""
@@ -73,10 +91,56 @@ class Speed(Frozen):
     receptive_field: Int64 | None
     num_steps: Int64
     peak_flops: Annotated[float, Field(gt=0)]
-    """Operations per second of one large matrix product, measured in the same process."""
+    """Operations per second of one large matrix product: the largest of all processes, since
+    everything that disturbs a measurement makes it smaller."""
+    num_processes: Int64 = 1
+    """Fresh processes that took the times. A fast or slow start of a process affects all of its
+    times, so only several processes show how far a time repeats."""
     train: Work | None = None
     """Forward pass, backward pass and update on one batch."""
     forward: Work | None = None
     """Forward pass on one batch of whole sequences, without gradients."""
     streaming: Streaming | None = None
     sampling: Sampling | None = None
+
+
+def merged(speeds: Sequence[Speed]) -> Speed:
+    """One network's measurements in several processes as one.
+
+    Each process has the same weight in the samples. Memory and peak are the largest.
+    """
+    number = sum(speed.num_processes for speed in speeds)
+    return _merged(speeds).model_copy(update={"num_processes": number})
+
+
+def pooled(times: Sequence[Times]) -> Times:
+    """The processes and samples of all of them, the samples thinned to `MOST_SAMPLES`."""
+    per_process = tuple(value for each in times for value in each.processes)
+    samples: list[float] = []
+    for each in times:
+        share = len(each.processes) / len(per_process)
+        samples += _thinned(each.samples, max(1, math.floor(share * MOST_SAMPLES)))
+    return Times(
+        samples=tuple(sorted(samples)), per_process=per_process if len(per_process) > 1 else ()
+    )
+
+
+def _thinned(samples: Sequence[float], most: int) -> list[float]:
+    """At most this many of the samples: their quantiles at equal distances."""
+    ordered, n = sorted(samples), min(most, len(samples))
+    return [ordered[(2 * i + 1) * len(ordered) // (2 * n)] for i in range(n)]
+
+
+def _merged(parts: Sequence[Any]) -> Any:
+    """Equal fields stay, times are pooled, and of differing numbers the largest is taken."""
+    known = [part for part in parts if part is not None]
+    if not known:
+        return None
+    first = known[0]
+    if isinstance(first, Times):
+        return pooled(known)
+    if isinstance(first, Frozen):
+        names = type(first).model_fields
+        fields = {name: _merged([getattr(part, name) for part in known]) for name in names}
+        return first.model_copy(update=fields)
+    return max(known)

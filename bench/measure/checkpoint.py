@@ -108,6 +108,17 @@ def unpack(content: bytes) -> dict[str, Any]:
     return torch.load(io.BytesIO(packed), map_location="cpu", weights_only=True)
 
 
+def step_of(content: bytes) -> int:
+    """Updates done in a packed checkpoint; `ValueError` if it is not a valid one."""
+    try:
+        step = unpack(content)["checkpoint"]["fit"]["step"]
+    except Exception as error:  # a damaged file can make torch raise anything
+        raise ValueError(f"not a valid checkpoint: {type(error).__name__}") from None
+    if type(step) is not int:
+        raise ValueError("not a valid checkpoint: its step is not a number")
+    return step
+
+
 def write(place: Place, checkpoint: Checkpoint) -> None:
     """Replace the previous checkpoint. A failure to write is a warning and does not end the run."""
     content = {"identity": place.identity, "checkpoint": checkpoint.model_dump()}

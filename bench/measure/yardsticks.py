@@ -37,6 +37,8 @@ SAMPLED_ROUNDS = 5
 """Rounds of sampling, whose slow side takes seconds."""
 EARLY, LATE = 100, 1_000_000
 """Steps of a stream that are compared."""
+RUN_STEPS = 512
+"""Steps that a stepper reads in one call, so that what the call costs by itself does not count."""
 TRAINED_STEPS = 100
 """Updates of the training loop in one round."""
 
@@ -69,6 +71,21 @@ class _Case:
     @torch.inference_mode()
     def turns(self, sides: dict[str, Call]) -> dict[str, Times]:
         return turns(sides, self.device, rounds=ROUNDS)
+
+
+def _times_of_steps(case: _Case, sides: dict[str, Call], runs: set[str]) -> dict[str, Times]:
+    """Times of sides in turn. Where a call is a run of steps, the time of one of them."""
+    return {
+        name: Times(samples=tuple(each / RUN_STEPS for each in times.samples))
+        if name in runs
+        else times
+        for name, times in case.turns(sides).items()
+    }
+
+
+def _run_of(stepper: Any, x_t: Tensor) -> Call:
+    """Reads the same step many times in one call."""
+    return partial(stepper.run, torch.stack([x_t] * RUN_STEPS, 1))
 
 
 def load(path: Path = LIST) -> list[Yardstick]:
@@ -127,12 +144,15 @@ def _cell(case: _Case) -> dict[str, Times]:
         nonlocal state
         state = cell(x_1I, state)
 
+    ours, theirs_in_run = "our step in a run", f"our {name}, step in a run"
     sides = {
-        "our stepper": partial(case.network.stepper(), case.x_t),
+        ours: _run_of(case.network.stepper(), case.x_t),
         f"LSTMCell({width})": theirs,
-        f"our {name} stepper": partial(rival.stepper(), case.x_t),
+        theirs_in_run: _run_of(rival.stepper(), case.x_t),
+        "our single call": partial(case.network.stepper(), case.x_t),
+        f"our {name}, single call": partial(rival.stepper(), case.x_t),
     }
-    return case.turns(sides)
+    return _times_of_steps(case, sides, {ours, theirs_in_run})
 
 
 def _window(case: _Case) -> dict[str, Times]:
@@ -140,12 +160,14 @@ def _window(case: _Case) -> dict[str, Times]:
     network, x_t = case.network.eval(), case.x_t
     field = int(network.receptive_field)
     x = x_t[:, None].expand(1, field, *x_t.shape[1:]).contiguous()
+    ours = "our step in a run"
     sides = {
-        "our stepper": partial(network.stepper(), x_t),
+        ours: _run_of(network.stepper(), x_t),
         f"forward over {field} steps": partial(network, x),
         "the same, last step alone": partial(network, x, last_only=True),
+        "our single call": partial(network.stepper(), x_t),
     }
-    return case.turns(sides)
+    return _times_of_steps(case, sides, {ours})
 
 
 def _library(case: _Case) -> dict[str, Times]:
@@ -166,11 +188,13 @@ def _library(case: _Case) -> dict[str, Times]:
         )
     library = library.to(case.device).eval()
     x_BCT = torch.randn(1, signature.num_inputs, 1, device=case.device)
+    ours = "our step in a run"
     sides = {
-        "our stepper": partial(case.network.stepper(), case.x_t),
+        ours: _run_of(case.network.stepper(), case.x_t),
         "pytorch-tcn": partial(library, x_BCT, inference=True),
+        "our single call": partial(case.network.stepper(), case.x_t),
     }
-    return case.turns(sides)
+    return _times_of_steps(case, sides, {ours})
 
 
 def _flat(case: _Case) -> dict[str, Times]:

@@ -131,6 +131,8 @@ class Profile(Frozen):
     grid: Annotated[list[Grid], Field(min_length=1)]
     speed: list[SpeedGrid] = []
     """Timings in addition to the streaming step, which is timed for every trained network."""
+    speed_rounds: Annotated[int, Field(ge=1, le=100)] = 5
+    """Rounds over all networks that are timed. Each round times a network in a fresh process."""
 
 
 def names() -> list[str]:
@@ -219,7 +221,7 @@ def _set(content: dict[str, Any], setting: str, place: str) -> None:
         raise unknown("key", one_line(key), keys, place)
 
 
-_OF_PROFILE = {"description", "seeds", "param_budget", "models"}
+_OF_PROFILE = {"description", "seeds", "param_budget", "models", "speed_rounds"}
 _OF_GRIDS = {"keep_weights"}
 """Keys of a grid that can be set for all grids at once."""
 

@@ -97,18 +97,28 @@ class Data:
         return times.timed_frame(self.source.speed)
 
     @cached_property
+    def leading(self) -> pd.DataFrame:
+        """The times that statements compare: those of the fastest implementations."""
+        return times.leading(self.timed)
+
+    @cached_property
     def step_us(self) -> dict[str, float]:
         """Spec id → microseconds of a step of one stream, where it was timed."""
-        return times.step_times(self.source.specs, self.timed)
+        return times.step_times(self.source.specs, self.leading)
 
     @cached_property
     def headlines(self) -> list[str]:
         """Sentences on what training and a step cost."""
-        return times.headlines(times.plain(self.timed))
+        return times.headlines(times.plain(self.leading), self.device)
 
     @property
     def timed_backend(self) -> str | None:
         return self.source.speed[0].backend.name if self.source.speed else None
+
+    @property
+    def device(self) -> str:
+        """How a sentence names what made the times."""
+        return self.timed_backend or "one machine"
 
     @property
     def rates(self) -> Rates:

@@ -5,7 +5,7 @@ import itertools
 import re
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -18,6 +18,7 @@ from bench.core.backend import num_cores
 from bench.core.errors import one_line
 from bench.core.files import write_whole
 from bench.core.intervals import wilson
+from bench.plan.protocols import is_older
 from bench.report.claims import limits
 from bench.report.data import Data, Source
 from bench.report.frame import span
@@ -127,10 +128,28 @@ def claims_page(data: Data, figures: Sequence[Picture]) -> str:
 
 
 def coverage(source: Source) -> str:
-    """How many records the report covers, of how many there are."""
+    """How many records the report covers, of how many there are, and how many are of what age."""
     of_all = f" of the {source.num_records:,} records in the folder" if source.num_records else ""
     plural = "" if len(source.records) == 1 or of_all else "s"
-    return f"This report covers {len(source.records):,}{of_all or f' record{plural}'}."
+    covers = f"This report covers {len(source.records):,}{of_all or f' record{plural}'}."
+    return " ".join([covers, *_older(source)])
+
+
+def _older(source: Source) -> Iterator[str]:
+    """A sentence for each older protocol: how much comes from it, and what that means."""
+    older_runs, older_timings = (
+        Counter(record.spec.protocol for record in records if is_older(record.spec))
+        for records in (source.records, source.speed)
+    )
+    for protocol in sorted(older_runs | older_timings):
+        parts = ((older_runs[protocol], "run"), (older_timings[protocol], "timing"))
+        made = " and ".join(
+            f"{number:,} {noun}{'s' * (number != 1)}" for number, noun in parts if number
+        )
+        yield (
+            f"Protocol {protocol}: {made} of the report were made with older code; new ones may "
+            "have other scores and times."
+        )
 
 
 def horizon_headlines(data: Data) -> list[tuple[str, str]]:

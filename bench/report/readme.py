@@ -12,12 +12,13 @@ from bench.core.store import Store
 from bench.plan import profile, rates
 from bench.plan.grid import Selection, make_plan, thresholds
 from bench.plan.labels import labels
+from bench.plan.protocols import newest, with_stand_ins
 from bench.report.data import Data, Source
 from bench.report.frame import IDENTITY
 from bench.report.markup import for_people, markdown_table, template, text
 from bench.report.page import TEMPLATES
 from bench.report.section import sections
-from bench.report.sections.choice import choice
+from bench.report.sections.choice import choice, measured
 from bench.report.sections.cost import yardstick_table
 
 ROOT = Path(__file__).parent.parent.parent
@@ -33,6 +34,8 @@ def committed() -> Source:
     speed, _ = store.read_speed()
     yardsticks, _ = store.read_yardsticks()
     samples, _ = store.read_below("samples", SampleRecord)
+    records = newest(records)
+    plan = with_stand_ins(plan, [record.spec for record in records])
     return Source(
         profile_name="reference",
         profile_description=chosen.description,
@@ -42,7 +45,7 @@ def committed() -> Source:
         thresholds=thresholds(plan.specs),
         records=records,
         num_records=len(records),
-        speed=speed,
+        speed=newest(speed),
         yardsticks=sorted(yardsticks, key=lambda record: record.created),
         studies=plan.studies,
         sweep=rates.load(),
@@ -52,9 +55,10 @@ def committed() -> Source:
 
 def blocks(data: Data) -> dict[str, str]:
     """Name of a block → its content."""
+    picks = markdown_table(for_people(choice(data.whole, data.step_us)))
     return {
         "verdicts": template(TEMPLATES, "verdicts.md.jinja").render(verdicts=data.verdicts),
-        "choice": markdown_table(for_people(choice(data.whole, data.step_us))),
+        "choice": f"{picks}\n\n{text(measured(data))}",
         "cost": "\n".join(f"- {text(line)}" for line in data.headlines),
         "yardsticks": markdown_table(for_people(yardstick_table(data.source.yardsticks))),
     }

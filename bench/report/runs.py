@@ -41,6 +41,7 @@ Thresholds = Mapping[str, float | None]
 
 COUNTED = ("ok", "diverged", "failed")
 
+PROTOCOL = Column("protocol", "count", "", "Version of the training loop.")
 RUNS = (
     *IDENTITY,
     Column("seed", "count", "", "Seed of the initialisation and of the training stream."),
@@ -54,7 +55,7 @@ RUNS = (
     Column("clip_norm", "number", "", "Largest norm of the gradient; missing: not clipped."),
     Column("cooldown", "number", "share", "Last share of the budget, in which the rate falls."),
     Column("max_steps", "count", "updates", "Updates allowed."),
-    Column("protocol", "count", "", "Version of the training loop."),
+    PROTOCOL,
     Column("backend", "text", "", "Device and arithmetic that made the record."),
     Column("commit", "text", "", "Commit of the code that made the record."),
     Column("id", "text", "", "Id of the spec, and of its record."),

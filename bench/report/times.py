@@ -8,22 +8,29 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from bench.core.records import SpeedRecord
-from bench.core.spec import Spec
-from bench.core.timings import Times, Work
+from bench.core.spec import Spec, SpeedSpec
+from bench.core.timings import Work, pooled
 from bench.plan.labels import label_of
+from bench.plan.protocols import is_older
 from bench.report.frame import IDENTITY, Column, numbers, span, typed
 from bench.report.runs import key
 
 WORK = (("train", "A training step"), ("forward", "Whole sequences"), ("step", "A streaming step"))
 
+IMPLEMENTATION = (
+    Column("implementation", "text", "", "`fastest`: compiled kernels where they apply. `stock`: "
+           "PyTorch's own layers, and the textbook's TCN. Protocol 1 did not tell them apart."),
+    Column("protocol", "count", "", "Version of the timings."),
+)  # fmt: skip
 PLACE = (
     *IDENTITY,
     Column("batch", "count", "sequences", "Sequences at once."),
+    *IMPLEMENTATION,
     Column("network", "text", "", "Id of the network on its task."),
     Column("parameters", "count", "parameters", "Parameters of the network."),
     Column("receptive_field", "integer", "steps", "By formula. Missing if it has no end."),
     Column("steps", "count", "steps", "Length of a sequence."),
-    Column("timings", "count", "", "Timings whose samples are pooled in this row."),
+    Column("timings", "count", "", "Timings that are pooled in this row, one per process."),
 )
 TIMED = (
     *PLACE,
@@ -47,6 +54,7 @@ TIMED = (
             ("MB", "MB", "peak memory beyond what was held before"),
         )
     ),
+    Column("call_ms", "number", "ms", "One step as a single call from Python."),
     Column("plain_step_ms", "number", "ms", "One step by `forward` on a chunk of one."),
     Column("prefill_ms", "number", "ms", "A whole sequence in one pass, then one more step."),
     Column("window_ms", "number", "ms", "The whole receptive field read again."),
@@ -57,16 +65,26 @@ TIMED = (
 
 
 def timed_frame(records: Sequence[SpeedRecord]) -> pd.DataFrame:
-    """One row per network and batch size; failed timings are left out.
+    """One row per network, batch size and implementation; failed timings are left out.
 
-    If a network was timed several times, its samples are pooled.
+    If a network was timed several times, the processes of all its records are pooled.
     """
-    found: dict[tuple[str, int], list[SpeedRecord]] = {}
+    found: dict[tuple[str, int, str], list[SpeedRecord]] = {}
     for record in records:
         if record.speed is not None:
-            found.setdefault((record.spec.network, record.spec.batch_size), []).append(record)
+            spec = record.spec
+            place = spec.network, spec.batch_size, implementation_of(spec)
+            found.setdefault(place, []).append(record)
     frame = typed(TIMED, [_row(group) for group in found.values()])
-    return frame.sort_values(["task_label", "T", "batch", "model_label"], ignore_index=True)
+    order = ["task_label", "T", "batch", "model_label", "implementation"]
+    return frame.sort_values(order, ignore_index=True)
+
+
+def implementation_of(spec: SpeedSpec) -> str:
+    """What a timing stands for. Those of an older protocol are of the code of that time."""
+    if is_older(spec):
+        return f"as measured in protocol {spec.protocol}"
+    return spec.implementation
 
 
 def _row(records: Sequence[SpeedRecord]) -> dict[str, object]:
@@ -75,11 +93,13 @@ def _row(records: Sequence[SpeedRecord]) -> dict[str, object]:
     row: dict[str, object] = {
         **key(label_of(spec), spec.length),
         "batch": spec.batch_size,
+        "implementation": implementation_of(spec),
+        "protocol": spec.protocol,
         "network": spec.network,
         "parameters": speeds[0].num_parameters,
         "receptive_field": speeds[0].receptive_field,
         "steps": speeds[0].num_steps,
-        "timings": len(speeds),
+        "timings": sum(speed.num_processes for speed in speeds),
     }
     num_steps = spec.batch_size * speeds[0].num_steps
     for name in ("train", "forward"):
@@ -101,7 +121,7 @@ def _row(records: Sequence[SpeedRecord]) -> dict[str, object]:
         peaks = [speed.peak_flops for speed in speeds if speed.streaming is not None]
         steps = [stream.step for stream in streams]
         row |= _work("step", list(zip(steps, peaks, strict=True)))
-        for column in ("plain_step", "prefill", "window", "window_last"):
+        for column in ("call", "plain_step", "prefill", "window", "window_last"):
             known = [times for stream in streams if (times := getattr(stream, column)) is not None]
             row[f"{column}_ms"] = 1e3 * pooled(known).median if known else None
         row |= {"state_bytes": streams[0].state_bytes, "stepper": streams[0].stepper}
@@ -121,9 +141,21 @@ def _work(name: str, works: Sequence[tuple[Work, float]]) -> dict[str, float]:
     }
 
 
-def pooled(times: Sequence[Times]) -> Times:
-    """The samples of all of them."""
-    return Times(samples=tuple(sample for each in times for sample in each.samples))
+def leading(timed: pd.DataFrame) -> pd.DataFrame:
+    """The rows that statements on speed compare: all of one implementation, the fastest.
+
+    If no fastest implementation was timed by the present protocol, they are those of the newest
+    older one.
+    """
+    candidates = timed[timed["implementation"] != "stock"]
+    return candidates[candidates["protocol"] == candidates["protocol"].max()]
+
+
+def how(timed: pd.DataFrame, device: str) -> str:
+    """The implementation and the device of `leading` rows, for a sentence."""
+    names = timed["implementation"].unique()
+    said = [f"{name} implementations" if name == "fastest" else name for name in names]
+    return ", ".join([*said, f"on {device}"])
 
 
 def plain(timed: pd.DataFrame) -> pd.DataFrame:
@@ -139,9 +171,13 @@ def step_times(specs: Sequence[Spec], timed: pd.DataFrame) -> dict[str, float]:
     return {spec.id: by_network[spec.network] for spec in specs if spec.network in by_network}
 
 
-def headlines(timed: pd.DataFrame) -> list[str]:
-    """How networks with a finite receptive field compare with the others, in training and steps."""
-    return [*_training_headlines(timed), *_step_headlines(timed)]
+def headlines(timed: pd.DataFrame, device: str) -> list[str]:
+    """How networks with a finite receptive field compare with the others, in training and steps.
+
+    The times are `leading` ones of one device.
+    """
+    where = how(timed, device)
+    return [*_training_headlines(timed, where), *_step_headlines(timed, where)]
 
 
 def _pairs(timed: pd.DataFrame) -> Iterator[tuple[str, str]]:
@@ -152,7 +188,7 @@ def _pairs(timed: pd.DataFrame) -> Iterator[tuple[str, str]]:
             yield str(finite), str(endless)
 
 
-def _training_headlines(timed: pd.DataFrame) -> Iterator[str]:
+def _training_headlines(timed: pd.DataFrame, how: str) -> Iterator[str]:
     made = timed[timed["train_ms"].notna()]
     for (task, batch), group in made.groupby(["task_label", "batch"], sort=False):
         speeds = group.pivot_table(index="T", columns="model_label", values="train_steps_per_s")
@@ -162,7 +198,7 @@ def _training_headlines(timed: pd.DataFrame) -> Iterator[str]:
                 continue
             slower = ratio[ratio <= 1].index
             later = ratio[ratio.index > slower.max()] if len(slower) else ratio
-            where = f"{task}, batch {batch}: {ours} trains"
+            where = f"{task}, batch {batch}, {how}: {ours} trains"
             longest = ratio.index.max()
             end = f"{ratio[longest]:.2g} × as fast at T = {longest}"
             if later.empty:
@@ -173,17 +209,24 @@ def _training_headlines(timed: pd.DataFrame) -> Iterator[str]:
                 yield f"{where} faster than {other} at every T tried ({end})"
 
 
-def _step_headlines(timed: pd.DataFrame) -> Iterator[str]:
+def _step_headlines(timed: pd.DataFrame, how: str) -> Iterator[str]:
     made = timed[timed["step_ms"].notna()]
     for batch, group in made.groupby("batch", sort=False):
-        steps = group.pivot_table(
-            index=["task_label", "T"], columns="model_label", values="step_ms"
+        steps, calls = (
+            group.pivot_table(
+                index=["task_label", "T"], columns="model_label", values=column, dropna=False
+            )
+            for column in ("step_ms", "call_ms")
         )
         for ours, other in _pairs(group):
             ratio = (steps[ours] / steps[other]).dropna()
-            if len(ratio):
-                yield (
-                    f"streaming, batch {batch}: a step of {ours} takes {ratio.median():.2g} × a "
-                    f"step of {other} (tasks and lengths: {len(ratio)}; ratio "
-                    f"{span(ratio)})"
-                )
+            if ratio.empty:
+                continue
+            call = (calls[ours] / calls[other]).median()
+            beside = "" if pd.isna(call) else f", a single call from Python {call:.2g} ×"
+            lengths = span(ratio.index.get_level_values("T"))
+            yield (
+                f"streaming, batch {batch}, {how}: a step of {ours} takes {ratio.median():.2g} × a "
+                f"step of {other}{beside} (tasks and lengths: {len(ratio)}, T = {lengths}; ratio "
+                f"{span(ratio)})"
+            )

@@ -9,16 +9,20 @@ import models
 import tasks
 from bench.core.machine import fingerprint
 from bench.core.records import Record, SpeedRecord
-from bench.core.spec import PROTOCOL, SPEED_PROTOCOL, Spec, SpeedSpec, Subject
+from bench.core.spec import Spec, SpeedSpec, Subject
 from bench.plan import plugins
 from bench.plan.grid import Plan, Selection, make_plan, model_of, task_of
 from bench.plan.labels import Label, changed_fields, label_of
 from bench.plan.profile import Profile, Study
+from bench.plan.protocols import newest, present, with_stand_ins
 from bench.run.progress import counted
 
 
 def is_current(spec: Spec | SpeedSpec) -> bool:
-    """Whether a new run of this task and model would have the same code, fields and protocol."""
+    """Whether a new run of this task and model would have the same code and fields.
+
+    The protocol may be an older one, since reports cover such records too.
+    """
     if not_loaded(spec):
         return False
     try:
@@ -26,7 +30,7 @@ def is_current(spec: Spec | SpeedSpec) -> bool:
     except (TypeError, ValueError):  # its fields are no longer accepted
         return False
     return (
-        spec.protocol == (PROTOCOL if isinstance(spec, Spec) else SPEED_PROTOCOL)
+        spec.protocol <= present(spec)
         and (task.fields, task.version) == (spec.task.fields, spec.task.version)
         and (model.fields, model.version) == (spec.model.fields, spec.model.version)
         and plugins.hashes(type(task), type(model)) == spec.plugin_sha256
@@ -40,32 +44,59 @@ def not_loaded(spec: Subject) -> str | None:
     return None if spec.model.name in models.names() else spec.model.name
 
 
-def covered(plan: Plan, profile: Profile, selection: Selection, records: Iterable[Record]) -> Plan:
-    """The plan of a report: the plan that was asked for, and every other run in the records.
+def usable(records: Iterable[Record]) -> tuple[list[Record], list[str]]:
+    """The records that can be reported, and a sentence for each group of the others.
 
-    Runs of older code, and of tasks and models that are not loaded, can't be reported: `left_out`
-    has a sentence for each group of them. If nothing was selected and no run of the profile is
-    recorded, the records alone are covered, so that no run of another profile counts as missing.
+    Runs of older code, and of tasks and models that are not loaded, can't be reported.
     """
-    recorded = {record.spec.id: record.spec for record in records}
-    planned = {spec.id for spec in plan.specs}
-    others = [spec for spec_id, spec in recorded.items() if spec_id not in planned]
-    sentences: Counter[str] = Counter()
-    extra = []
-    for spec in others:
+    found: list[Record] = []
+    others: Counter[str] = Counter()
+    for record in records:
+        spec = record.spec
         if missing := not_loaded(spec):
             reason = "which is not loaded; if it is a plug-in, give its file by --plugin"
-            sentences[f"{missing}, {reason}"] += 1
+            others[f"{missing}, {reason}"] += 1
         elif is_current(spec):
-            extra.append(spec)
+            found.append(record)
         else:
             made_by = "that another version of the code made"
-            sentences[f"{spec.model.name} on {spec.task.name} {made_by}"] += 1
-    left_out = [
-        f"the report leaves out {counted(number, 'run')} of {what}"
-        for what, number in sorted(sentences.items())
-    ]
-    specs = plan.specs
+            others[f"{spec.model.name} on {spec.task.name} {made_by}"] += 1
+    sentences = [_left_out(number, what) for what, number in sorted(others.items())]
+    return found, sentences
+
+
+def _left_out(number: int, what: str) -> str:
+    return f"the report leaves out {counted(number, 'run')} of {what}"
+
+
+def newest_timings(
+    records: Sequence[SpeedRecord], backend_name: str
+) -> tuple[list[SpeedRecord], list[str]]:
+    """The timings that are reported, and a sentence if newer ones replace others."""
+    every = speed_of_one_machine(records, backend_name)
+    kept = newest(every)
+    what = f"{counted(len(every) - len(kept), 'timing')} of an older protocol"
+    sentence = f"the report leaves out {what}, since the same networks have newer ones"
+    return kept, [sentence] * (len(kept) < len(every))
+
+
+def covered(plan: Plan, profile: Profile, selection: Selection, records: Sequence[Record]) -> Plan:
+    """The plan of a report: the plan that was asked for, and every other run in the records.
+
+    `records` are `usable` ones of one backend. A planned run without a record is replaced by the
+    same run of an older protocol, if that is recorded. If a task, model and length have runs of
+    several protocols with the same settings, only the newest protocol counts. If nothing was
+    selected and no run of the profile is recorded, the records alone are covered, so that no run
+    of another profile counts as missing. `left_out` has a sentence for what is not covered.
+    """
+    recorded = {record.spec.id: record.spec for record in newest(records)}
+    plan = with_stand_ins(plan, recorded.values())
+    specs, planned = plan.specs, {spec.id for spec in plan.specs}
+    extra = [spec for spec_id, spec in recorded.items() if spec_id not in planned]
+    left_out = []
+    if superseded := len(records) - len(recorded):
+        what = "an older protocol, since the same networks have runs of a newer one"
+        left_out.append(_left_out(superseded, what))
     if extra and selection == Selection() and not planned & recorded.keys():
         specs = ()
         covers = counted(len(extra), "other run")
@@ -87,7 +118,7 @@ def _studies(
     if extra and selection != Selection():
         # The whole profile may have no valid plan, and plug-ins may raise any exception.
         with contextlib.suppress(Exception, SystemExit):
-            whole = make_plan(profile, Selection())
+            whole = with_stand_ins(make_plan(profile, Selection()), extra)
     of_pair: dict[Label, frozenset[Study]] = {}
     for spec in whole.specs if extra else ():
         pair = label_of(spec)
@@ -110,7 +141,7 @@ def speed_of_one_machine(records: Sequence[SpeedRecord], backend_name: str) -> l
     """The current speed records of the machine and backend with the most records.
 
     Times of two machines do not belong in one table. If two have the same number, this
-    machine is taken.
+    machine is taken. Their protocols may differ; `newest` chooses among them.
     """
     by_machine: dict[tuple[bool, str, str], list[SpeedRecord]] = {}
     here = fingerprint().slug

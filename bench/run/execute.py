@@ -41,6 +41,8 @@ class Manner:
     """Whether a report follows."""
     again: bool = False
     """Whether finished runs are repeated."""
+    cheapest_first: bool = False
+    """Whether the runs with the shortest estimate start first, for a time that may not suffice."""
 
     def num_at_once(self, request: Request) -> int:
         """How many runs go on at the same time."""
@@ -81,13 +83,15 @@ def outlook(request: Request, found: Inventory, jobs: Sequence[Job], manner: Man
     if not manner.again:
         line += f", {num_specs - len(jobs)} recorded"
     timings = inventory.waiting_timings(request, found) if manner.timed else []
+    begun = inventory.continued(request, found, timings)
+    num_left = request.profile.speed_rounds * len(timings) - inventory.num_timed(begun)
     if not jobs and not timings:
         return f"{line}; nothing to do"
     at_once = manner.num_at_once(request)
     seconds = wall_seconds(
         [job.estimate_s for job in jobs],
         at_once,
-        num_timings=len(timings),
+        num_timings=num_left,
         num_reported=num_specs if manner.reported else 0,
     )
     line += f"; the rest takes about {duration(seconds)} of wall time on {request.device}"
@@ -111,6 +115,8 @@ def execute(request: Request, specs: Sequence[Spec], manner: Manner) -> bool:
     jobs = inventory.make_jobs(request, found, waiting, calibrate=not manner.on_cluster)
     print(outlook(request, found, jobs, manner), file=sys.stderr)
     remove_leftovers(request.results, found.records)
+    if manner.cheapest_first:
+        jobs.sort(key=lambda job: job.estimate_s)
     if not manner.on_cluster:
         jobs = with_data(request, jobs)  # the nodes of a cluster look for their own data
     bar = ProgressBar(jobs)
@@ -159,15 +165,31 @@ def prepare_results(request: Request, found: Inventory, num_runs: int = 0) -> No
 
 
 def time_networks(request: Request, *, again: bool = False) -> bool:
-    """Take the timings that are not recorded yet; returns whether none failed."""
+    """Take the timings that are not recorded yet; returns whether none failed.
+
+    With `again`, all are taken anew, in at least as many processes as the record has.
+    """
     found = inventory.read(request)
     prepare_results(request, found)
-    planned = request.speed_specs
-    specs = list(planned) if again else inventory.waiting_timings(request, found)
+    rounds, planned = request.profile.speed_rounds, request.speed_specs
+    specs, earlier = list(planned), []
+    if again:
+        here = inventory.timings_here(request, found)
+        known = [here[spec.id] for spec in planned if spec.id in here]
+        rounds = max([rounds, *(inventory.num_timed([record]) for record in known)])
+    else:
+        specs = inventory.waiting_timings(request, found)
+        earlier = inventory.continued(request, found, specs)
     recorded = len(planned) - len(specs)
-    print(f"timing: {counted(len(planned), 'network')}, {recorded} recorded", file=sys.stderr)
+    print(
+        f"timing: {counted(len(planned), 'network')}, {recorded} recorded; "
+        f"each is timed in {rounds} fresh {'process' if rounds == 1 else 'processes'}",
+        file=sys.stderr,
+    )
+    total = rounds * len(specs) - inventory.num_timed(earlier)
     succeeded = True
-    for number, record in enumerate(measure(specs, request.setup), 1):
+    timed = measure(specs, request.setup, num_processes=rounds, earlier=earlier)
+    for number, record in enumerate(timed, 1):
         succeeded &= record.status != "failed"
-        print(f"[{number}/{len(specs)}] {speed_line(record)}", file=sys.stderr)
+        print(f"[{number}/{total}] {speed_line(record)}", file=sys.stderr)
     return succeeded

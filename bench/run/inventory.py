@@ -82,15 +82,38 @@ def make_jobs(
     return sorted(jobs, key=lambda job: -job.estimate_s)
 
 
-def waiting_timings(request: Request, inventory: Inventory) -> list[SpeedSpec]:
-    """The networks that have not been timed on this machine."""
+def timings_here(request: Request, inventory: Inventory) -> dict[str, SpeedRecord]:
+    """Spec id → its successful timing on this machine."""
     slug = fingerprint().slug
-    ended = {
-        record.spec.id
+    return {
+        record.spec.id: record
         for record in inventory.speed
         if record.finished and record.backend == request.backend and record.machine.slug == slug
     }
+
+
+def waiting_timings(request: Request, inventory: Inventory) -> list[SpeedSpec]:
+    """The networks that have not been timed on this machine in as many processes as asked for."""
+    here, asked = timings_here(request, inventory), request.profile.speed_rounds
+    ended = {spec_id for spec_id, record in here.items() if num_timed([record]) >= asked}
     return [spec for spec in request.speed_specs if spec.id not in ended]
+
+
+def continued(
+    request: Request, inventory: Inventory, specs: Sequence[SpeedSpec]
+) -> list[SpeedRecord]:
+    """The unfinished timings of these networks, as far as the checked-out commit made them.
+
+    The times of one record never come from two versions of the code.
+    """
+    here, commit = timings_here(request, inventory), fingerprint().commit
+    found = [here[spec.id] for spec in specs if spec.id in here]
+    return [record for record in found if record.machine.commit == commit]
+
+
+def num_timed(records: Sequence[SpeedRecord]) -> int:
+    """How many processes took the times of these records."""
+    return sum(record.speed.num_processes for record in records if record.speed is not None)
 
 
 def yardsticks_of(found: Inventory, timed: Sequence[SpeedRecord]) -> list[YardstickRecord]:

@@ -1,5 +1,6 @@
 """One training run or one timing: from the spec to the record."""
 
+import random
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,10 +11,11 @@ from pathlib import Path
 from bench.core.backend import Backend, prepare, release_memory
 from bench.core.errors import StorageError, short_reason, traceback_of
 from bench.core.machine import fingerprint
-from bench.core.processes import context, end, end_with_parent, how_it_ended
+from bench.core.processes import context, end, end_with_parent, how_it_ended, renew_server
 from bench.core.records import Record, SpeedRecord, now
 from bench.core.spec import Spec, SpeedSpec
 from bench.core.store import Store
+from bench.core.timings import Speed, merged
 from bench.measure import weights
 from bench.measure.checkpoint import Place, remove
 from bench.measure.train import train
@@ -160,29 +162,60 @@ def measure_one(spec: SpeedSpec, setup: Setup) -> SpeedRecord:
     return make_speed_record(spec, setup.backend, "ok", speed=speed)
 
 
-def measure(specs: Sequence[SpeedSpec], setup: Setup) -> Iterator[SpeedRecord]:
-    """Time one spec after the other, each in a fresh process, and write its record.
+def measure(
+    specs: Sequence[SpeedSpec],
+    setup: Setup,
+    *,
+    num_processes: int = 1,
+    earlier: Sequence[SpeedRecord] = (),
+) -> Iterator[SpeedRecord]:
+    """Time each spec in several fresh processes; one record per process, merged with those before.
 
-    Only one process works at a time, so that the times are not disturbed.
+    Each round times all specs in a new order, so that the processes of a spec are spread over the
+    whole time. Only one process works at a time, so that the times are not disturbed. The merged
+    record is written after each process. `earlier` holds unfinished records that are continued. If
+    a process fails, the spec is not timed again, and what was measured before is kept.
     """
-    for spec in specs:
-        ours, theirs = context().Pipe()
-        process = context().Process(
-            target=_measure, args=(theirs, spec.model_dump_json(), setup), daemon=True
-        )
-        process.start()
-        theirs.close()
-        try:
-            record = SpeedRecord.model_validate_json(ours.recv_bytes())
-        except (EOFError, ConnectionResetError):
-            process.join()
-            reason = f"the worker process died: {how_it_ended(process)}"
-            record = make_speed_record(spec, setup.backend, "failed", error=reason)
-        finally:
-            end(process)
-            ours.close()
-        Store(setup.results).write(record)
-        yield record
+    parts = {spec.id: list[Speed]() for spec in specs}
+    for record in earlier:
+        if record.speed is not None:
+            parts[record.spec.id].append(record.speed)
+    failed: set[str] = set()
+    for number in range(1, num_processes + 1):
+        due = [spec for spec in specs if sum(p.num_processes for p in parts[spec.id]) < number]
+        random.Random(number).shuffle(due)
+        renew_server()
+        for spec in due:
+            if spec.id in failed:
+                continue
+            record, known = in_fresh_process(spec, setup), parts[spec.id]
+            if record.speed is None:
+                failed.add(spec.id)
+            else:
+                known.append(record.speed)
+                record = record.model_copy(update={"speed": merged(known)})
+            if record.speed is not None or not known:
+                Store(setup.results).write(record)
+            yield record
+
+
+def in_fresh_process(spec: SpeedSpec, setup: Setup) -> SpeedRecord:
+    """Time one spec in a process of its own; if the process dies, the record is a failed one."""
+    ours, theirs = context().Pipe()
+    process = context().Process(
+        target=_measure, args=(theirs, spec.model_dump_json(), setup), daemon=True
+    )
+    process.start()
+    theirs.close()
+    try:
+        return SpeedRecord.model_validate_json(ours.recv_bytes())
+    except (EOFError, ConnectionResetError):
+        process.join()
+        reason = f"the worker process died: {how_it_ended(process)}"
+        return make_speed_record(spec, setup.backend, "failed", error=reason)
+    finally:
+        end(process)
+        ours.close()
 
 
 def _measure(connection: Connection, spec: str, setup: Setup) -> None:

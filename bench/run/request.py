@@ -17,6 +17,7 @@ from bench.plan import plugins, profile
 from bench.plan.grid import Plan, Selection, make_plan, make_speed_plan, task_of, thresholds
 from bench.plan.plugins import Plugin
 from bench.plan.profile import Profile
+from bench.plan.protocols import is_older, present
 from bench.run.coverage import is_current
 from bench.run.job import Job, Setup, failure, make_record
 from bench.run.progress import counted
@@ -130,6 +131,11 @@ def again(request: Request, spec_id: str) -> Request:
         raise RequestError(
             f"--again: {spec.name} ({spec.id}) was made with another version of {spec.task.name} "
             f"or {spec.model.name}, or with a plug-in that --plugin does not name"
+        )
+    if is_older(spec):
+        raise RequestError(
+            f"--again: {spec.name} ({spec.id}) was made with protocol {spec.protocol}, and the "
+            f"present one is {present(spec)}; the same command without --again makes it anew"
         )
     nothing = Plan(specs=(), unsupported=(), studies={})
     if isinstance(spec, SpeedSpec):

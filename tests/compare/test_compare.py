@@ -7,16 +7,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import bootstrap
+from scipy.stats import ttest_ind
 
 from bench.cli import main
 from bench.compare import Comparison, compare, read, write_comparison
-from bench.core.intervals import ratio_of_medians, share_difference
+from bench.core.intervals import difference, ratio_intervals, share_difference, together
 from bench.core.machine import Machine
 from bench.core.records import Record, SpeedRecord
 from bench.core.store import Store
 from bench.core.timings import Work
-from tests.support.records import MACHINE, cost_outcome, outcome, record, spec, speed_record, times
+from tests.support.records import (
+    MACHINE,
+    cost_outcome,
+    of_processes,
+    outcome,
+    record,
+    spec,
+    speed_record,
+)
 
 ANOTHER = MACHINE.model_copy(update={"cpu": "Abacus 4000"})
 CHANCE = 0.125
@@ -35,9 +43,10 @@ def runs(
 
 
 def timed(*train_ms: float, model: str = "tcn", **changes: Any) -> SpeedRecord:
+    """A timing whose training step has these medians, one per process."""
     made = speed_record(model, train_ms=1.0, step_ms=0.01, **changes)
     assert made.speed is not None
-    train = Work(times=times(*train_ms), flops=1)
+    train = Work(times=of_processes(*train_ms), flops=1)
     return made.model_copy(update={"speed": made.speed.model_copy(update={"train": train})})
 
 
@@ -119,7 +128,7 @@ def test_a_score_is_judged_by_its_interval_and_by_the_seeds_that_solve(
     assert row["b"] == pytest.approx(np.mean(scores))
     assert row["difference"] == pytest.approx(np.mean(scores) - np.mean(before))
     assert row["solved_b"] == sum(score >= 0.95 for score in scores)
-    assert row["seeds"] == len(before)
+    assert row["seeds"] == str(len(before))
     assert status(tmp_path, "--fail-on-regression") == (verdict == "worse")
     assert status(tmp_path) == 0
 
@@ -146,7 +155,7 @@ def test_records_without_counterpart_are_listed_with_their_number(tmp_path: Path
     before = [*runs([1.0, 1.0, 1.0]), *runs([1.0, 1.0], model="gru"), skipped]
     after = [*runs([1.0, 1.0]), *runs([0.3], length=20), timed(1.0)]
     found = compared(tmp_path, before, after)
-    assert only(found.scores)["seeds"] == 2
+    assert only(found.scores)["seeds"] == "2"
     columns = ["side", "what", "model", "T", "count", "reason"]
     assert found.left[columns].to_numpy().tolist() == [
         ["A", "run", "gru", "10", 2, "no counterpart in B"],
@@ -188,10 +197,10 @@ def test_a_raised_version_is_compared_and_shown(tmp_path: Path) -> None:
         ((0.6, 0.7, 0.8), "faster"),
         ((1.05, 1.06, 1.07), "no clear difference"),  # slower, but within the tolerance
         ((1.0, 1.5, 2.0), "no clear difference"),  # slower, but not clearly
-        ((2.0,), "one sample"),
+        ((2.0,), "one process"),
     ],
 )
-def test_a_time_is_judged_by_the_ratio_of_medians(
+def test_a_time_is_judged_by_the_medians_of_its_processes(
     after: tuple[float, ...], verdict: str, tmp_path: Path
 ) -> None:
     table = compared(tmp_path, [timed(1.0, 1.0, 1.0)], [timed(*after)]).times
@@ -232,7 +241,7 @@ def test_two_models_are_matched_by_task_length_and_seed(tmp_path: Path) -> None:
     every += [*runs([1.0, 1.0], length=20), timed(1.0, 1.0), timed(3.0, 3.0, model="gru")]
     found = compared(tmp_path, every, every, models=("tcn", "gru"))
     row = only(found.scores)
-    assert (row["model"], row["T"], row["seeds"]) == ("tcn → gru", 10, 3)
+    assert (row["model"], row["T"], row["seeds"]) == ("tcn → gru", 10, "3")
     assert row["difference"] == pytest.approx(-0.4)
     assert row["verdict"] == "worse"
     assert only(found.times.query("timed == 'training step'"))["ratio"] == pytest.approx(3)
@@ -252,7 +261,7 @@ def test_a_model_is_named_by_its_full_label_or_its_plain_name(tmp_path: Path) ->
     for named in (LABEL, "gru chrono=true"):
         found = compared(tmp_path, both, both, models=("gru", named))
         row = only(found.scores)
-        assert (row["a"], row["b"], row["seeds"]) == (0.1, 1.0, 2)
+        assert (row["a"], row["b"], row["seeds"]) == (0.1, 1.0, "2")
         assert (row["model"], row["model_label"]) == ("gru", f"gru → {LABEL}")
     swept = runs([0.2], model="gru", learning_rate=0.01)
     rate = ("gru learning_rate=0.01", "gru learning_rate=0.01")
@@ -303,26 +312,46 @@ def test_a_wrong_request_ends_with_status_2(
     assert said.format(tmp=tmp_path) in error
 
 
+def test_runs_with_other_seeds_are_compared_as_independent_ones(tmp_path: Path) -> None:
+    def seeds(first: int, *scores: float) -> list[Record]:
+        return [record(spec(seed=first + i), score) for i, score in enumerate(scores)]
+
+    row = only(compared(tmp_path, seeds(0, 0.8, 0.81, 0.82), seeds(7, 0.2, 0.21)).scores)
+    assert (row["seeds"], row["verdict"]) == ("3 → 2 others", "worse")
+    # The solved share is judged as well, so that each of the two intervals has 97.5%.
+    expected = ttest_ind([0.2, 0.21], [0.8, 0.81, 0.82], equal_var=False)
+    interval = expected.confidence_interval(together(2))
+    assert (row["low"], row["high"]) == pytest.approx((interval.low, interval.high))
+    assert difference([0.5, 0.5], [0.2, 0.2]).low == pytest.approx(0.3)
+    assert difference([0.5], [0.2, 0.2]).low is None
+
+
 def test_newcombes_interval_combines_wilsons_bounds() -> None:
-    low, high = share_difference(56, 48, 80)
+    low, high = share_difference((56, 80), (48, 80))
     # By hand from Wilson's bounds of 56/80 (0.5922, 0.7894) and of 48/80 (0.4904, 0.7004).
     assert low == pytest.approx(0.1 - np.hypot(0.7 - 0.5922, 0.7004 - 0.6), abs=2e-4)
     assert high == pytest.approx(0.1 + np.hypot(0.7894 - 0.7, 0.6 - 0.4904), abs=2e-4)
-    assert share_difference(5, 5, 5)[0] == -share_difference(5, 5, 5)[1]
+    same = share_difference((5, 5), (5, 5))
+    assert same[0] == -same[1]
 
 
-@pytest.mark.parametrize("n", [7, 8])
-def test_the_interval_of_a_ratio_is_the_bootstrap_of_scipy(n: int) -> None:
+def test_the_interval_of_one_ratio_is_that_of_the_t_test_on_logarithms() -> None:
     random = np.random.default_rng(1)
-    a, b = random.lognormal(size=n), random.lognormal(size=n)
+    a, b = random.lognormal(size=5), random.lognormal(size=4)
+    (found,) = ratio_intervals([(a.tolist(), b.tolist())])
+    interval = ttest_ind(np.log(a), np.log(b)).confidence_interval(0.95)
+    assert found == pytest.approx((np.exp(interval.low), np.exp(interval.high)))
 
-    def ratio(x: np.ndarray, y: np.ndarray, axis: int) -> np.ndarray:
-        return np.median(x, axis=axis) / np.median(y, axis=axis)
 
-    found = ratio_of_medians(list(a), list(b))
-    slow = bootstrap(
-        (a, b), ratio, method="percentile", n_resamples=20_000, rng=np.random.default_rng(2)
-    ).confidence_interval
-    # Both are quantiles of about 10,000 draws from the same few values.
-    assert found == pytest.approx((slow.low, slow.high), rel=0.05)
-    assert ratio_of_medians([1.0], list(b)) is None
+def test_the_scatter_of_other_times_widens_an_interval_and_their_number_too() -> None:
+    def width(*others: tuple[list[float], list[float]]) -> float:
+        found = ratio_intervals([([1.0, 1.01, 1.02], [1.0, 1.01, 1.02]), *others])[0]
+        assert found is not None
+        return found[1] / found[0]
+
+    some, many = [1.0, 1.01, 1.02], [1.0, 2.0, 3.0]
+    calm, wild = (some, some), (many, many)
+    one_process = ([1.0], [1.0, 2.0])
+    assert width() == width(one_process)  # it can't be judged, so it does not count
+    assert width(*[calm] * 50) > width(calm)
+    assert width(wild) > 2 * width(calm)

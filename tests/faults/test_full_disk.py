@@ -45,6 +45,7 @@ PROFILE = """
 description = "two runs"
 seeds = [0, 1]
 param_budget = 500
+speed_rounds = 1
 
 [training]
 max_steps = 2

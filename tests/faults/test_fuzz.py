@@ -147,7 +147,7 @@ def of(kind: type, *required: str) -> st.SearchStrategy[dict[str, Any]]:
 
 SIZES = st.integers(1, 50)
 VALUES: dict[str, st.SearchStrategy[Any]] = {
-    **dict.fromkeys(("param_budget", "max_steps", "batch_size", "width"), SIZES),
+    **dict.fromkeys(("param_budget", "max_steps", "batch_size", "width", "speed_rounds"), SIZES),
     **dict.fromkeys(("validate_every", "num_validation"), SIZES),
     "description": st.just("made up"),
     "seeds": st.lists(st.integers(0, 9), min_size=1),

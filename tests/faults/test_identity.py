@@ -155,6 +155,7 @@ PROFILE = """
 description = "ids"
 seeds = [0, 1]
 param_budget = 2000
+speed_rounds = 1
 
 [training]
 max_steps = 2

@@ -129,6 +129,7 @@ PROFILE = """
 description = "trouble"
 seeds = [0]
 param_budget = 500
+speed_rounds = 1
 models = ["rnn"]
 
 [training]

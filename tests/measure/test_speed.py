@@ -1,5 +1,6 @@
 """Speed records: what is measured, how operations are counted, where a record is stored."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from bench.measure import speed, timing
 from bench.measure.speed import sequence_flops, step_flops
 from bench.plan import plugins, profile
 from bench.plan.grid import Selection, make_plan, make_speed_plan
-from bench.run import inventory
+from bench.run import inventory, job
 from bench.run.coverage import speed_of_one_machine
+from bench.run.execute import time_networks
 from bench.run.job import Setup, measure
 from bench.run.request import Request, make_request
 from tests.support.records import BACKEND, MACHINE, speed_record
@@ -161,7 +163,8 @@ def test_each_network_is_timed_in_a_process_of_its_own(tmp_path: Path) -> None:
         spec_of("tcn", batch_size=16, num_blocks=3, length=1000, measures=whole),
     ]
     setup = Setup(results=results, backend=BACKEND, device="cpu", plugins=(trouble,))
-    made = list(measure(specs, setup))
+    by_id = {record.spec.id: record for record in measure(specs, setup)}
+    made = [by_id[spec.id] for spec in specs]
     assert [record.status for record in made] == ["failed", "failed", "ok", "ok"]
     assert "RuntimeError: no luck" in (made[0].error or "")
     assert made[1].error == "the worker process died: exit status 3"
@@ -175,6 +178,108 @@ def test_each_network_is_timed_in_a_process_of_its_own(tmp_path: Path) -> None:
     assert long
     least = 16 * 950 * 6 * 2 * 12 * 4
     assert least < (long.memory_bytes or 0) - (short.memory_bytes or 0) < 5 * least
+
+
+def timed_in(monkeypatch: pytest.MonkeyPatch, *, fails_at: int | None = None) -> list[str]:
+    """Replaces the processes that take times; returns the ids of the specs in their order.
+
+    The process at `fails_at` fails.
+    """
+    order: list[str] = []
+
+    def instead(spec: SpeedSpec, setup: Setup) -> SpeedRecord:
+        order.append(spec.id)
+        changes: dict[str, Any] = {"spec": spec, "machine": fingerprint()}
+        if fails_at == len(order):
+            changes |= {"status": "failed", "error": "no luck", "speed": None}
+        return speed_record(train_ms=float(len(order))).model_copy(update=changes)
+
+    monkeypatch.setattr(job, "in_fresh_process", instead)
+    return order
+
+
+def processes(results: Path) -> dict[str, tuple[float, ...]]:
+    """Spec id → milliseconds of a training step in each process."""
+    found, _ = Store(results).read_speed()
+    return {
+        record.spec.id: tuple(round(1e3 * each) for each in record.speed.train.times.processes)
+        for record in found
+        if record.speed is not None and record.speed.train is not None
+    }
+
+
+def test_rounds_over_all_networks_are_merged_and_each_has_its_own_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order, specs = timed_in(monkeypatch), [spec_of("tcn", width=width) for width in range(2, 10)]
+    setup = Setup(results=tmp_path, backend=BACKEND, device="cpu")
+    made = list(measure(specs, setup, num_processes=3))
+    rounds = [order[:8], order[8:16], order[16:]]
+    assert [sorted(each) for each in rounds] == [sorted(spec.id for spec in specs)] * 3
+    assert len({tuple(each) for each in rounds}) == 3
+    numbers = [record.speed.num_processes for record in made if record.speed is not None]
+    assert numbers == [1] * 8 + [2] * 8 + [3] * 8
+    assert processes(tmp_path) == {
+        spec.id: tuple(i for i, timed in enumerate(order, 1) if timed == spec.id) for spec in specs
+    }
+    first, order[:] = list(order), []
+    list(measure(specs, setup, num_processes=3))
+    assert order == first  # the order can be repeated
+
+
+def test_an_interrupted_timing_keeps_its_processes_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = request(tmp_path, settings=["speed_rounds=3"])
+    order, planned = timed_in(monkeypatch), asked.speed_specs
+    stopped = measure(planned, asked.setup, num_processes=3)
+    for _ in range(len(planned) + 2):  # two networks have two processes, the others have one
+        next(stopped)
+    del stopped
+    before = processes(tmp_path)
+    assert sorted(map(len, before.values())) == [1] * (len(planned) - 2) + [2, 2]
+    assert waiting(asked) == list(planned)
+    assert time_networks(asked)
+    after = processes(tmp_path)
+    assert {len(each) for each in after.values()} == {3}
+    assert all(after[key][: len(each)] == each for key, each in before.items())
+    assert len(order) == 3 * len(planned)
+    assert waiting(asked) == []
+    # What is asked for anew is not continued, and has no fewer processes than before.
+    order.clear()
+    one = replace(request(tmp_path), speed_specs=planned[:1])
+    assert waiting(one) == []
+    assert time_networks(one, again=True)
+    assert order == [planned[0].id] * 3
+    assert processes(tmp_path)[planned[0].id] == (1, 2, 3)
+
+
+def test_a_record_is_not_continued_by_another_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = request(tmp_path, settings=["speed_rounds=2"])
+    order = timed_in(monkeypatch)
+    (spec, *_) = asked.speed_specs
+    other = fingerprint().model_copy(update={"commit": "ba9876543210"})
+    old = speed_record(train_ms=50.0).model_copy(update={"spec": spec, "machine": other})
+    Store(tmp_path).write(old)
+    assert time_networks(replace(asked, speed_specs=(spec,)))
+    assert (len(order), processes(tmp_path)[spec.id]) == (2, (1, 2))
+
+
+def test_a_process_that_fails_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    specs = [spec_of("tcn"), spec_of("rnn")]
+    order = timed_in(monkeypatch, fails_at=3)
+    setup = Setup(results=tmp_path, backend=BACKEND, device="cpu")
+    made = list(measure(specs, setup, num_processes=4))
+    failed = order[2]
+    assert [record.status for record in made].count("failed") == 1
+    assert order.count(failed) == 2  # it is not tried again by this command
+    assert {key: len(each) for key, each in processes(tmp_path).items()} == {
+        spec.id: 1 if spec.id == failed else 4 for spec in specs
+    }
 
 
 def test_a_speed_record_lies_in_the_folder_of_its_machine(tmp_path: Path) -> None:

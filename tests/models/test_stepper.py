@@ -1,8 +1,10 @@
 """The outputs of every stepper equal `forward`'s."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 import models
 from models import Network
 from models._stepper import CapturedStepper, CompiledStepper, Stepper, TorchStepper, tensors
+from models.pixelcnn import PixelCnnCore
 from tests.support.signatures import BUILT_IN, REALS, TOKENS, Signature, sequences
 
 CAPTURED = tuple(name for name in BUILT_IN if name != "pixelcnn")
@@ -178,3 +181,147 @@ def test_nan_inputs_give_nan_outputs(name: str) -> None:
 def test_tensors_of_a_state() -> None:
     a, b = torch.zeros(1), torch.zeros(2)
     assert tensors(((a, b), None, [a])) == [a, b, a]
+
+
+def of_kind(cls: type[Stepper], net: Network, batch_size: int) -> Stepper:
+    """A stepper of this kind; where the state does not keep its size, a plain one."""
+    if cls is CapturedStepper and not isinstance(net.core, PixelCnnCore):
+        return CapturedStepper(net, batch_size)
+    return net.stepper(batch_size, compiled=cls is CompiledStepper)
+
+
+def inputs(
+    signature: Signature, batch_size: int, steps: int, dtype: torch.dtype
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Inputs of every step and, if the signature has them, conditions."""
+    x = sequences(signature, batch_size, steps)
+    generator = torch.Generator().manual_seed(2)
+    shape = (batch_size, steps, signature.num_conditions)
+    condition = torch.randn(shape, generator=generator).to(dtype)
+    x = x.to(dtype) if x.is_floating_point() else x
+    return x, condition if signature.num_conditions else None
+
+
+def part(condition: torch.Tensor | None, steps: Any) -> torch.Tensor | None:
+    return None if condition is None else condition[:, steps]
+
+
+CONDITIONED = [TOKENS, REALS, replace(TOKENS, num_conditions=3), replace(REALS, num_conditions=2)]
+
+
+@given(
+    data=st.data(),
+    kind=st.sampled_from(KINDS),
+    signature=st.sampled_from(CONDITIONED),
+    batch_size=st.integers(1, 3),
+    chunks=st.lists(st.integers(0, 17), min_size=1, max_size=6),
+)
+@settings(deadline=None, max_examples=15)
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_runs_mixed_with_single_steps_are_forward(
+    name: str,
+    data: st.DataObject,
+    kind: tuple[type[Stepper], torch.dtype],
+    signature: Signature,
+    batch_size: int,
+    chunks: list[int],
+) -> None:
+    """A chunk of 0 stands for a single call. At the end `forward` goes on from the state."""
+    cls, dtype = kind
+    net = network(name, signature, dtype, 1, **data.draw(sizes(name)))
+    end = sum(max(chunk, 1) for chunk in chunks)
+    x, condition = inputs(signature, batch_size, end + 9, dtype)
+    expected = net(x, condition=condition)[0].detach()
+    stepper, pieces, t = of_kind(cls, net, batch_size), [], 0
+    for chunk in chunks:
+        steps = slice(t, t + chunk)
+        if chunk:
+            pieces.append(stepper.run(x[:, steps], part(condition, steps)))
+        else:
+            pieces.append(stepper(x[:, t], part(condition, t)).unsqueeze(1))
+        t += max(chunk, 1)
+    close(torch.cat(pieces, 1), expected[:, :end], dtype)
+    rest = slice(end, None)
+    y, _ = net(x[:, rest], stepper.state(), condition=part(condition, rest))
+    close(y.detach(), expected[:, rest], dtype)
+
+
+@given(
+    data=st.data(),
+    kind=st.sampled_from(KINDS),
+    signature=st.sampled_from(CONDITIONED),
+    batch_size=st.integers(1, 4),
+)
+@settings(deadline=None, max_examples=15)
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_a_reset_stream_starts_anew_and_the_others_go_on(
+    name: str,
+    data: st.DataObject,
+    kind: tuple[type[Stepper], torch.dtype],
+    signature: Signature,
+    batch_size: int,
+) -> None:
+    """Each stream equals `forward` on its inputs since its last reset."""
+    cls, dtype = kind
+    net = network(name, signature, dtype, 1, **data.draw(sizes(name)))
+    masks = data.draw(
+        st.dictionaries(
+            st.integers(0, 39),
+            st.lists(st.booleans(), min_size=batch_size, max_size=batch_size),
+            max_size=4,
+        )
+    )
+    x, condition = inputs(signature, batch_size, 40, dtype)
+    stepper, untouched = of_kind(cls, net, batch_size), of_kind(cls, net, batch_size)
+    starts, ever = [0] * batch_size, torch.zeros(batch_size, dtype=torch.bool)
+    for t in range(40):
+        if t in masks:
+            mask = torch.tensor(masks[t])
+            stepper.reset(mask.numpy() if t % 2 else mask)
+            ever |= mask
+            starts = [t if chosen else s for chosen, s in zip(masks[t], starts, strict=True)]
+        y = stepper(x[:, t], part(condition, t))
+        assert torch.equal(y[~ever], untouched(x[:, t], part(condition, t))[~ever])
+        if t % 7 == 0 or t == 39:
+            for stream, start in enumerate(starts):
+                one, steps = slice(stream, stream + 1), slice(start, t + 1)
+                c = None if condition is None else condition[one, steps]
+                expected = net(x[one, steps], condition=c)[0][0, -1].detach()
+                close(y[stream], expected, dtype)
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+@pytest.mark.parametrize("compiled", [True, False])
+def test_numpy_arrays_give_numpy_arrays(name: str, compiled: bool) -> None:
+    net, x = network(name, REALS, torch.float32, 1, width=4), sequences(REALS, 2, 6).float()
+    expected = net.stepper(2, compiled=compiled).run(x)
+    stepper = net.stepper(2, compiled=compiled)
+    ys = [stepper(x_t) for x_t in x[:, :3].numpy().swapaxes(0, 1)]
+    ys.extend(stepper.run(x[:, 3:].numpy()).swapaxes(0, 1))
+    assert all(isinstance(y, np.ndarray) for y in ys)
+    assert np.array_equal(np.stack(ys, 1), expected.numpy())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_large_gates_are_exact(dtype: torch.dtype) -> None:
+    """Inputs that saturate every gate: the ratio of polynomials stays within its error."""
+    for name in ("rnn", "gru", "lstm"):
+        net = network(name, REALS, dtype, 1, width=20)
+        x = 30 * sequences(REALS, 2, 20).to(dtype)
+        close(net.stepper(2).run(x), net(x)[0].detach(), dtype)
+
+
+def test_invalid_runs_ids_and_masks_are_value_errors() -> None:
+    stepper = network("tcn", TOKENS, torch.float32, 6, width=4).stepper(2)
+    for wrong in (-1, 5):
+        with pytest.raises(ValueError, match=f"id {wrong}; valid: 0 to 4"):
+            stepper(torch.tensor([0, wrong]))
+    with pytest.raises(ValueError, match=r"\(2,\); valid: \(2, T\)"):
+        stepper.run(torch.zeros(2, dtype=torch.long))
+    for compiled in (True, False):
+        stepper = network("tcn", TOKENS, torch.float32, 6, width=4).stepper(2, compiled=compiled)
+        with pytest.raises(ValueError, match="0 steps"):
+            stepper.run(torch.zeros(2, 0, dtype=torch.long))
+        for mask in (torch.zeros(3, dtype=torch.bool), torch.zeros(2)):
+            with pytest.raises(ValueError, match=r"valid: \(2,\) booleans"):
+                stepper.reset(mask)

@@ -85,15 +85,16 @@ def pair(
 ) -> Rows:
     """Two timed networks: `conv` and `rec` are their training speeds and steps in milliseconds."""
     both = {"task_label": task, "T": length, "batch": batch, "parameters": 12_400}
-    both |= {"steps": length, "timings": 1}
+    both |= {"steps": length, "timings": 1, "implementation": "fastest", "protocol": 2}
     return [
         both
         | {"model_label": "tcn", "family": "convolutional", "receptive_field": 2 * length}
         | {"train_steps_per_s": conv, "step_ms": conv, "plain_step_ms": 6.0, "window_ms": 90.0}
+        | {"call_ms": 9.0}
         | columns,
         both
         | {"model_label": "gru", "family": "recurrent"}
-        | {"train_steps_per_s": rec, "step_ms": rec, "plain_step_ms": 2.0},
+        | {"train_steps_per_s": rec, "step_ms": rec, "plain_step_ms": 2.0, "call_ms": 6.0},
     ]
 
 
@@ -353,6 +354,15 @@ def test_times_take_the_fastest_network_of_each_family() -> None:
     assert [row["steps a second, ratio"] for row in verdict.table] == [5.0] * 3
 
 
+def test_times_are_compared_within_one_implementation() -> None:
+    slower = {"implementation": "stock", "train_steps_per_s": 9.0, "step_ms": 0.001}
+    stock = [[{**row, **slower} for row in pair(n, 9.0, 9.0)] for n in (100, 200, 400)]
+    verdict = of_times("e", *TWICE, *stock)
+    assert [row["steps a second, ratio"] for row in verdict.table] == [2.0] * 3
+    assert {row["implementation"] for row in verdict.table} == {"fastest"}
+    assert "batch 64, T = 100 to 400" in verdict.sentence
+
+
 def steps(*ratios: float) -> list[Rows]:
     return [pair(10 + i, ratio, 1.0, batch=1) for i, ratio in enumerate(ratios)]
 
@@ -376,7 +386,11 @@ def test_f_takes_the_share_of_ratios(ratios: list[float], verdict: str) -> None:
 def test_f_is_about_one_stream_and_names_its_device() -> None:
     assert of_times("f", *[pair(n, 9.0, 1.0) for n in (10, 20, 30)]).verdict == UNDECIDED
     verdict = of_times("f", *steps(1.0, 1.0, 4.0), backend="cpu-float32-1thread")
-    assert verdict.sentence.startswith("on cpu-float32-1thread, a convolutional step")
+    assert verdict.sentence.startswith(
+        "fastest implementations, on cpu-float32-1thread, batch 1, T = 10 to 12: a convolutional "
+        "step"
+    )
+    assert [row["single calls from Python, ratio"] for row in verdict.table] == [1.5] * 3
     assert [row["PyTorch's modules, ratio"] for row in verdict.table] == [3.0] * 3
     assert [row["field read again, ratio"] for row in verdict.table] == [90.0] * 3
 

@@ -6,11 +6,12 @@ import pandas as pd
 import pytest
 
 from bench.core.records import SpeedRecord
+from bench.report.drawing import DOTTED_AGAIN
 from bench.report.page import write_report
 from bench.report.runs import horizons
 from bench.report.sections import cost
-from bench.report.times import headlines, plain, step_times, timed_frame
-from tests.support.records import MACHINE, spec, speed_record, times, yardstick_record
+from bench.report.times import headlines, how, leading, plain, step_times, timed_frame
+from tests.support.records import BACKEND, MACHINE, spec, speed_record, times, yardstick_record
 from tests.support.reports import planted, runs_of, source, table
 
 
@@ -19,22 +20,70 @@ def swept() -> list[SpeedRecord]:
     made = []
     for length, tcn_ms, gru_ms in ((10, 4.0, 1.0), (100, 5.0, 10.0), (1000, 20.0, 100.0)):
         tcn = speed_record(
-            "tcn", length, batch_size=64, train_ms=tcn_ms, step_ms=0.005, receptive_field=255
+            "tcn",
+            length,
+            batch_size=64,
+            train_ms=tcn_ms,
+            step_ms=0.005,
+            call_ms=0.018,
+            receptive_field=255,
         )
-        made += [
-            tcn,
-            speed_record("gru", length, batch_size=64, train_ms=gru_ms, step_ms=0.01),
-        ]
+        gru = speed_record(
+            "gru", length, batch_size=64, train_ms=gru_ms, step_ms=0.01, call_ms=0.02
+        )
+        made += [tcn, gru]
     return made
 
 
 def test_where_training_overtakes_and_what_a_step_takes() -> None:
-    assert headlines(timed_frame(swept())) == [
-        "copy_memory, batch 64: tcn trains faster than gru from T = 100 on "
-        "(5 × as fast at T = 1000)",
-        "streaming, batch 64: a step of tcn takes 0.5 × a step of gru "
-        "(tasks and lengths: 3; ratio 0.5)",
+    assert headlines(leading(timed_frame(swept())), "a cpu") == [
+        "copy_memory, batch 64, fastest implementations, on a cpu: tcn trains faster than gru from "
+        "T = 100 on (5 × as fast at T = 1000)",
+        "streaming, batch 64, fastest implementations, on a cpu: a step of tcn takes 0.5 × a step "
+        "of gru, a single call from Python 0.9 × (tasks and lengths: 3, T = 10 to 1,000; ratio "
+        "0.5)",
     ]
+
+
+def test_sentences_compare_one_implementation_and_tables_show_all() -> None:
+    stock = [
+        speed_record("gru", length, batch_size=64, train_ms=1.0, implementation="stock")
+        for length in (10, 100, 1000)
+    ]
+    timed = timed_frame([*stock, *swept()])
+    assert len(timed) == 9
+    assert headlines(leading(timed), "a cpu") == headlines(timed_frame(swept()), "a cpu")
+    shown = cost.whole_sequences(timed, cost.TRAINING, "train").query("model == 'gru' and T == 10")
+    assert list(shown["implementation"]) == ["fastest", "stock"]
+    assert list(shown["ms"]) == pytest.approx([1.0, 1.0])
+    assert shown["%_of_peak"].notna().all()
+    apart, style = cost.by_implementation(timed, {"tcn": {"color": "b"}, "gru": {"color": "r"}})
+    assert set(apart["model_label"]) == {"tcn", "gru", "gru, stock"} <= set(style)
+    assert style["gru, stock"]["linestyle"] == DOTTED_AGAIN["linestyle"]
+
+
+def test_times_of_protocol_1_are_never_compared_with_newer_ones() -> None:
+    before = [
+        speed_record(model, 10, train_ms=1.0, step_ms=0.01, protocol=1) for model in ("tcn", "gru")
+    ]
+    after = speed_record("tcn", 100, train_ms=1.0, step_ms=0.01)
+    alone = leading(timed_frame(before))
+    assert set(alone["implementation"]) == {"as measured in protocol 1"}
+    assert alone["call_ms"].isna().all()
+    assert how(alone, "a cpu") == "as measured in protocol 1, on a cpu"
+    both = timed_frame([*before, after])
+    assert list(both["protocol"]) == [1, 1, 2]
+    assert list(leading(both)["T"]) == [100]
+
+
+def test_the_latency_of_each_implementation_has_its_own_panel() -> None:
+    one = speed_record("gru", 10, train_ms=1.0, step_ms=0.01)
+    other = speed_record("gru", 10, train_ms=1.0, step_ms=0.02, implementation="stock")
+    assert set(cost.steps_by_length(timed_frame([one]))["task_label"]) == {"streaming, batch 1"}
+    assert set(cost.steps_by_length(timed_frame([one, other]))["task_label"]) == {
+        "streaming, batch 1\nfastest",
+        "streaming, batch 1\nstock",
+    }
 
 
 def test_sentences_are_of_plain_models_where_there_are_any() -> None:
@@ -60,8 +109,9 @@ def test_every_way_to_compare(tcn_ms: tuple[float, float], said: str) -> None:
             speed_record("tcn", length, train_ms=ours, receptive_field=255),
             speed_record("gru", length, train_ms=theirs),
         ]
-    (line,) = headlines(timed_frame(records))
-    assert line == f"copy_memory, batch 1: tcn trains {said}"
+    (line,) = headlines(timed_frame(records), "a cpu")
+    where = "copy_memory, batch 1, fastest implementations, on a cpu"
+    assert line == f"{where}: tcn trains {said}"
 
 
 def test_rows_are_in_units_that_people_read() -> None:
@@ -73,6 +123,7 @@ def test_rows_are_in_units_that_people_read() -> None:
     assert row["train_peak_percent"] == pytest.approx(100 * 1e6 / 5e-3 / 1e9)
     streamed = cost.streaming(timed_frame(swept())).query("model == 'tcn' and T == 100").iloc[0]
     assert streamed["step_us"] == pytest.approx(5.0)
+    assert streamed["call_us"] == pytest.approx(18)
     assert streamed["5%_us"] == pytest.approx(4.5)
     assert streamed["95%_us"] == pytest.approx(7.5)
     assert streamed["window_again_us"] == pytest.approx(500)
@@ -115,8 +166,8 @@ def test_a_network_timed_twice_has_one_row_with_the_samples_of_both() -> None:
     assert row["timings"] == 2
     assert row["train_ms"] == pytest.approx(4.0)
     assert (row["step_low_ms"], row["step_high_ms"]) == pytest.approx((0.0063, 0.0195))
-    # The six samples are 6.3, 7, 10.5 and 11.7, 13, 19.5 µs.
-    assert row["step_ms"] == pytest.approx((0.0105 + 0.0117) / 2)
+    # The medians of the two are 7 and 13 µs.
+    assert row["step_ms"] == pytest.approx((0.007 + 0.013) / 2)
 
 
 def test_what_is_paid_for_what_is_remembered() -> None:
@@ -172,7 +223,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def test_the_report_shows_the_costs(written: tuple[Path, str]) -> None:
     folder, summary = written
     page = (folder / "report.md").read_text()
-    for line in headlines(timed_frame(swept())):
+    for line in headlines(timed_frame(swept()), BACKEND.name):
         assert line in page
         assert line in summary
     assert MACHINE.cpu in page

@@ -7,12 +7,13 @@ import pandas as pd
 import pytest
 
 import bench.report
+from bench.core.spec import PROTOCOL, SPEED_PROTOCOL
 from bench.core.store import Store
 from bench.report import markup
 from bench.report.page import write_report
 from bench.report.runs import horizons, scores
 from bench.report.sections import choice, differences, generation
-from tests.support.records import cost_outcome, outcome, record, spec
+from tests.support.records import cost_outcome, outcome, record, spec, speed_record
 from tests.support.reports import labels_of, planted, runs_of, source, table
 
 
@@ -170,6 +171,18 @@ def test_the_first_line_says_how_many_records_the_report_covers(tmp_path: Path) 
     ):
         write_report(tmp_path, source(specs, records, num_records=num_records))
         assert (tmp_path / "report.md").read_text().splitlines()[0] == line
+
+
+def test_the_first_line_counts_what_is_of_an_older_protocol(tmp_path: Path) -> None:
+    specs, _ = planted()
+    older = [each.model_copy(update={"protocol": PROTOCOL - 1}) for each in specs[:2]]
+    timed = [speed_record(step_ms=1, protocol=SPEED_PROTOCOL - 1), speed_record(length=20)]
+    specs = [*older, *specs[2:]]
+    write_report(tmp_path, source(specs, [record(each) for each in specs], speed=timed))
+    assert (tmp_path / "report.md").read_text().splitlines()[0] == (
+        f"This report covers 12 records. Protocol {PROTOCOL - 1}: 2 runs and 1 timing of the "
+        "report were made with older code; new ones may have other scores and times."
+    )
 
 
 def test_a_caveat_stands_before_everything_else_of_both_pages(tmp_path: Path) -> None:

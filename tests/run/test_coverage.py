@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from bench.core.records import Record
+from bench.core.records import Record, SpeedRecord
+from bench.core.spec import PROTOCOL, SPEED_PROTOCOL, Spec, Subject
 from bench.plan import profile
 from bench.plan.grid import Plan, Selection, make_plan
 from bench.plan.profile import Profile
 from bench.run import coverage
-from bench.run.coverage import covered
-from tests.support.records import record
+from bench.run.coverage import covered, is_current, newest_timings, usable
+from tests.support.records import record, speed_record
 
 PROFILE = """
 description = "runs of {steps} updates"
@@ -109,3 +110,86 @@ def test_only_what_was_asked_for_can_be_missing(
     begun = covered(plan, chosen, Selection(), [*others, record(plan.specs[0])])
     assert {spec.id for spec in begun.specs} == asked | recorded
     assert covered(plan, chosen, Selection(), []).specs == plan.specs
+
+
+def older(spec: Spec) -> Record:
+    """A record of the run as an older protocol made it."""
+    return record(spec.model_copy(update={"protocol": PROTOCOL - 1}))
+
+
+def test_older_runs_stand_for_planned_ones_with_their_studies(
+    report: tuple[Profile, Plan],
+) -> None:
+    chosen, plan = report
+    made = [older(spec) for spec in plan.specs]
+    found = covered(plan, chosen, Selection(), made)
+    assert [spec.id for spec in found.specs] == [each.spec.id for each in made]
+    assert list(map(found.studies.get, (s.id for s in found.specs))) == [
+        plan.studies[spec.id] for spec in plan.specs
+    ]
+    assert found.left_out == ()
+
+
+def test_older_runs_outside_a_selection_keep_the_studies_of_the_profile(
+    report: tuple[Profile, Plan],
+) -> None:
+    chosen, plan = report
+    made = [older(spec) for spec in plan.specs]
+    selected = make_plan(chosen, Selection(models=("gru",)))
+    assert studies(covered(selected, chosen, Selection(models=("gru",)), made), made) == {
+        ("copy_memory", "gru", False): {"main"},
+        ("copy_memory", "tcn", False): {"receptive_field"},
+    }
+
+
+def test_a_cell_with_a_new_run_leaves_its_older_runs_out_and_counts_them(
+    tmp_path: Path,
+) -> None:
+    chosen, _ = planned(tmp_path, 4, '["gru"]', "copy_memory")
+    plan = make_plan(chosen, Selection(seeds=(0, 1)))
+    gru = [spec for spec in plan.specs if spec.model.name == "gru"]
+    tcn = [spec for spec in plan.specs if spec.model.name == "tcn"]
+    made = [record(gru[0]), *map(older, plan.specs)]
+    found = covered(plan, chosen, Selection(seeds=(0, 1)), made)
+    assert {spec.id for spec in found.specs} == {
+        *(spec.id for spec in gru),  # the run of the second seed is missing
+        *(older(spec).spec.id for spec in tcn),
+    }
+    assert found.left_out == (
+        "the report leaves out 2 runs of an older protocol, since the same networks have runs "
+        "of a newer one",
+    )
+
+
+def test_runs_of_older_code_and_of_a_later_protocol_cannot_be_reported(
+    report: tuple[Profile, Plan],
+) -> None:
+    (spec, _) = report[1].specs
+    part = spec.model.model_copy(update={"version": spec.model.version + 1})
+    wrong = [spec.model_copy(update=u) for u in ({"model": part}, {"protocol": PROTOCOL + 1})]
+    assert [is_current(each) for each in (older(spec).spec, *wrong)] == [True, False, False]
+    found, sentences = usable([older(spec), *map(record, wrong)])
+    assert [each.spec.protocol for each in found] == [PROTOCOL - 1]
+    assert sentences == [
+        "the report leaves out 2 runs of gru on copy_memory that another version of the code made"
+    ]
+
+
+def test_older_timings_count_until_their_network_is_timed_anew(
+    report: tuple[Profile, Plan],
+) -> None:
+    def timing(batch_size: int, protocol: int) -> SpeedRecord:
+        made = speed_record(batch_size=batch_size, step_ms=1, protocol=protocol)
+        (spec, _) = report[1].specs
+        subject = {name: getattr(spec, name) for name in Subject.model_fields}
+        return made.model_copy(update={"spec": made.spec.model_copy(update=subject)})
+
+    before = [timing(size, SPEED_PROTOCOL - 1) for size in (1, 64)]
+    assert newest_timings(before, "cpu-float32-1thread") == (before, [])
+    new = timing(64, SPEED_PROTOCOL)
+    kept, sentences = newest_timings([*before, new], "cpu-float32-1thread")
+    assert kept == [before[0], new]
+    assert sentences == [
+        "the report leaves out 1 timing of an older protocol, since the same networks have "
+        "newer ones"
+    ]

@@ -7,7 +7,7 @@ import pytest
 
 from bench.core.records import Record
 from bench.core.store import Store
-from bench.plan import grid, profile, rates
+from bench.plan import grid, profile, protocols, rates
 from bench.plan.rates import Sweep, Tried, Tuned
 from bench.run import tune
 from tests.support.records import cost_outcome, outcome, record, spec
@@ -144,4 +144,5 @@ def test_the_committed_rates_follow_from_the_committed_records(tmp_path: Path) -
     grown = [t for of_task in sweep.rates.values() for t in of_task.values() if t.at_edge]
     assert all(len(t.tried) >= tune.MOST_RUNGS for t in grown)
     planned = grid.make_plan(profile.load("tuning"), grid.Selection()).specs
-    assert {s.id for s in planned} <= {r.spec.id for r in records}
+    recorded = {(protocols.cell_of(r.spec), r.spec.seed) for r in records}
+    assert {(protocols.cell_of(spec), spec.seed) for spec in planned} <= recorded

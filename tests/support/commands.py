@@ -14,6 +14,7 @@ PROFILE = """
 description = "a few steps"
 seeds = [0, 1]
 param_budget = 10_000
+speed_rounds = 1
 
 [training]
 max_steps = {steps}

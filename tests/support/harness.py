@@ -49,6 +49,7 @@ PROFILE = """
 description = "runs of milliseconds"
 seeds = SEEDS
 param_budget = 500
+speed_rounds = 1
 
 [training]
 max_steps = 2

@@ -13,8 +13,19 @@ from bench.core.records import (
     SpeedRecord,
     YardstickRecord,
 )
-from bench.core.spec import Named, Part, Sized, Spec, SpeedSpec, Subject, Training, Yardstick
-from bench.core.timings import Speed, Streaming, Times, Work
+from bench.core.spec import (
+    SPEED_PROTOCOL,
+    Implementation,
+    Named,
+    Part,
+    Sized,
+    Spec,
+    SpeedSpec,
+    Subject,
+    Training,
+    Yardstick,
+)
+from bench.core.timings import Speed, Streaming, Times, Work, pooled
 
 BACKEND = Backend(device="cpu")
 MACHINE = Machine(
@@ -123,6 +134,11 @@ def times(*ms: float) -> Times:
     return Times(samples=tuple(1e-3 * sample for sample in ms))
 
 
+def of_processes(*ms: float) -> Times:
+    """Times with these medians, one per process."""
+    return pooled([times(each) for each in ms])
+
+
 def speed_record(
     model: str = "tcn",
     length: int = 10,
@@ -130,7 +146,10 @@ def speed_record(
     batch_size: int = 1,
     train_ms: float | None = None,
     step_ms: float | None = None,
+    call_ms: float | None = None,
     receptive_field: int | None = None,
+    implementation: Implementation = "fastest",
+    protocol: int = SPEED_PROTOCOL,
     machine: Machine = MACHINE,
     **changes: Any,
 ) -> SpeedRecord:
@@ -143,6 +162,7 @@ def speed_record(
         window = times(100 * step_ms) if receptive_field else None
         streaming = Streaming(
             step=Work(times=times(0.9 * step_ms, step_ms, 1.5 * step_ms), flops=1000),
+            call=times(call_ms) if call_ms else None,
             stepper="CompiledStepper",
             state_bytes=400,
             plain_step=times(5 * step_ms),
@@ -163,7 +183,13 @@ def speed_record(
         streaming=streaming,
     )
     return SpeedRecord(
-        spec=SpeedSpec(**subject, batch_size=batch_size, measures=tuple(measures)),  # pyright: ignore
+        spec=SpeedSpec(
+            **subject,
+            batch_size=batch_size,
+            measures=tuple(measures),  # pyright: ignore
+            implementation=implementation,
+            protocol=protocol,
+        ),
         backend=BACKEND,
         machine=machine,
         created="2026-01-02T03:04:05Z",

@@ -16,6 +16,7 @@ from bench.report.claims.memory import (
 )
 from bench.report.claims.speed import step_efficiency, training_efficiency
 from bench.report.claims.verdict import Verdict
+from bench.report.times import leading
 
 __all__ = ["KERNEL_SIZES", "Verdict", "dilated_field", "limits", "verdicts"]
 
@@ -24,7 +25,7 @@ def verdicts(
     runs: pd.DataFrame, timed: pd.DataFrame, *, backend: str | None = None
 ) -> list[Verdict]:
     """Each claim's verdict, in the order of the lectures; `backend` made the times."""
-    device = backend or "one machine"
+    device, timed = backend or "one machine", leading(timed)
     cells = cells_of(runs)
     return [
         long_dependencies(cells),

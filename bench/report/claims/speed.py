@@ -5,7 +5,8 @@ from typing import Any
 import pandas as pd
 
 from bench.report.claims.verdict import LONG, NOT_ENOUGH, Answer, Verdict, decided, weighed
-from bench.report.frame import numbers, rows_of, span
+from bench.report.frame import listed, numbers, rows_of, span
+from bench.report.times import how
 
 FAR_MORE = 2.0
 """Smallest ratio of throughputs that counts as far more efficient training."""
@@ -34,9 +35,18 @@ def pairs_of(timed: pd.DataFrame, column: str, *, highest: bool) -> pd.DataFrame
 
 
 def _table(pairs: pd.DataFrame, **ratios: pd.Series) -> list[dict[str, Any]]:
-    names = ["task", "batch", "T", "convolutional", "recurrent"]
-    shown = pairs[[*PLACE, "model_label", "model_label_recurrent"]].set_axis(names, axis=1)
+    names = ["task", "batch", "T", "implementation", "convolutional", "recurrent"]
+    columns = [*PLACE, "implementation", "model_label", "model_label_recurrent"]
+    shown = pairs[columns].set_axis(names, axis=1)
     return rows_of(shown.assign(**{f"{what}, ratio": ratio for what, ratio in ratios.items()}))
+
+
+def _where(pairs: pd.DataFrame, device: str) -> str:
+    """Implementation, device, batch sizes and lengths of these pairs."""
+    if pairs.empty:
+        return how(pairs, device)
+    batches = listed(pairs["batch"]).replace(", ", " and ")
+    return f"{how(pairs, device)}, batch {batches}, T = {span(pairs['T'])}"
 
 
 def training_efficiency(timed: pd.DataFrame, device: str) -> Verdict:
@@ -55,7 +65,7 @@ def training_efficiency(timed: pd.DataFrame, device: str) -> Verdict:
         key="e",
         claim="Convolutional training is far more efficient.",
         verdict=decided(far_more, others) if len(pairs) >= FEWEST_RATIOS else NOT_ENOUGH,
-        sentence=f"on {device}, {weighed('cell', far_more, others)}",
+        sentence=f"{_where(pairs, device)}: {weighed('cell', far_more, others)}",
         table=_table(pairs, **{"steps a second": ratios}),
         figures=("throughput_vs_length",),
     )
@@ -76,9 +86,10 @@ def step_efficiency(timed: pd.DataFrame, device: str) -> Verdict:
     sentence = "no convolutional network that sees T steps was timed beside a recurrent one"
     if len(pairs):
         sentence = (
-            f"on {device}, a convolutional step takes {span(ratios)} times as long as a "
-            f"recurrent one (median {ratios.median():.2g})"
+            f"{_where(pairs, device)}: a convolutional step takes {span(ratios)} times as long as "
+            f"a recurrent one (median {ratios.median():.2g})"
         )
+    calls = pairs["call_ms"] / pairs["call_ms_recurrent"]
     return Verdict(
         key="f",
         claim="Convolutional step-by-step inference is inefficient.",
@@ -87,7 +98,8 @@ def step_efficiency(timed: pd.DataFrame, device: str) -> Verdict:
         table=_table(
             pairs,
             **{
-                "steppers": ratios,
+                "steps": ratios,
+                **({"single calls from Python": calls} if calls.notna().any() else {}),
                 "PyTorch's modules": pairs["plain_step_ms"] / pairs["plain_step_ms_recurrent"],
                 "field read again": pairs["window_ms"] / step,
             },

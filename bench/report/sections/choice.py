@@ -8,8 +8,10 @@ import pandas as pd
 
 from bench.report.data import Data
 from bench.report.frame import TASK, Column, Table, groups, is_true
+from bench.report.markup import text
 from bench.report.runs import counted
-from bench.report.section import Filled, Item, Section
+from bench.report.section import Filled, Item, Section, Text
+from bench.report.times import how
 
 LATENCY_BUDGETS_US = (10.0, 20.0, inf)
 NAMES = ["task", "task_variant", "task_label"]
@@ -39,6 +41,16 @@ TABLE = Table(
 def build(data: Data) -> Iterator[Item]:
     runs = data.whole if len(data.scores) else data.whole.iloc[:0]
     yield Filled(table=TABLE, frame=choice(runs, data.step_us))
+    if data.step_us:
+        yield Text(markdown=text(measured(data)))
+
+
+def measured(data: Data) -> str:
+    """Which times of a step the choice is made by."""
+    return (
+        f"Steps are those of batch 1 at the T of the row, {how(data.leading, data.device)}. What "
+        "a single call from Python costs is in the table of streaming."
+    )
 
 
 def choice(

@@ -23,6 +23,7 @@ BOTH_LOGARITHMIC = "Both axes are logarithmic."
 PLACE = (
     *IDENTITY,
     Column("batch", "count", "sequences", "Sequences at once."),
+    *times.IMPLEMENTATION,
     Column("parameters", "count", "parameters", "Parameters of the network."),
 )
 WHOLE = (
@@ -44,9 +45,10 @@ STREAMING = Table(
         *PLACE,
         Column("receptive_field", "integer", "steps", "By formula. Missing if it has no end."),
         Column("timings", "count", "", "Timings whose samples are pooled in this row."),
-        Column("step_us", "number", "µs", "Median time of a step by the stepper."),
+        Column("step_us", "number", "µs", "Median time of a step by the stepper, within `run`."),
         Column("5%_us", "number", "µs", "5th percentile."),
         Column("95%_us", "number", "µs", "95th percentile."),
+        Column("call_us", "number", "µs", "Median time of a single call from Python."),
         Column("plain_step_us", "number", "µs", "`forward` on a chunk of one step."),
         Column("window_again_us", "number", "µs", "`forward` over the whole receptive field."),
         Column("window_last_us", "number", "µs", "The same, but only the last step is computed."),
@@ -56,12 +58,14 @@ STREAMING = Table(
         Column("%_of_peak", "number", "%", "Share of the speed of one large matrix product."),
         Column("stepper", "text", "", "The stepper that was timed."),
     ),
-    caption="One row per network and batch size. If a network was timed several times, the "
-    "samples of all timings are pooled. Stepper: compiled, or PyTorch's modules step by step. "
-    "Plain step: forward on one step. Window again: forward over the whole receptive field; last: "
-    "for the last step alone. Prefill: a whole sequence in one pass, then one step. Operations are "
-    "products and sums of matrices and convolutions as PyTorch counts them. % of peak is relative "
-    "to one large matrix product in the same process.",
+    caption="One row per network, batch size and implementation. If a network was timed several "
+    "times, the samples of all timings are pooled. Stepper: compiled, or PyTorch's modules step by "
+    "step. Step: one of the many steps that a single call makes. Call: a single step called from "
+    "Python, as a caller does who has one input at a time. Protocol 1 timed single calls alone, so "
+    "its step includes the call. Plain step: forward on one step. Window again: forward over the "
+    "whole receptive field; last: for the last step alone. Prefill: a whole sequence in one pass, "
+    "then one step. Operations are products and sums of matrices and convolutions as PyTorch "
+    "counts them. % of peak is relative to one large matrix product in the same process.",
 )
 YARDSTICKS = Table(
     name="yardsticks",
@@ -91,6 +95,7 @@ STEP_TIMES = {
     "step_ms": "step_us",
     "step_low_ms": "5%_us",
     "step_high_ms": "95%_us",
+    "call_ms": "call_us",
     "plain_step_ms": "plain_step_us",
     "window_ms": "window_again_us",
     "window_last_ms": "window_last_us",
@@ -102,14 +107,16 @@ FIGURES = (
         {"train_steps_per_s": "training", "forward_steps_per_s": "whole sequences"},
         "steps read per second",
         "Steps of sequences read per second against length, in training (sampling, forward, "
-        "backward, update) and when whole sequences are read at once.",
+        "backward, update) and when whole sequences are read at once. Dotted: not the fastest "
+        "implementation.",
     ),
     (
         "memory_vs_length",
         {"train_MB": "training", "forward_MB": "whole sequences"},
         "peak memory (MB)",
         "Peak memory of one call beyond what was held before. On a CPU it is the growth of the "
-        "process, which does not show small amounts.",
+        "process, which does not show small amounts. Dotted: not the fastest "
+        "implementation.",
     ),
 )
 
@@ -139,13 +146,14 @@ def build(data: Data) -> Iterator[Item]:
 
 def figures(data: Data) -> Iterator[Picture]:
     swept = times.plain(data.timed)
+    apart, style = by_implementation(swept, data.style)
     for name, columns, axis_label, caption in FIGURES:
-        frame = by_length(swept, columns)
+        frame = by_length(apart, columns)
         frame = frame[frame["value"] > 0]
         if len(frame):
             yield Picture(
                 name=name,
-                draw=partial(cost_against_length, frame, "value", axis_label, data.style),
+                draw=partial(cost_against_length, frame, "value", axis_label, style),
                 caption=f"{caption} {BOTH_LOGARITHMIC}",
             )
     steps = steps_by_length(swept)
@@ -160,8 +168,10 @@ def figures(data: Data) -> Iterator[Picture]:
                 dotted_again(data.style, AGAIN),
             ),
             caption="Time of one further step of every stream with the model's stepper, against "
-            "length: median, with the 5th to 95th percentile. Dotted, for models with a finite "
-            f"receptive field: the whole field is read again. {BOTH_LOGARITHMIC}",
+            "length: median, with the 5th to 95th percentile. It is measured within a call that "
+            "makes many steps, except in protocol 1, where it includes the call. Dotted, for "
+            "models with a finite receptive field: the whole field is read again. "
+            f"{BOTH_LOGARITHMIC}",
             png=True,
         )
     reached = reached_at_cost(data.main, data.horizons, data.step_us)
@@ -169,8 +179,9 @@ def figures(data: Data) -> Iterator[Picture]:
         yield Picture(
             name="horizon_vs_cost",
             draw=partial(horizon_against_cost, reached, data.style),
-            caption="The horizon against a run's training time and against one step of a stream. "
-            "≥: the sweep ended there. <, hollow: not even the shortest T was solved, whose cost "
+            caption="The horizon against a run's training time and against one step of a stream "
+            f"(batch 1, {times.how(data.leading, data.device)}). ≥: the sweep ended "
+            "there. <, hollow: not even the shortest T was solved, whose cost "
             f"is shown. {BOTH_LOGARITHMIC}",
         )
 
@@ -217,6 +228,19 @@ def _yardstick(record: YardstickRecord) -> dict[str, object]:
     }
 
 
+def by_implementation(timed: pd.DataFrame, style: Style) -> tuple[pd.DataFrame, Style]:
+    """The rows with a line of its own for every implementation, and the style of these lines.
+
+    Those of the `times.leading` implementation keep their labels; the others are dotted.
+    """
+    is_leading = timed.index.isin(times.leading(timed).index)
+    suffix = (", " + timed["implementation"]).mask(is_leading, "")
+    apart = dict(style)
+    for other in suffix[~is_leading].unique():
+        apart |= dotted_again(style, other)
+    return timed.assign(model_label=timed["model_label"] + suffix), apart
+
+
 def by_length(timed: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
     """Long form for a figure: one panel per column and batch size, `value` against T.
 
@@ -237,6 +261,8 @@ def steps_by_length(timed: pd.DataFrame) -> pd.DataFrame:
     """
     made = timed[timed["train_ms"].notna() & timed["step_ms"].notna()]
     made = _titled(made, "streaming")
+    if made["implementation"].nunique() > 1:
+        made["task_label"] += "\n" + made["implementation"]
     step, low, high, window = (
         1e3 * made[f"{name}_ms"] for name in ("step", "step_low", "step_high", "window")
     )

@@ -27,6 +27,7 @@ from bench.report.runs import Labels, key, outcomes, scores
 from bench.report.section import Filled, Item, Picture, Section, Text
 from bench.report.sections._shared import dotted_again
 from bench.report.sections.metrics import metrics
+from bench.report.times import IMPLEMENTATION, implementation_of, leading
 
 DASHES = {"uniform": ":", "unigram": "--", "markov-1": "-."}
 """Predictors without a network that are drawn as lines; a task may have others."""
@@ -48,6 +49,7 @@ SAMPLING = Table(
     name="sampling",
     columns=(
         *IDENTITY,
+        *IMPLEMENTATION,
         Column("steps", "count", "steps", "Length of a sample."),
         Column("parameters", "count", "parameters", "Parameters of the network."),
         Column("cached_s", "number", "s", "Time of a sample by the model's stepper."),
@@ -95,7 +97,7 @@ def build(data: Data) -> Iterator[Item]:
     if len(speed):
         yield Picture(
             name="sampling_vs_length",
-            draw=partial(sampling_figure, speed, data.style),
+            draw=partial(sampling_figure, leading(speed), data.style),
             caption="Samples per second against their length, one sequence at a time. Cached: "
             "with the model's stepper. Naive: for every step, the past within the receptive field "
             "is read again.",
@@ -144,6 +146,8 @@ def sampling(records: Sequence[SpeedRecord]) -> pd.DataFrame:
     rows = [
         {
             **key(label_of(record.spec), record.spec.length),
+            "implementation": implementation_of(record.spec),
+            "protocol": record.spec.protocol,
             "steps": found.num_steps,
             "parameters": record.speed.num_parameters,
             "cached_s": found.cached.median,

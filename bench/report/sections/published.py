@@ -1,13 +1,13 @@
 """Values from the literature, listed in `bench/report/published.toml`, beside ours.
 
-A run of ours is compared with a published value if, apart from its seed, its spec is one that the
-profile named beside the value plans for that task and model. Everything in the spec must agree:
-size, optimizer, rate, clipping, updates.
+A run of ours is compared with a published value if its spec, apart from seed and protocol, is one
+that the profile named beside the value plans for that task and model. Everything else in the spec
+must agree: size, optimizer, rate, clipping, updates.
 """
 
 import math
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,10 +19,11 @@ from pydantic import Field, model_validator
 import tasks
 from bench.core.intervals import prediction_interval
 from bench.core.records import Record
-from bench.core.spec import Frozen, Spec
+from bench.core.spec import Frozen
 from bench.plan import profile
 from bench.plan.grid import Selection, make_plan
 from bench.plan.labels import label, variant
+from bench.plan.protocols import cell_of
 from bench.report.data import Data
 from bench.report.frame import LENGTH, TASK, Column, Table
 from bench.report.section import Filled, Item, Section, Text
@@ -141,17 +142,14 @@ def _heading(entry: Published) -> dict[str, Any]:
 
 
 @cache
-def _planned(name: str) -> set[str]:
-    """The configurations of a profile of this project, without seeds."""
-    return {_without_seed(spec) for spec in make_plan(profile.load(name), Selection()).specs}
+def _planned(name: str) -> set[Hashable]:
+    """The configurations of a profile of this project, without seeds and protocol."""
+    return {cell_of(spec) for spec in make_plan(profile.load(name), Selection()).specs}
 
 
-def _without_seed(spec: Spec) -> str:
-    """An id that all runs of one configuration share."""
-    return spec.model_copy(update={"seed": 0}).id
-
-
-def _compared(entry: Published, records: Sequence[Record], planned: set[str]) -> dict[str, Any]:
+def _compared(
+    entry: Published, records: Sequence[Record], planned: set[Hashable]
+) -> dict[str, Any]:
     task = entry.instance()
     metric = next(each for each in task.objective.all_metrics if each.name == entry.metric)
     wanted = (entry.task, entry.ours, task.fields)
@@ -160,7 +158,7 @@ def _compared(entry: Published, records: Sequence[Record], planned: set[str]) ->
         spec = record.spec
         what = (spec.task.name, spec.model.name, spec.task.fields)
         is_ours = what == wanted and record.status != "skipped"
-        if is_ours and _without_seed(spec) in planned:
+        if is_ours and cell_of(spec) in planned:
             value = None if record.outcome is None else record.outcome.test[metric.name]
             values.append(metric.chance if value is None else value)
     row = {**_heading(entry), "seeds": len(values)}

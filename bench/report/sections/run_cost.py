@@ -8,6 +8,7 @@ import pandas as pd
 from bench.report.data import Data
 from bench.report.drawing import cost_against_length
 from bench.report.frame import IDENTITY, ROW, Column, Table, by_length, numbers, rows_of
+from bench.report.runs import PROTOCOL
 from bench.report.section import Filled, Item, Picture, Section, Text
 
 COLUMNS = {
@@ -25,6 +26,7 @@ TABLE = Table(
     name="cost",
     columns=(
         *IDENTITY,
+        PROTOCOL,
         Column("budget", "number", "parameters", "Parameters asked for."),
         Column("parameters", "number", "parameters", "Parameters of the network."),
         Column("receptive_field", "number", "steps", "By formula. Missing if it has no end."),
@@ -67,8 +69,9 @@ def build(data: Data) -> Iterator[Item]:
 def run_cost(runs: pd.DataFrame) -> pd.DataFrame:
     """Size and times, medians over seeds."""
     made = runs[runs["status"].isin(("ok", "diverged"))]
-    made = made[ROW].assign(**{name: numbers(made[column]) for name, column in COLUMNS.items()})
-    medians = made.groupby(ROW, sort=False).median().reset_index()
+    keys = [*ROW, PROTOCOL.name]
+    made = made[keys].assign(**{name: numbers(made[column]) for name, column in COLUMNS.items()})
+    medians = made.groupby(keys, sort=False).median().reset_index()
     return by_length(TABLE.of(rows_of(medians)))
 
 
