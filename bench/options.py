@@ -186,7 +186,7 @@ _RUN = (
 
 _YARDSTICKS = _flag(
     "--yardsticks",
-    "Also compare with a textbook network, PyTorch's cells and other libraries.",
+    "Also compare with PyTorch's own layers, a textbook network and other libraries.",
 )
 
 _SAMPLE = (

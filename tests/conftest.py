@@ -94,7 +94,9 @@ def plugins() -> Iterator[None]:
     for registry in (tasks._plugins, models._plugins, loaded._files):
         registry.clear()
     for name in set(sys.modules) - modules:
-        if "." not in name:
+        # Libraries that were imported for the first time must stay: they exist only once.
+        file = getattr(sys.modules[name], "__file__", None) or ""
+        if "." not in name and file and "site-packages" not in file:
             del sys.modules[name]
 
 

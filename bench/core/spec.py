@@ -216,6 +216,8 @@ class Yardstick(Frozen):
     at_most: float | None = None
     task: Named
     model: Sized
+    batch_size: Positive = 32
+    """Number of sequences of a training step."""
     rival: str | None = None
     """Another model of ours with the same number of parameters, which is timed as well."""
 

@@ -31,7 +31,6 @@ from bench.measure.update import Updater, update
 
 LIST = Path(__file__).parent / "yardsticks.toml"
 ROUNDS = 25
-BATCH_SIZE = 32
 LEARNING_RATE = 1e-3
 SAMPLED_ROUNDS = 5
 """Rounds of sampling, whose slow side takes seconds."""
@@ -64,7 +63,8 @@ class _Case:
         return self.task.sample(1, generator).x[:, 0].contiguous()
 
     def training_step(self, network: nn.Module, *, capture: bool) -> Updater:
-        training = Training(learning_rate=LEARNING_RATE, batch_size=BATCH_SIZE, max_steps=2**31)
+        size = self.yardstick.batch_size
+        training = Training(learning_rate=LEARNING_RATE, batch_size=size, max_steps=2**31)
         generator = self.task.generator("train", 0, self.device)
         return Updater(network.train(), self.task, training, generator, capture)
 
@@ -225,9 +225,9 @@ def _sampling(case: _Case) -> dict[str, Times]:
     return turns(sides, case.device, rounds=SAMPLED_ROUNDS)
 
 
-def _textbook(case: _Case) -> dict[str, Times]:
-    """A training step against the same step of the textbook's network, from the same weights."""
-    networks = {"our network": case.network, "textbook": case.network.stock()}
+def _stock(case: _Case) -> dict[str, Times]:
+    """A training step against that of the stock implementation, from the same weights."""
+    networks = {"our network": case.network, "stock": case.network.stock()}
     sides = {
         name: case.training_step(each, capture=case.capture) for name, each in networks.items()
     }
@@ -240,7 +240,7 @@ def _overhead(case: _Case) -> dict[str, Times]:
     model = models.load(case.yardstick.model.name, **case.yardstick.model.fields)
     training = Training(
         learning_rate=LEARNING_RATE,
-        batch_size=BATCH_SIZE,
+        batch_size=case.yardstick.batch_size,
         max_steps=TRAINED_STEPS,
         num_validation=1,
     )
@@ -264,7 +264,7 @@ def _overhead(case: _Case) -> dict[str, Times]:
         optimizer = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE)
 
         def step() -> None:
-            batch = task.sample(BATCH_SIZE, generator, "train")
+            batch = task.sample(training.batch_size, generator, "train")
             update(network, optimizer, task, batch, training.clip_norm)
 
         return seconds_of(step, TRAINED_STEPS, device) / TRAINED_STEPS
@@ -289,7 +289,7 @@ KINDS: dict[str, Callable[[_Case], dict[str, Times]]] = {
     "library": _library,
     "flat": _flat,
     "sampling": _sampling,
-    "textbook": _textbook,
+    "stock": _stock,
     "overhead": _overhead,
     "capture": _capture,
 }

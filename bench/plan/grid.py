@@ -174,10 +174,11 @@ WHOLE: tuple[Measure, ...] = ("train", "forward")
 def make_speed_plan(
     profile: Profile, selection: Selection, specs: Sequence[Spec], *, source: str = "profile"
 ) -> tuple[SpeedSpec, ...]:
-    """What to time: one step of every network in `specs`, and the profile's speed grids."""
+    """What to time: the profile's speed grids and, unless it says otherwise, one step of every
+    network in `specs`."""
     chosen = resolve(selection)
     timed: dict[str, SpeedSpec] = {}
-    for subject in _networks(specs):
+    for subject in _networks(specs) if profile.time_every_network else ():
         each = SpeedSpec(**subject, batch_size=1, measures=("step",))
         timed[each.id] = each
     grids: list[Placed] = []

@@ -129,6 +129,8 @@ class Profile(Frozen):
     """Fields for every task that has them, unless its grid sets them."""
     training: TrainingChoice = TrainingChoice()
     grid: Annotated[list[Grid], Field(min_length=1)]
+    time_every_network: bool = True
+    """Whether a step of every trained network is timed, besides the networks of `speed`."""
     speed: list[SpeedGrid] = []
     """Timings in addition to the streaming step, which is timed for every trained network."""
     speed_rounds: Annotated[int, Field(ge=1, le=100)] = 5
@@ -221,7 +223,14 @@ def _set(content: dict[str, Any], setting: str, place: str) -> None:
         raise unknown("key", one_line(key), keys, place)
 
 
-_OF_PROFILE = {"description", "seeds", "param_budget", "models", "speed_rounds"}
+_OF_PROFILE = {
+    "description",
+    "seeds",
+    "param_budget",
+    "models",
+    "speed_rounds",
+    "time_every_network",
+}
 _OF_GRIDS = {"keep_weights"}
 """Keys of a grid that can be set for all grids at once."""
 
