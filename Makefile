@@ -65,7 +65,7 @@ test: setup  ## run the tests and list the ten slowest
 test-fast: setup  ## run the tests that train, compile and draw nothing, in half a minute
 	$(PYTEST) -m "not faults and not slow" $(ARGS)
 
-FAULTS := tests/faults tests/core/test_store.py tests/measure/test_checkpoint.py tests/plan/test_plugins.py tests/run/test_cluster.py tests/run/test_workers.py tests/tasks/test_downloads.py tests/tasks/test_files.py
+FAULTS := tests/faults tests/core/test_store.py tests/measure/test_checkpoint.py tests/plan/test_plugins.py tests/run/test_cluster.py tests/run/test_slot.py tests/run/test_workers.py tests/tasks/test_downloads.py tests/tasks/test_files.py
 
 test-faults: setup  ## inject kills, full disks, broken plug-ins and damaged files (docs/reliability.md)
 	$(PYTEST) $(FAULTS) $(ARGS)

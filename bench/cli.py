@@ -187,7 +187,8 @@ def speed(options: Options) -> int:
 def report(options: Options) -> None:
     """Write the report of a results folder.
 
-    The report covers every record in the folder. It has pages, tables and figures.
+    It has pages, tables and figures, and covers every record in the folder. It counts and leaves
+    out records of older code, and records of tasks and models that are not loaded.
     """
     _write_report(request_of(options))
 

@@ -25,9 +25,9 @@ def all_right(output_BTC: Tensor, y_BT: Tensor) -> Tensor:
     return ((output_BTC.argmax(-1) == y_BT) | (y_BT == IGNORE)).all(1).float()
 
 
-def labelled(name: str, unit: str, *, num_answers: int, chance: float) -> Objective:
-    """Cross-entropy; the score is the share of right answers, a further metric counts sequences
-    whose `num_answers` answers are all right. `chance` is that of one answer."""
+def labelled(name: str, unit: str, *, chance: float, all_by_chance: float) -> Objective:
+    """Cross-entropy; the score is the share of right answers, and a further metric the share of
+    sequences without a wrong one. Without memory they are `chance` and `all_by_chance`."""
 
     def values(output: Tensor, batch: Batch) -> Tensor:
         return shares_right(output, batch.y)
@@ -35,7 +35,7 @@ def labelled(name: str, unit: str, *, num_answers: int, chance: float) -> Object
     return Objective(
         loss=lambda output, batch: cross_entropy(output, batch.y),
         score=Metric(name=name, unit=unit, higher_is_better=True, chance=chance, values=values),
-        metrics=(faultless(chance**num_answers),),
+        metrics=(faultless(all_by_chance),),
     )
 
 

@@ -19,6 +19,7 @@ sequences that are 2 and 4 times as long.
 """
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -99,8 +100,13 @@ class AssociativeRecall(Task):
 
     @property
     def objective(self) -> Objective:
-        chance = 1 / self.num_values
-        return labelled("recall", "share of queries", num_answers=self.num_pairs, chance=chance)
+        return labelled(
+            "recall",
+            "share of queries",
+            chance=1 / self.num_values,
+            # The values of a sequence differ from each other.
+            all_by_chance=1 / math.perm(self.num_values, self.num_pairs),
+        )
 
     def baselines(self) -> dict[str, float]:
         return {"any_of_the_values": 1 / self.num_pairs}

@@ -69,7 +69,12 @@ class SelectiveCopy(Task):
 
     @property
     def objective(self) -> Objective:
-        return labelled("recall", "share of symbols", num_answers=NUM_SYMBOLS, chance=1 / ALPHABET)
+        return labelled(
+            "recall",
+            "share of symbols",
+            chance=1 / ALPHABET,
+            all_by_chance=ALPHABET**-NUM_SYMBOLS,
+        )
 
     def beyond(self) -> tuple[Task, ...]:
         return tuple(dataclasses.replace(self, length=times * self.length) for times in BEYOND)

@@ -50,27 +50,27 @@ def raises(error):
 
 TROUBLE = {
     "raises": lambda: raises(RuntimeError("no luck")),
-    "raises in many lines": lambda: raises(RuntimeError("a\\n  b\\x1b[31m\\ud800")),
-    "raises at length": lambda: raises(RuntimeError("x" * 10**6)),
-    "raises what can't be said": lambda: raises(Unsayable()),
-    "asserts": lambda: raises(AssertionError()),
-    "leaves": lambda: sys.exit(3),
-    "leaves with words": lambda: sys.exit("good bye"),
-    "leaves at once": lambda: os._exit(3),
-    "takes an unheard-of memory": lambda: torch.ones(2**60),
-    "takes more than it is given": out_of_address_space,
-    "takes more than Python has": lambda: bytearray(2**62),
-    "takes the memory of a GPU": lambda: raises(
+    "raises in several lines": lambda: raises(RuntimeError("a\\n  b\\x1b[31m\\ud800")),
+    "raises a very long message": lambda: raises(RuntimeError("x" * 10**6)),
+    "raises an error whose message fails": lambda: raises(Unsayable()),
+    "fails an assertion": lambda: raises(AssertionError()),
+    "exits": lambda: sys.exit(3),
+    "exits with a message": lambda: sys.exit("good bye"),
+    "exits without cleanup": lambda: os._exit(3),
+    "asks torch for too much memory": lambda: torch.ones(2**60),
+    "exceeds its address space": out_of_address_space,
+    "asks Python for too much memory": lambda: bytearray(2**62),
+    "runs out of GPU memory": lambda: raises(
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
     ),
-    "recurses": lambda: (lambda f: f(f))(lambda f: f(f)),
-    "faults": lambda: ctypes.string_at(0),
-    "kills": lambda: os.kill(os.getpid(), 9),
-    "loops": lambda: all(True for _ in iter(int, 1)),
-    "sleeps": lambda: time.sleep(10_000),
-    "imports what is not there": lambda: __import__("nothing_so_named"),
-    "compiles no Python": lambda: compile("def", "no_python", "exec"),
-    "draws nothing": lambda: None,
+    "recurses without end": lambda: (lambda f: f(f))(lambda f: f(f)),
+    "reads a null pointer": lambda: ctypes.string_at(0),
+    "kills its process": lambda: os.kill(os.getpid(), 9),
+    "loops forever": lambda: all(True for _ in iter(int, 1)),
+    "sleeps for hours": lambda: time.sleep(10_000),
+    "imports a missing module": lambda: __import__("nothing_so_named"),
+    "has a syntax error": lambda: compile("def", "no_python", "exec"),
+    "returns no batch": lambda: None,
 }
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ class Trouble(CopyMemory):
     def sample(self, n, generator, split="train"):
         if split == "train" and self.how in TROUBLE:
             TROUBLE[self.how]()
-            if self.how == "draws nothing":
+            if self.how == "returns no batch":
                 return None
         return super().sample(n, generator, split)
 
@@ -147,25 +147,25 @@ seeds = [0, 1, 2]
 
 TASKS: dict[str, tuple[str, str]] = {
     "raises": ("failed", "RuntimeError: no luck (trouble_4.py:"),
-    "raises in many lines": ("failed", "RuntimeError: a\n  b\x1b[31m\\ud800 ("),
-    "raises at length": ("failed", "RuntimeError: xxxxxxxx"),
-    "raises what can't be said": ("failed", "Unsayable: (its message raises ValueError)"),
-    "asserts": ("failed", "AssertionError:  (trouble_4.py:"),
-    "leaves": ("failed", "SystemExit: 3"),
-    "leaves with words": ("failed", "SystemExit: good bye"),
-    "leaves at once": ("failed", "the worker process died: exit status 3"),
-    "takes an unheard-of memory": ("failed", "RuntimeError: "),
-    "takes more than it is given": ("failed", "can't allocate memory"),
-    "takes more than Python has": ("failed", "MemoryError: "),
-    "takes the memory of a GPU": ("failed", "OutOfMemoryError: CUDA out of memory"),
-    "recurses": ("failed", "RecursionError: "),
-    "faults": ("failed", "the worker process died: signal 11 (SIGSEGV)"),
-    "kills": ("failed", "the worker process died: signal 9 (SIGKILL)"),
-    "loops": ("failed", "took longer than the run timeout of 0.25 min"),
-    "sleeps": ("failed", "took longer than the run timeout of 0.25 min"),
-    "imports what is not there": ("failed", "ModuleNotFoundError: No module named 'nothing_so_na"),
-    "compiles no Python": ("failed", "SyntaxError: invalid syntax"),
-    "draws nothing": ("failed", "AttributeError: 'NoneType'"),
+    "raises in several lines": ("failed", "RuntimeError: a\n  b\x1b[31m\\ud800 ("),
+    "raises a very long message": ("failed", "RuntimeError: xxxxxxxx"),
+    "raises an error whose message fails": ("failed", "Unsayable: (its message raises ValueError)"),
+    "fails an assertion": ("failed", "AssertionError:  (trouble_4.py:"),
+    "exits": ("failed", "SystemExit: 3"),
+    "exits with a message": ("failed", "SystemExit: good bye"),
+    "exits without cleanup": ("failed", "the worker process died: exit status 3"),
+    "asks torch for too much memory": ("failed", "RuntimeError: "),
+    "exceeds its address space": ("failed", "can't allocate memory"),
+    "asks Python for too much memory": ("failed", "MemoryError: "),
+    "runs out of GPU memory": ("failed", "OutOfMemoryError: CUDA out of memory"),
+    "recurses without end": ("failed", "RecursionError: "),
+    "reads a null pointer": ("failed", "the worker process died: signal 11 (SIGSEGV)"),
+    "kills its process": ("failed", "the worker process died: signal 9 (SIGKILL)"),
+    "loops forever": ("failed", "took longer than the run timeout of 0.25 min"),
+    "sleeps for hours": ("failed", "took longer than the run timeout of 0.25 min"),
+    "imports a missing module": ("failed", "ModuleNotFoundError: No module named 'nothing_so_na"),
+    "has a syntax error": ("failed", "SyntaxError: invalid syntax"),
+    "returns no batch": ("failed", "AttributeError: 'NoneType'"),
     "is not a number": ("diverged", "loss not finite after"),
 }
 MODELS: dict[str, tuple[str, str]] = {
@@ -196,7 +196,13 @@ def problems(folder: Path) -> str:
     return (folder / "results" / "tables" / "problems.csv").read_text()
 
 
-FAST = ("raises", "leaves at once", "takes the memory of a GPU", "faults", "is not a number")
+FAST = (
+    "raises",
+    "exits without cleanup",
+    "runs out of GPU memory",
+    "reads a null pointer",
+    "is not a number",
+)
 
 
 @pytest.mark.parametrize("chosen", [FAST, pytest.param(tuple(TASKS), marks=pytest.mark.faults)])

@@ -342,10 +342,12 @@ def reported_machines(of: Request) -> set[str]:
 
 
 def test_the_plan_times_every_network_and_the_sweeps() -> None:
-    smoke = profile.load("smoke")
+    smoke = profile.load("smoke", ["time_every_network=true"])
     selection = Selection(models=("rnn", "tcn"))
     specs = make_plan(smoke, selection).specs
     planned = make_speed_plan(smoke, selection, specs)
+    fewer = make_speed_plan(profile.load("smoke"), selection, specs)
+    assert [spec.id for spec in fewer] == [s.id for s in planned if s.measures != ("step",)]
     alone = [spec for spec in planned if spec.measures == ("step",)]
     assert {spec.network for spec in alone} == {spec.network for spec in specs}
     assert {spec.batch_size for spec in alone} == {1}
