@@ -1,8 +1,7 @@
 """Steps of whole networks on the CPU, as functions compiled by Numba.
 
 The classes in `_kernels` and `_kernels_pixelcnn` lay out the weights and hold the states. WaveNet
-and PixelCNN are in `_compiled_gated`. Numba caches by file and does not see changes in other files:
-after a change here, delete the cached code of that file.
+and PixelCNN are in `_compiled_gated`.
 
 A function reads T steps of B streams in one call. It gets few arguments, since Numba spends time on
 each: `numbers` holds weights, states and scratch, `table` holds sizes and positions in `numbers`,
@@ -16,17 +15,17 @@ copying.
 Shape letters: B streams, T steps, I inputs, O outputs, L layers, H hidden units, K tokens.
 """
 
-# pyright: reportCallIssue=false
-# Numba fills in the first argument of intrinsics.
 import math
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import extending, njit, types
 from numba.core import cgutils
-from numba.extending import intrinsic, overload
 
+from models._tanh import tanh
+
+_intrinsic: Any = extending.intrinsic  # its type hides that the compiler adds the first argument
 BATCH, TOKENS, NUM_X, NUM_C, HELD, NUM_Y, CLOCKS, STATE, STATE_SIZE, INPUT, SCRATCH, REST = range(
     12
 )
@@ -47,7 +46,7 @@ _LINEAR, _RECTIFIED = -math.inf, 0.0
 F = np.float32
 
 
-@intrinsic
+@_intrinsic
 def _number(typing, like, address, index):
     """The number at this place of the array at an address."""
 
@@ -59,7 +58,7 @@ def _number(typing, like, address, index):
     return like.dtype(like, types.int64, types.int64), generate
 
 
-@intrinsic
+@_intrinsic
 def _put(typing, value, address, index):
     """Store a number at this place of the array at an address."""
 
@@ -71,7 +70,7 @@ def _put(typing, value, address, index):
     return types.void(value, types.int64, types.int64), generate
 
 
-@intrinsic(prefer_literal=True)
+@_intrinsic(prefer_literal=True)
 def _panel(typing, num_vectors, numbers, x, num_inputs, w, start, out, least):
     """out = max(start + W x, least) for a constant number of vectors of outputs.
 
@@ -157,40 +156,10 @@ def _affine(numbers, x, num_inputs, w, size, start, out, least):
         _panel(1, numbers, x, num_inputs, w, start, out, least)
 
 
-def _tanh(x: float) -> float:
-    """tanh: in single precision a ratio of polynomials, within 4e-7, that compiles to vectors."""
-    raise AssertionError("only compiled code calls this")
-
-
-@overload(_tanh)
-def _compiled_tanh(x):
-    if x != types.float32:
-        return lambda x: math.tanh(x)
-
-    def ratio(x):
-        # Beyond ±7.9, tanh is ±1 in single precision. The coefficients are those of Eigen's
-        # `generic_fast_tanh_float`.
-        x = F(7.90531110763549805) if x > F(7.90531110763549805) else x
-        x = F(-7.90531110763549805) if x < F(-7.90531110763549805) else x
-        s = x * x
-        p = s * F(-2.76076847742355e-16) + F(2.00018790482477e-13)
-        p = s * p + F(-8.60467152213735e-11)
-        p = s * p + F(5.12229709037114e-08)
-        p = s * p + F(1.48572235717979e-05)
-        p = s * p + F(6.37261928875436e-04)
-        p = s * p + F(4.89352455891786e-03)
-        q = s * F(1.19825839466702e-06) + F(1.18534705686654e-04)
-        q = s * q + F(2.26843463243900e-03)
-        q = s * q + F(4.89352518554385e-03)
-        return x * p / q
-
-    return ratio
-
-
 @njit(**FAST)
 def _sigmoid(x):
     half = type(x)(0.5)
-    return half + half * _tanh(half * x)
+    return half + half * tanh(half * x)
 
 
 @njit(**FAST)
@@ -198,7 +167,7 @@ def gate(x, n):
     """Replace the first n numbers a by tanh(a) ⊙ σ(b), where b are the n after them."""
     a, b = x[:n], x[n : 2 * n]
     for i in range(len(a)):
-        a[i] = _tanh(a[i]) * _sigmoid(b[i])
+        a[i] = tanh(a[i]) * _sigmoid(b[i])
 
 
 @njit(**FAST)
@@ -319,9 +288,9 @@ def _lstm(u, h, c):
     size = len(h)
     i, f, g, o = u[:size], u[size : 2 * size], u[2 * size : 3 * size], u[3 * size : 4 * size]
     for n in range(size):
-        c[n] = _sigmoid(f[n]) * c[n] + _sigmoid(i[n]) * _tanh(g[n])
+        c[n] = _sigmoid(f[n]) * c[n] + _sigmoid(i[n]) * tanh(g[n])
     for n in range(size):
-        h[n] = _sigmoid(o[n]) * _tanh(c[n])
+        h[n] = _sigmoid(o[n]) * tanh(c[n])
 
 
 @njit(**FAST)
@@ -331,7 +300,7 @@ def _gru(u, v, h):
     u_r, u_z, u_n = u[:size], u[size : 2 * size], u[2 * size : 3 * size]
     v_r, v_z, v_n = v[:size], v[size : 2 * size], v[2 * size : 3 * size]
     for i in range(size):
-        u_n[i] = _tanh(u_n[i] + _sigmoid(u_r[i] + v_r[i]) * v_n[i])
+        u_n[i] = tanh(u_n[i] + _sigmoid(u_r[i] + v_r[i]) * v_n[i])
     for i in range(size):
         h[i] = u_n[i] + _sigmoid(u_z[i] + v_z[i]) * (h[i] - u_n[i])
 
@@ -366,7 +335,7 @@ def recurrent_run(numbers, table, x_address, c_address, y_address, num_steps):
                     h[:] = sums
                 else:
                     for i in range(size):
-                        h[i] = _tanh(sums[i])
+                        h[i] = tanh(sums[i])
             _affine(numbers, x, width, w_head, y_size, b_head, y, _LINEAR)
             write_step(numbers, table, y, y_address, n)
     return True

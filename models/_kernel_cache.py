@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent
-_CALLED = ("_lanes.py", "_compiled.py", "_compiled_gated.py")
+_CALLED = ("_lanes.py", "_compiled.py", "_compiled_gated.py", "_tanh.py")
 """Files of compiled functions that kernels in other files call."""
 
 
@@ -13,7 +13,7 @@ _CALLED = ("_lanes.py", "_compiled.py", "_compiled_gated.py")
 def drop_stale_kernels() -> None:
     """Delete compiled kernels that are older than the functions they call.
 
-    Numba compiles a function anew if its own file has changed. It does not see that another file
+    Numba compiles a function again if its own file has changed. It does not see that another file
     has changed, whose functions it calls. Call this before a kernel is loaded.
     """
     changed = max((_FOLDER / name).stat().st_mtime for name in _CALLED)

@@ -7,18 +7,17 @@ step touches stays in the second-level cache.
 
 Sequences are innermost, so that gates are long contiguous rows, which compile to vectors whatever
 the number of units. Divisions follow NumPy (`error_model`), since a check for zero keeps a loop
-from being vectorised. All compiled functions are in one file: Numba's cache does not see changes of
-a function in another file.
+from being vectorised.
 
 Shape letters: B sequences, T steps, I inputs, H hidden units, G = gates × H, K = I + 1 + H.
 """
 
-import math
 from typing import Any
 
 import numpy as np
-from numba import njit, types
-from numba.extending import overload
+from numba import njit
+
+from models._tanh import tanh
 
 OPTIONS: dict[str, Any] = {
     # Sums may be reordered, so that they can be vectorised; NaN and Inf keep their meaning.
@@ -27,37 +26,6 @@ OPTIONS: dict[str, Any] = {
     "nogil": True,
     "cache": True,
 }
-F = np.float32
-
-
-def _tanh(x: float) -> float:
-    """tanh: in single precision a ratio of polynomials, within 4e-7, that compiles to vectors."""
-    raise AssertionError("only compiled code calls this")
-
-
-@overload(_tanh)
-def _compiled_tanh(x):
-    if x != types.float32:
-        return lambda x: math.tanh(x)
-
-    def ratio(x):
-        # Beyond ±7.9, tanh is ±1 in single precision. The coefficients are those of Eigen's
-        # `generic_fast_tanh_float`.
-        x = F(7.90531110763549805) if x > F(7.90531110763549805) else x
-        x = F(-7.90531110763549805) if x < F(-7.90531110763549805) else x
-        s = x * x
-        p = s * F(-2.76076847742355e-16) + F(2.00018790482477e-13)
-        p = s * p + F(-8.60467152213735e-11)
-        p = s * p + F(5.12229709037114e-08)
-        p = s * p + F(1.48572235717979e-05)
-        p = s * p + F(6.37261928875436e-04)
-        p = s * p + F(4.89352455891786e-03)
-        q = s * F(1.19825839466702e-06) + F(1.18534705686654e-04)
-        q = s * q + F(2.26843463243900e-03)
-        q = s * q + F(4.89352518554385e-03)
-        return x * p / q
-
-    return ratio
 
 
 @njit(**OPTIONS)
@@ -116,7 +84,7 @@ def _squash(a, s):
     """a = σ(s)."""
     half = s.dtype.type(0.5)
     for i in range(a.shape[0]):
-        a[i] = half + half * _tanh(half * s[i])
+        a[i] = half + half * tanh(half * s[i])
 
 
 @njit(**OPTIONS)
@@ -133,7 +101,7 @@ def rnn_forward(x_BTI, w_HK, rectified, columns_TKB, s_HB, y_BTH):
                 h[i] = 0 if s[i] < 0 else s[i]
         else:
             for i in range(h.shape[0]):
-                h[i] = _tanh(s[i])
+                h[i] = tanh(s[i])
         _write(h_HB, y_BTH, t)
 
 
@@ -193,7 +161,7 @@ def gru_forward(x_BTI, w_GK, wn_HJ, columns_TKB, gates_TGB, s_GB, n_HB, y_BTH):
         n, m = gates[2 * size : 3 * size], gates[3 * size :]
         m[:] = s[2 * size :]
         for i in range(size):
-            n[i] = _tanh(s_n[i] + r[i] * m[i])
+            n[i] = tanh(s_n[i] + r[i] * m[i])
         h_HB = columns_TKB[t + 1, num_inputs + 1 :]
         before, h = columns_TKB[t, num_inputs + 1 :].reshape(-1), h_HB.reshape(-1)
         for i in range(size):
@@ -263,14 +231,14 @@ def lstm_forward(x_BTI, w_GK, columns_TKB, gates_TGB, c_THB, s_GB, y_BTH):
         into, keep = gates[:size], gates[size : 2 * size]
         g, o, s_g = gates[2 * size : 3 * size], gates[3 * size :], s[2 * size : 3 * size]
         for i in range(size):
-            g[i] = _tanh(s_g[i])
+            g[i] = tanh(s_g[i])
         before, c = c_THB[t].reshape(-1), c_THB[t + 1].reshape(-1)
         for i in range(size):
             c[i] = keep[i] * before[i] + into[i] * g[i]
         h_HB = columns_TKB[t + 1, num_inputs + 1 :]
         h = h_HB.reshape(-1)
         for i in range(size):
-            h[i] = o[i] * _tanh(c[i])
+            h[i] = o[i] * tanh(c[i])
         _write(h_HB, y_BTH, t)
 
 
@@ -299,7 +267,7 @@ def lstm_backward(dy_BTH, u_KG, columns_TKB, gates_TGB, c_THB, dw_GK, dh_KB, dc_
         for i in range(size):
             dy[i] = (dy[i] + dh[i]) * o[i]
         for i in range(size):
-            ds_o[i] = _tanh(c[i])
+            ds_o[i] = tanh(c[i])
         for i in range(size):
             dc[i] += dy[i] * (one - ds_o[i] * ds_o[i])
         for i in range(size):

@@ -277,7 +277,7 @@ def test_show_plots_the_learning_curve_and_debug_trains_in_this_process(
     assert without_times(record) == without_times(records(tmp_path)[record.spec.id])
 
 
-def test_a_run_of_an_older_protocol_is_reported_until_it_is_made_anew(
+def test_a_run_of_an_older_protocol_is_reported_until_it_is_repeated(
     profile: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     chosen = [*selectors(profile, tmp_path), "--model", "rnn", "--length", "3", "--seed", "0"]

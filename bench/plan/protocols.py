@@ -1,4 +1,4 @@
-"""Runs and timings of older protocols, which are reported until they are made anew."""
+"""Runs and timings of older protocols, which are reported until they are repeated."""
 
 from collections.abc import Hashable, Iterable
 from dataclasses import replace

@@ -135,7 +135,7 @@ def again(request: Request, spec_id: str) -> Request:
     if is_older(spec):
         raise RequestError(
             f"--again: {spec.name} ({spec.id}) was made with protocol {spec.protocol}, and the "
-            f"present one is {present(spec)}; the same command without --again makes it anew"
+            f"present one is {present(spec)}; the same command without --again repeats it"
         )
     nothing = Plan(specs=(), unsupported=(), studies={})
     if isinstance(spec, SpeedSpec):
