@@ -16,7 +16,8 @@ Shape letters: T steps, I inputs, H channels, N units, P outputs of a projection
 import numpy as np
 from numba import njit
 
-from models._lanes import LANES, MOST_COLUMNS, MOST_ROWS, OPTIONS, add_outer_rows, num_rows, sum_rows
+from models._lane_rows import PARTS, add_outer_lanes, add_scaled_rows, dot_rows, scale_rows
+from models._lanes import LANES, MOST_COLUMNS, MOST_ROWS, OPTIONS, num_rows, sum_rows
 from models._tanh import tanh
 
 CHUNK = 16
@@ -70,15 +71,17 @@ def _multiply(packed, at, num_out, num_in, x, x_at, start, start_at, start_step,
 
 
 @njit(**OPTIONS)
-def _add_outer(dy, dy_at, num_out, x, x_at, num_in, steps, gradient, at):
-    """gradient[o, i] += Σ dy[o] x[i] over steps and sequences."""
+def _add_outer(dy, dy_at, num_out, x, x_at, num_in, steps, sums, at):
+    """sums[o, i] += Σ dy[o] x[i] over steps, in 8 parts per number and in the order of tiles."""
     groups, row = (num_out + 5) // MOST_ROWS, 0
+    at *= PARTS
     for group in range(groups):
         rows = num_rows(num_out, row, group, groups)
         for column in range(0, num_in, MOST_COLUMNS):
-            add_outer_rows(
+            columns = min(MOST_COLUMNS, num_in - column)
+            add_outer_lanes(
                 rows,
-                min(MOST_COLUMNS, num_in - column),
+                columns,
                 dy,
                 dy_at + row * LANES,
                 num_out * LANES,
@@ -86,11 +89,28 @@ def _add_outer(dy, dy_at, num_out, x, x_at, num_in, steps, gradient, at):
                 x_at + column * LANES,
                 num_in * LANES,
                 steps,
-                gradient,
-                at + row * num_in + column,
-                num_in,
+                sums,
+                at,
             )
+            at += rows * columns * PARTS
         row += rows
+
+
+@njit(**OPTIONS)
+def unpack(matrices, sums, gradient):
+    """Write the gradient of each matrix from the parts that `_add_outer` has summed."""
+    for n in range(len(matrices)):
+        to, num_out, num_in = matrices[n]
+        groups, row, at = (num_out + 5) // MOST_ROWS, 0, to * PARTS
+        for group in range(groups):
+            rows = num_rows(num_out, row, group, groups)
+            for column in range(0, num_in, MOST_COLUMNS):
+                columns = min(MOST_COLUMNS, num_in - column)
+                for o in range(row, row + rows):
+                    for i in range(column, column + columns):
+                        gradient[to + o * num_in + i] = sums[at : at + PARTS].sum()
+                        at += PARTS
+            row += rows
 
 
 @njit(**OPTIONS)
@@ -119,25 +139,18 @@ def _from_lanes(values, at, rows, first, begin, steps, out_BTH):
 
 
 @njit(**OPTIONS)
-def _add_and_measure(h, bias, eps, r):
-    """h += bias, and r = 1/RMS(h), for one step (H, 16)."""
-    width = h.shape[0]
-    r[:] = 0
-    for i in range(width):
-        for lane in range(LANES):
-            value = h[i, lane] + bias[i]
-            h[i, lane] = value
-            r[lane] += value * value
+def _measure(h, at, width, eps, acts, r_at):
+    """r = 1/RMS(h), for one step."""
+    dot_rows(h, at, h, at, width, acts, r_at)
+    r = acts[r_at : r_at + LANES]
     for lane in range(LANES):
         r[lane] = h.dtype.type(1) / np.sqrt(r[lane] / h.dtype.type(width) + eps)
 
 
 @njit(**OPTIONS)
-def _scale(x, r, out):
-    """out = x r, for one step (K, 16)."""
-    for i in range(x.shape[0]):
-        for lane in range(LANES):
-            out[i, lane] = x[i, lane] * r[lane]
+def _add(x, out):
+    for place in range(len(out)):
+        out[place] += x[place]
 
 
 @njit(**OPTIONS)
@@ -212,29 +225,26 @@ def _go_back(p, before, dy, ds, dp, total):
 
 
 @njit(**OPTIONS)
-def _project(stack, block, first, packed, bias_lanes, bias, eps, acts, x, h, at, steps):
-    """Add the bias of the block before to h, normalise, project and scan `steps` steps."""
-    num_inputs, width, gates = stack[0], stack[1], stack[2]
+def _project(stack, block, direct, packed, bias_lanes, eps, acts, h, at, steps):
+    """Normalise h, project and scan `steps` steps. With `direct` the inputs are projected."""
+    width, gates = stack[1], stack[2]
     units, inputs, weight_at, _, lanes_at, p_at, s_at, u_at, r_at = block
-    direct = first and stack[5] == 1  # the projection reads the inputs
-    u_at += at * inputs * LANES
-    p_at += at * gates * units * LANES
-    s_at += at * units * LANES
+    size, row = units * LANES, inputs * LANES
+    u_at += at * row
+    p_at += at * gates * size
+    s_at += at * size
     for t in range(steps):
-        h_t = h[t * width * LANES : (t + 1) * width * LANES].reshape(width, LANES)
-        r = acts[r_at + (at + t) * LANES : r_at + (at + t + 1) * LANES]
-        _add_and_measure(h_t, bias, eps, r)
-        u = acts[u_at + t * inputs * LANES : u_at + (t + 1) * inputs * LANES]
-        source = h_t
+        r, h_t = r_at + (at + t) * LANES, t * width * LANES
+        _measure(h, h_t, width, eps, acts, r)
         if direct:
-            x_t = acts[x + t * inputs * LANES : x + (t + 1) * inputs * LANES]
-            source = x_t.reshape(inputs, LANES)
-        _scale(source, r, u.reshape(inputs, LANES))
-    size = units * LANES
+            scale_rows(acts, (at + t) * row, acts, r, inputs, acts, u_at + t * row)
+        else:
+            scale_rows(h, h_t, acts, r, inputs, acts, u_at + t * row)
+    outputs, step = gates * units, gates * size
     _multiply(
         packed,
         weight_at,
-        gates * units,
+        outputs,
         inputs,
         acts,
         u_at,
@@ -246,266 +256,240 @@ def _project(stack, block, first, packed, bias_lanes, bias, eps, acts, x, h, at,
         steps,
     )
     for t in range(steps):
-        p = acts[p_at + t * gates * size : p_at + (t + 1) * gates * size]
+        p = acts[p_at + t * step : p_at + (t + 1) * step]
         before = acts[s_at + t * size : s_at + (t + 1) * size]
-        after = acts[s_at + (t + 1) * size : s_at + (t + 2) * size]
-        _advance(p, before, after)
+        _advance(p, before, acts[s_at + (t + 1) * size : s_at + (t + 2) * size])
 
 
 @njit(**OPTIONS)
-def _finish(stack, gain, bias, eps, acts, n_at, r_at, h, t, y):
-    """The last norm at step t of h: n = h r in `acts`, and y = n γ."""
-    width = stack[1]
-    h_t = h[t * width * LANES : (t + 1) * width * LANES].reshape(width, LANES)
-    r = acts[r_at : r_at + LANES]
-    n = acts[n_at : n_at + width * LANES].reshape(width, LANES)
-    _add_and_measure(h_t, bias, eps, r)
-    _scale(h_t, r, n)
-    y_t = y[t * width * LANES : (t + 1) * width * LANES].reshape(width, LANES)
-    for i in range(width):
-        for lane in range(LANES):
-            y_t[i, lane] = n[i, lane] * gain[i]
+def _add_output(block, width, packed, bias_lanes, gates, acts, h, at, first, steps):
+    """h += O s + o, from the step `first` of the chunk on."""
+    units, out_at, lanes_at, s_at = block[0], block[3], block[4], block[6]
+    s, row = s_at + (at + first + 1) * units * LANES, width * LANES
+    bias_at = lanes_at + gates * units * LANES
+    bias = bias_lanes[bias_at : bias_at + row]
+    for t in range(first, steps):
+        _add(bias, h[t * row : (t + 1) * row])
+    to, rest = first * row, steps - first
+    _multiply(packed, out_at, width, units, acts, s, h, to, row, h, to, rest)
+
+
+@njit(**OPTIONS)
+def _finish(width, gain, eps, acts, n_at, r_at, h, h_at, y):
+    """The last norm at one step: n = h r in `acts`, and y = n γ."""
+    _measure(h, h_at, width, eps, acts, r_at)
+    scale_rows(h, h_at, acts, r_at, width, acts, n_at)
+    n = acts[n_at : n_at + width * LANES]
+    for place in range(len(n)):
+        y[place] = n[place] * gain[place]
 
 
 @njit(**OPTIONS)
 def _embed(stack, packed, acts, x_BTI, first, begin, at, steps, h):
-    """x̃ = [x; 1] in `acts`, and h = A x̃. Returns the position of x̃."""
-    inputs, width = stack[0] + 1, stack[1]
+    """x̃ = [x; 1] in `acts`, and h = A x̃."""
+    inputs, row = stack[0] + 1, stack[1] * LANES
     x = at * inputs * LANES
     _to_lanes(x_BTI, first, begin, steps, inputs, acts, x)
     for t in range(steps):
         one = x + (t * inputs + inputs - 1) * LANES
         acts[one : one + LANES] = 1
-    h[: steps * width * LANES] = 0
-    _multiply(packed, 0, width, inputs, acts, x, h, 0, width * LANES, h, 0, steps)
-    return x
+    h[: steps * row] = 0
+    _multiply(packed, 0, stack[1], inputs, acts, x, h, 0, row, h, 0, steps)
 
 
 @njit(**OPTIONS)
-def forward_stack(stack, blocks, flat, packed, bias_lanes, eps, x_BTI, acts_GN, y_BPH):
+def _begin_scan(block, kept, begin, acts):
+    """Write the state before a chunk."""
+    size, s_at = block[0] * LANES, block[6]
+    if begin == 0:
+        acts[s_at : s_at + size] = 0
+    elif not kept:  # the last state of the chunk before, which was a full one
+        last = s_at + CHUNK * size
+        acts[s_at : s_at + size] = acts[last : last + size]
+
+
+@njit(**OPTIONS)
+def forward_stack(stack, blocks, packed, bias_lanes, eps, x_BTI, acts_GN, y_BPH):
     """Outputs of all steps, or of the last one.
 
     `acts` keeps what the way back reads. If nothing is kept it has room for one chunk.
     """
-    _, width, _, last_only, kept, _, n_at, r_at, gain_at, _ = stack
-    num_steps, top = x_BTI.shape[1], len(blocks) - 1
-    gain = flat[gain_at : gain_at + width]
-    size = CHUNK * width * LANES
-    h, y = np.empty(size, flat.dtype), np.empty(size, flat.dtype)
+    _, width, gates, last_only, kept, direct, n_at, r_at, gain_lanes_at = stack
+    num_steps, top, row = x_BTI.shape[1], len(blocks) - 1, width * LANES
+    gain = bias_lanes[gain_lanes_at : gain_lanes_at + row]
+    h, y = np.empty(CHUNK * row, packed.dtype), np.empty(CHUNK * row, packed.dtype)
     for group in range((len(x_BTI) + LANES - 1) // LANES):
         acts = acts_GN[group % len(acts_GN)]
         for begin in range(0, num_steps, CHUNK):
             steps = min(CHUNK, num_steps - begin)
             at = begin if kept else 0
-            x = _embed(stack, packed, acts, x_BTI, group * LANES, begin, at, steps, h)
-            bias = np.zeros(width, flat.dtype)
+            _embed(stack, packed, acts, x_BTI, group * LANES, begin, at, steps, h)
             for n in range(len(blocks)):
-                units, out_at, s_at = blocks[n, 0], blocks[n, 3], blocks[n, 6]
-                before = s_at + at * units * LANES
-                if begin == 0:
-                    acts[before : before + units * LANES] = 0
-                elif not kept:  # the last state of the chunk before, which was a full one
-                    last = s_at + CHUNK * units * LANES
-                    acts[before : before + units * LANES] = acts[last : last + units * LANES]
-                _project(
-                    stack, blocks[n], n == 0, packed, bias_lanes, bias, eps, acts, x, h, at, steps
-                )
+                block = blocks[n]
+                _begin_scan(block, kept, begin, acts)
+                here = direct == 1 and n == 0
+                _project(stack, block, here, packed, bias_lanes, eps, acts, h, at, steps)
                 first = steps - 1 if last_only and n == top else 0
-                s, to = before + (first + 1) * units * LANES, first * width * LANES
-                step = width * LANES
-                _multiply(
-                    packed, out_at, width, units, acts, s, h, to, step, h, to, steps - first
-                )
-                bias = flat[out_at + width * units : out_at + width * (units + 1)]
-            if last_only:
-                if begin + steps == num_steps:
-                    _finish(stack, gain, bias, eps, acts, n_at, r_at, h, steps - 1, y)
-                    to = (steps - 1) * width * LANES
-                    _from_lanes(y, to, width, group * LANES, 0, 1, y_BPH)
-                continue
-            for t in range(steps):
-                n, r = n_at + (at + t) * width * LANES, r_at + (at + t) * LANES
-                _finish(stack, gain, bias, eps, acts, n, r, h, t, y)
-            _from_lanes(y, 0, width, group * LANES, begin, steps, y_BPH)
+                _add_output(block, width, packed, bias_lanes, gates, acts, h, at, first, steps)
+            if last_only and begin + steps == num_steps:
+                _finish(width, gain, eps, acts, n_at, r_at, h, (steps - 1) * row, y)
+                _from_lanes(y, 0, width, group * LANES, 0, 1, y_BPH)
+            elif not last_only:
+                for t in range(steps):
+                    n, r = n_at + (at + t) * row, r_at + (at + t) * LANES
+                    _finish(width, gain, eps, acts, n, r, h, t * row, y[t * row : (t + 1) * row])
+                _from_lanes(y, 0, width, group * LANES, begin, steps, y_BPH)
 
 
 @njit(**OPTIONS)
-def _share(u, r, du, width):
-    """r (du · u) / H at one step: what the norm takes from the gradient along h."""
-    share = np.zeros(LANES, r.dtype)
-    for i in range(u.shape[0]):
-        for lane in range(LANES):
-            share[lane] += du[i, lane] * u[i, lane]
+def _share(acts, u, r, du, du_at, inputs, width, share):
+    """share = −r (du · u) / H at one step: what the norm takes from the gradient along h."""
+    dot_rows(acts, u, du, du_at, inputs, share, 0)
     for lane in range(LANES):
-        share[lane] *= r[lane] / r.dtype.type(width)
-    return share
+        share[lane] *= -acts[r + lane] / acts.dtype.type(width)
 
 
 @njit(**OPTIONS)
-def _norm_back(n, r, dn, dh):
+def _norm_back(acts, n, r, dn, dn_at, width, share, dh, dh_at):
     """dh += r (dn − n (dn · n) / H), for one step of n = h r."""
-    share = _share(n, r, dn, n.shape[0])
-    for i in range(n.shape[0]):
-        for lane in range(LANES):
-            dh[i, lane] += dn[i, lane] * r[lane] - n[i, lane] * share[lane]
+    _share(acts, n, r, dn, dn_at, width, width, share)
+    add_scaled_rows(dn, dn_at, acts, r, width, dh, dh_at)
+    add_scaled_rows(acts, n, share, 0, width, dh, dh_at)
 
 
 @njit(**OPTIONS)
-def _scale_back(h, u, r, du, dh):
-    """The gradient of h, for one step of u = x̃ r, in which only r depends on h."""
-    share = _share(u, r, du, h.shape[0])
-    for i in range(h.shape[0]):
-        for lane in range(LANES):
-            dh[i, lane] -= h[i, lane] * r[lane] * share[lane]
-
-
-@njit(**OPTIONS)
-def _finish_back(n, r, gain, dy, total, dh):
-    """The gradient of `_finish` at one step. Replaces dy, adds to dh and to the gain's `total`."""
-    for i in range(n.shape[0]):
-        for lane in range(LANES):
-            total[i, lane] += dy[i, lane] * n[i, lane]
-            dy[i, lane] *= gain[i]
-    _norm_back(n, r, dy, dh)
+def _finish_back(acts, n_at, r_at, gain, dy, dy_at, total, share, dh):
+    """The gradient of `_finish` at one step, whose place in dy and dh is the same."""
+    n, dn = acts[n_at : n_at + len(gain)], dy[dy_at : dy_at + len(gain)]
+    for place in range(len(gain)):
+        total[place] += dn[place] * n[place]
+    for place in range(len(gain)):
+        dn[place] *= gain[place]
+    _norm_back(acts, n_at, r_at, dy, dy_at, len(gain) // LANES, share, dh, dy_at)
 
 
 @njit(**OPTIONS)
 def _block_back(
-    stack, block, first, only_last, packed, acts, at, steps, ds, dh, room, gradient, totals
+    stack, block, direct, only_last, packed, acts, at, steps, ds, dh, room, zeros, sums, totals
 ):
     """Replaces dh at the output of a block by that at its input. `room` begins with du then."""
-    width, gates, direct = stack[1], stack[2], first and stack[5] == 1
+    width, gates = stack[1], stack[2]
     units, inputs, weight_at, out_at, lanes_at, p_at, s_at, u_at, r_at = block
-    size, row = units * LANES, width * LANES
-    num_p = gates * size
-    dy_at, dp_at = 0, CHUNK * max(units, inputs) * LANES
-    zeros = np.zeros(max(units, inputs) * LANES, dh.dtype)
+    size, row, step = units * LANES, width * LANES, inputs * LANES
+    num_p, dp_at = gates * size, CHUNK * max(size, step)
     begin = steps - 1 if only_last else 0
     total = totals[lanes_at + num_p : lanes_at + num_p + row]
     for t in range(begin, steps):
-        total += dh[t * row : (t + 1) * row]
-    s = s_at + (at + 1) * size
-    rest = steps - begin
-    _add_outer(
-        dh, begin * row, width, acts, s + begin * size, units, rest, gradient, out_at
-    )
-    room[dy_at : dy_at + begin * size] = 0
-    _multiply(
-        packed, out_at, units, width, dh, begin * row, zeros, 0, 0, room, dy_at + begin * size, rest
-    )
+        _add(dh[t * row : (t + 1) * row], total)
+    s, rest = s_at + (at + 1) * size, steps - begin
+    to, dy_at = begin * row, begin * size
+    _add_outer(dh, to, width, acts, s + dy_at, units, rest, sums, out_at)
+    room[:dy_at] = 0
+    _multiply(packed, out_at, units, width, dh, to, zeros, 0, 0, room, dy_at, rest)
     total = totals[lanes_at : lanes_at + num_p]
     for t in range(steps - 1, -1, -1):
         p = acts[p_at + (at + t) * num_p : p_at + (at + t + 1) * num_p]
         before = acts[s + (t - 1) * size : s + t * size]
-        dy = room[dy_at + t * size : dy_at + (t + 1) * size]
+        dy = room[t * size : (t + 1) * size]
         _go_back(p, before, dy, ds, room[dp_at + t * num_p : dp_at + (t + 1) * num_p], total)
-    u = u_at + at * inputs * LANES
-    _add_outer(room, dp_at, gates * units, acts, u, inputs, steps, gradient, weight_at)
-    _multiply(
-        packed, weight_at, inputs, gates * units, room, dp_at, zeros, 0, 0, room, dy_at, steps
-    )
-    if direct:
-        return
-    step = inputs * LANES
-    for t in range(steps):
-        _norm_back(
-            acts[u + t * step : u + (t + 1) * step].reshape(inputs, LANES),
-            acts[r_at + (at + t) * LANES : r_at + (at + t + 1) * LANES],
-            room[dy_at + t * step : dy_at + (t + 1) * step].reshape(inputs, LANES),
-            dh[t * row : (t + 1) * row].reshape(width, LANES),
-        )
+    u = u_at + at * step
+    outputs = gates * units
+    _add_outer(room, dp_at, outputs, acts, u, inputs, steps, sums, weight_at)
+    _multiply(packed, weight_at, inputs, outputs, room, dp_at, zeros, 0, 0, room, 0, steps)
+    if not direct:
+        share = zeros[-LANES:]
+        for t in range(steps):
+            r = r_at + (at + t) * LANES
+            _norm_back(acts, u + t * step, r, room, t * step, width, share, dh, t * row)
 
 
 @njit(**OPTIONS)
-def _embed_back(stack, block, forward, backward, acts, at, steps, du, dh, h, gradient, dx):
+def _embed_back(stack, block, forward, backward, acts, at, steps, du, dh, h, share, sums, dx):
     """The gradient of A and, where dx has room for it, that of x̃; du is that of x̃ r."""
-    inputs, width = stack[0] + 1, stack[1]
-    u_at, r_at, row, step = block[7], block[8], width * LANES, inputs * LANES
-    x = at * step
-    if stack[5] == 1:
+    inputs, width, direct = stack[0] + 1, stack[1], stack[5]
+    row, step = width * LANES, inputs * LANES
+    u_at, r_at, x = block[7], block[8] + at * LANES, at * step
+    if direct:  # r depends on h
         h[: steps * row] = 0
         _multiply(forward, 0, width, inputs, acts, x, h, 0, row, h, 0, steps)
         for t in range(steps):
-            u = u_at + (at + t) * step
-            _scale_back(
-                h[t * row : (t + 1) * row].reshape(width, LANES),
-                acts[u : u + step].reshape(inputs, LANES),
-                acts[r_at + (at + t) * LANES : r_at + (at + t + 1) * LANES],
-                du[t * step : (t + 1) * step].reshape(inputs, LANES),
-                dh[t * row : (t + 1) * row].reshape(width, LANES),
-            )
-    _add_outer(dh, 0, width, acts, x, inputs, steps, gradient, 0)
-    if len(dx) == 0:
-        return
-    dx[: steps * step] = 0
-    if stack[5] == 1:
-        for t in range(steps):
-            _scale(
-                du[t * step : (t + 1) * step].reshape(inputs, LANES),
-                acts[r_at + (at + t) * LANES : r_at + (at + t + 1) * LANES],
-                dx[t * step : (t + 1) * step].reshape(inputs, LANES),
-            )
-    _multiply(backward, 0, inputs, width, dh, 0, dx, 0, step, dx, 0, steps)
+            r = r_at + t * LANES
+            _share(acts, u_at + (at + t) * step, r, du, t * step, inputs, width, share)
+            for lane in range(LANES):
+                share[lane] *= acts[r + lane]
+            add_scaled_rows(h, t * row, share, 0, width, dh, t * row)
+    _add_outer(dh, 0, width, acts, x, inputs, steps, sums, 0)
+    if len(dx) > 0:
+        dx[:] = 0
+        if direct:
+            for t in range(steps):
+                scale_rows(du, t * step, acts, r_at + t * LANES, inputs, dx, t * step)
+        _multiply(backward, 0, inputs, width, dh, 0, dx, 0, step, dx, 0, steps)
 
 
 @njit(**OPTIONS)
-def backward_stack(stack, blocks, flat, forward, backward, acts_GN, dy_BPH, gradient, totals, dx_BTI):
-    """Adds to `gradient` and `totals`, which sums biases and the gain over steps.
+def backward_stack(
+    stack, blocks, forward, backward, bias_lanes, acts_GN, dy_BPH, sums, totals, dx_BTI
+):
+    """Adds to `sums` the gradients of matrices, and to `totals` those of biases and the gain.
 
     dx is written where it is not empty.
     """
-    num_inputs, width, gates, last_only, _, _, n_at, r_at, gain_at, gain_lanes_at = stack
-    num_steps, top, row = dx_BTI.shape[1], len(blocks) - 1, width * LANES
-    gain = flat[gain_at : gain_at + width]
-    most, step = 0, (num_inputs + 1) * LANES
-    for n in range(len(blocks)):
-        most = max(most, max(blocks[n, 0], blocks[n, 1]) + gates * blocks[n, 0])
-    size = CHUNK * row
-    dh, dy = np.empty(size, flat.dtype), np.empty(size, flat.dtype)
-    h = np.empty(size, flat.dtype)
-    room = np.empty(CHUNK * most * LANES, flat.dtype)
-    dx = np.empty(CHUNK * step if len(dx_BTI) > 0 else 0, flat.dtype)
-    total = totals[gain_lanes_at : gain_lanes_at + row].reshape(width, LANES)
+    num_inputs, width, gates, last_only, _, direct, n_at, r_at, gain_lanes_at = stack
+    num_steps, row, step = dx_BTI.shape[1], width * LANES, (num_inputs + 1) * LANES
+    gain = bias_lanes[gain_lanes_at : gain_lanes_at + row]
+    total = totals[gain_lanes_at : gain_lanes_at + row]
+    most, units = max(blocks[:, 0].max(), blocks[:, 1].max()), blocks[:, 0].max()
+    dh, dy = np.empty(CHUNK * row, forward.dtype), np.empty(CHUNK * row, forward.dtype)
+    room = np.empty(CHUNK * (most + gates * units) * LANES, forward.dtype)
+    zeros = np.zeros((most + 1) * LANES, forward.dtype)
+    share = zeros[-LANES:]
+    dx = np.empty(CHUNK * step if len(dx_BTI) > 0 else 0, forward.dtype)
     for group in range(len(acts_GN)):
         acts, first = acts_GN[group], group * LANES
-        ds_LN = np.zeros((len(blocks), blocks[:, 0].max() * LANES), flat.dtype)
+        ds_LN = np.zeros((len(blocks), units * LANES), forward.dtype)
         for begin in range((num_steps - 1) // CHUNK * CHUNK, -1, -CHUNK):
             steps = min(CHUNK, num_steps - begin)
             dh[:] = 0
-            start = 0 if not last_only else steps - 1 if begin + steps == num_steps else steps
+            at, start = begin, 0
+            if last_only:
+                at, start = 0, steps - 1 if begin + steps == num_steps else steps
             if start < steps:
-                at = 0 if last_only else begin
                 _to_lanes(dy_BPH, first, at, steps - start, width, dy, start * row)
-                for t in range(start, steps):
-                    n, r = n_at + (at + t - start) * row, r_at + (at + t - start) * LANES
-                    _finish_back(
-                        acts[n : n + row].reshape(width, LANES),
-                        acts[r : r + LANES],
-                        gain,
-                        dy[t * row : (t + 1) * row].reshape(width, LANES),
-                        total,
-                        dh[t * row : (t + 1) * row].reshape(width, LANES),
-                    )
-            for n in range(top, -1, -1):
-                ds = ds_LN[n, : blocks[n, 0] * LANES]
-                only = last_only == 1 and n == top
+            for t in range(start, steps):
+                n, r = n_at + (at + t - start) * row, r_at + (at + t - start) * LANES
+                _finish_back(acts, n, r, gain, dy, t * row, total, share, dh)
+            for n in range(len(blocks) - 1, -1, -1):
                 _block_back(
                     stack,
                     blocks[n],
-                    n == 0,
-                    only,
+                    direct == 1 and n == 0,
+                    last_only == 1 and n == len(blocks) - 1,
                     backward,
                     acts,
                     begin,
                     steps,
-                    ds,
+                    ds_LN[n, : blocks[n, 0] * LANES],
                     dh,
                     room,
-                    gradient,
+                    zeros,
+                    sums,
                     totals,
                 )
             _embed_back(
-                stack, blocks[0], forward, backward, acts, begin, steps, room, dh, h, gradient, dx
+                stack,
+                blocks[0],
+                forward,
+                backward,
+                acts,
+                begin,
+                steps,
+                room,
+                dh,
+                dy,
+                share,
+                sums,
+                dx,
             )
             if len(dx_BTI) > 0:
                 _from_lanes(dx, 0, num_inputs + 1, first, begin, steps, dx_BTI)

@@ -67,7 +67,7 @@ class Layout:
         self.num_acts = r_at + last * lanes
         self.num_parameters = weight_at + self.width
         sizes = [self.num_inputs, self.width, self.gates, last_only, kept, self.direct]
-        self.stack = tuple(map(int, [*sizes, n_at, r_at, weight_at, gain_lanes_at]))
+        self.stack = tuple(map(int, [*sizes, n_at, r_at, gain_lanes_at]))
         self.matrices, self.blocks = np.array(matrices), np.array(rows)
 
     def _bias(self, at: int, size: int, lanes: int) -> None:
@@ -79,7 +79,7 @@ class Layout:
         parts = [flat_N[at : at + size] for at, size, _ in self._biases]
         return np.repeat(np.concatenate(parts), _kernels().LANES)
 
-    def add_totals(self, totals: np.ndarray, gradient: np.ndarray) -> None:
+    def write_totals(self, totals: np.ndarray, gradient: np.ndarray) -> None:
         """Sum the gradients of the biases over the lanes."""
         lanes = _kernels().LANES
         for at, size, lanes_at in self._biases:
@@ -153,21 +153,24 @@ class _Stack(torch.autograd.Function):
             _, acts_GN = _forward(layout, x_BTI, flat, ctx.packed)
         wanted = ctx.needs_input_grad[2]
         dx_BTI = x_BTI.new_empty(x_BTI.shape if wanted else (0, *x_BTI.shape[1:]))
-        gradient, totals = torch.zeros_like(flat_N), np.zeros(layout.num_lanes, flat.dtype)
+        sums = np.zeros(len(flat) * _kernels().PARTS, flat.dtype)
+        totals = np.zeros(layout.num_lanes, flat.dtype)
         _kernels().backward_stack(
             layout.stack,
             layout.blocks,
-            flat,
             ctx.packed,
             ctx.packed_back,
+            layout.bias_lanes(flat),
             acts_GN,
             grads[0].contiguous().numpy(),
-            gradient.numpy(),
+            sums,
             totals,
             dx_BTI.numpy(),
         )
         _return_acts(acts_GN)
-        layout.add_totals(totals, gradient.numpy())
+        gradient = torch.empty_like(flat_N)
+        _kernels().unpack(layout.matrices, sums, gradient.numpy())
+        layout.write_totals(totals, gradient.numpy())
         return None, None, dx_BTI if wanted else None, gradient
 
 
@@ -180,7 +183,6 @@ def _forward(
     _kernels().forward_stack(
         layout.stack,
         layout.blocks,
-        flat,
         packed,
         layout.bias_lanes(flat),
         flat.dtype.type(np.finfo(flat.dtype).eps),
