@@ -15,6 +15,7 @@ The receptive field is unlimited. The state of a layer is N numbers, N being its
 """
 
 from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
