@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models._contract import Core, Model, Signature
+from models._contract import Core, Kernel, Model, Signature
 from models._conv_training import LateState, can_compile
 from models._scan import linear_scan
 from models._stack_training import Layout, stack
@@ -28,6 +28,9 @@ from models._stack_training import Layout, stack
 
 class Mixer(nn.Module, ABC):
     """Mixes the steps of a sequence: (B, T, H) → (B, T, N), with a state from step to step."""
+
+    compiled_as: ClassVar[str | None] = None
+    """Name of the compiled step in `_kernels_stack`; None if there is none."""
 
     @abstractmethod
     def forward(self, x_BTH: Tensor, state: Any) -> tuple[Tensor, Any]:
@@ -100,6 +103,13 @@ class StackCore(Core):
         if last_only:
             return self.norm(h_BTH[:, -1:]), None
         return self.norm(h_BTH), tuple(new_states)
+
+    def kernel(self, head: nn.Linear, batch_size: int) -> Kernel | None:
+        if self.blocks[0].mixer.compiled_as is None:  # pyright: ignore[reportAttributeAccessIssue]
+            return None
+        from models._kernels_stack import StackKernel  # Numba is imported only when it is used
+
+        return StackKernel(self, head, batch_size)
 
     def _can_compile(self, x_BTI: Tensor) -> bool:
         mixers: Any = (block.mixer for block in self.blocks)

@@ -37,6 +37,8 @@ SLOW = 0.25
 class LruMixer(Mixer):
     """u (B, T, H) → y (B, T, H). The state is h (B, N), complex."""
 
+    compiled_as = "lru"
+
     def __init__(self, width: int, num_units: int, config: "Lru") -> None:
         super().__init__()
         radius_N = torch.empty(num_units).uniform_(config.r_min**2, config.r_max**2).sqrt()

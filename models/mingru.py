@@ -26,6 +26,8 @@ from models._contract import Signature
 class MinGruMixer(GatedMixer):
     """x (B, T, H) → h (B, T, N)."""
 
+    compiled_as = "mingru"
+
     def __init__(self, width: int, num_units: int) -> None:
         super().__init__()
         self.gate, self.candidate = nn.Linear(width, num_units), nn.Linear(width, num_units)

@@ -24,6 +24,8 @@ from models._contract import Signature
 class MinLstmMixer(GatedMixer):
     """x (B, T, H) → h (B, T, N)."""
 
+    compiled_as = "minlstm"
+
     def __init__(self, width: int, num_units: int) -> None:
         super().__init__()
         self.forget, self.input = nn.Linear(width, num_units), nn.Linear(width, num_units)

@@ -43,6 +43,8 @@ SLOW = 0.25
 class S4dMixer(Mixer):
     """u (B, T, H) → y (B, T, H). The state is h (B, H, P), complex."""
 
+    compiled_as = "s4d"
+
     def __init__(self, width: int, num_pairs: int) -> None:
         super().__init__()
         steps_H = torch.empty(width).uniform_(math.log(0.001), math.log(0.1))

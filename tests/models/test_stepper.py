@@ -59,6 +59,8 @@ def sizes(draw: st.DrawFn, name: str) -> dict[str, Any]:
             how["nonlinearity"] = draw(st.sampled_from(["tanh", "relu"]))
         how["num_layers"] = draw(st.integers(1, 3))
         how["extra_width"] = draw(st.integers(0, how["num_layers"] - 1))
+        if name == "s4d":
+            how["num_states"] = 2 * draw(st.integers(1, 5))
     return how
 
 
