@@ -7,7 +7,9 @@ factor r is known: W (h r) = r (W h).
 import math
 
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
 
 from models._compiled import (
     _LINEAR,
@@ -19,6 +21,7 @@ from models._compiled import (
     STATE,
     STATE_SIZE,
     _affine,
+    _intrinsic,
     _sigmoid,
     known,
     read_step,
@@ -72,20 +75,56 @@ def _min_lstm(p, h):
         h[n] = candidate + f[n] / (f[n] + i[n]) * (h[n] - candidate)
 
 
-@njit(**FAST)
-def _s4d(u, a, c, h, y):
-    """h = a h + u and y += Re(c h); a, c and h are (pairs, real and imaginary, channels)."""
-    size = len(u)
-    for at in range(0, len(h), 2 * size):
-        middle, end = at + size, at + 2 * size
-        a_re, a_im, c_re, c_im = a[at:middle], a[middle:end], c[at:middle], c[middle:end]
-        h_re, h_im = h[at:middle], h[middle:end]
-        for i in range(size):
-            re = a_re[i] * h_re[i] - a_im[i] * h_im[i] + u[i]
-            im = a_re[i] * h_im[i] + a_im[i] * h_re[i]
-            h_re[i] = re
-            h_im[i] = im
-            y[i] += c_re[i] * re - c_im[i] * im
+@_intrinsic
+def _s4d(typing, numbers, constants, h, num_pairs, u, y):
+    """h = a h + u and y += Re(c h), for one vector of channels.
+
+    For each pair of states, `constants` has a and c, and h has h, as vectors of real and of
+    imaginary parts. The sums of y stay in registers.
+    """
+    i64 = types.int64
+    signature = types.void(numbers, i64, i64, i64, i64, i64)
+
+    def generate(context, builder, signature, arguments):
+        array, constants, h, num_pairs, u, y = arguments
+        data = context.make_array(signature.args[0])(context, builder, array).data
+        lanes = 32 // context.get_abi_sizeof(data.type.pointee)
+        vector = ir.VectorType(data.type.pointee, lanes)
+
+        def place(start, number):
+            at = builder.gep(data, [builder.add(start, ir.IntType(64)(number * lanes))])
+            return builder.bitcast(at, vector.as_pointer())
+
+        def load(start, number=0):
+            return builder.load(place(start, number), align=4)
+
+        def product_added(a, b, total):
+            product = builder.fmul(a, b, flags=("contract",))
+            return builder.fadd(product, total, flags=("contract",))
+
+        def minus(a):
+            return builder.fsub(ir.Constant(vector, [-0.0] * lanes), a)
+
+        u_vector = load(u)
+        sums = [cgutils.alloca_once_value(builder, load(y))]
+        sums.append(cgutils.alloca_once_value(builder, ir.Constant(vector, [0.0] * lanes)))
+        with cgutils.for_range(builder, num_pairs) as loop:
+            at = builder.add(constants, builder.mul(loop.index, ir.IntType(64)(4 * lanes)))
+            to = builder.add(h, builder.mul(loop.index, ir.IntType(64)(2 * lanes)))
+            a_re, a_im, c_re, c_im = (load(at, number) for number in range(4))
+            h_re, h_im = load(to), load(to, 1)
+            turned = product_added(a_re, h_re, u_vector)
+            re = product_added(minus(a_im), h_im, turned)
+            im = product_added(a_im, h_re, builder.fmul(a_re, h_im, flags=("contract",)))
+            builder.store(re, place(to, 0), align=4)
+            builder.store(im, place(to, 1), align=4)
+            builder.store(product_added(c_re, re, builder.load(sums[0])), sums[0])
+            builder.store(product_added(minus(c_im), im, builder.load(sums[1])), sums[1])
+        total = builder.fadd(builder.load(sums[0]), builder.load(sums[1]))
+        builder.store(total, place(y, 0), align=4)
+        return context.get_dummy_value()
+
+    return signature, generate
 
 
 @njit(**FAST)
@@ -147,8 +186,10 @@ def _mix(numbers, kind, sizes, block, r, state):
             u_h[i] = r * gain[i] * x[i]
         for i in range(size):
             y_h[i] = skip[i] * u_h[i]
-        length = 2 * units * size
-        _s4d(u_h, numbers[a : a + length], numbers[c : c + length], numbers[s : s + length], y_h)
+        lanes = 32 // numbers.itemsize
+        for channel in range(0, size, lanes):
+            to = s + 2 * units * channel
+            _s4d(numbers, a + 4 * units * channel, to, units, u + channel, y + channel)
     else:
         _affine(numbers, h, width, w, 2 * unit_size, zeros, p, _LINEAR)
         parts = numbers[p : p + 2 * unit_size]

@@ -56,31 +56,37 @@ class StackKernel(PackedKernel):
     def load(self, state: Any) -> None:
         for parts, given in zip(self._parts(), state, strict=True):
             given = given.detach()
-            numbers = [given.real, given.imag] if given.is_complex() else [given]
+            numbers = _real_parts(given) if given.is_complex() else (given,)
             for part, values in zip(parts, numbers, strict=True):
-                part[...] = values.resolve_conj().resolve_neg().numpy()
+                if self._kind == compiled.S4D:
+                    values = _in_vectors(values, part.shape[1], part.shape[2])
+                part[...] = values.numpy()
 
     def state(self) -> Any:
         states = []
         for parts in self._parts():
             tensors = [torch.from_numpy(part.copy()) for part in parts]
+            if self._kind == compiled.S4D:
+                tensors = [part.flatten(1, 2)[:, : self._width] for part in tensors]
             states.append(torch.complex(*tensors) if len(tensors) > 1 else tensors[0])
         return tuple(states)
 
     def _parts(self) -> list[list[np.ndarray]]:
-        """Views of each block's state: the numbers, or the real and the imaginary parts."""
+        """Views of each block's state: the numbers, or the real and the imaginary parts.
+
+        A part of s4d is (B, vectors of channels, channels of a vector, P), else it is (B, N).
+        """
         found = []
         for at, units, unit_size in self._blocks:
             if self._kind == compiled.S4D:
                 states_BS = self._state_BS[:, at : at + 2 * units * self._size]
-                shape = len(states_BS), units, 2, self._size
-                states_BPCH = states_BS.reshape(shape)[..., : self._width]
-                found.append([states_BPCH[:, :, part].transpose(0, 2, 1) for part in (0, 1)])
-            elif self._kind == compiled.LRU:
-                starts = at, at + unit_size
-                found.append([self._state_BS[:, start : start + units] for start in starts])
+                lanes = 32 // self._state_BS.itemsize
+                shape = len(states_BS), self._size // lanes, units, 2, lanes
+                vectors = states_BS.reshape(shape)
+                found.append([vectors[:, :, :, part].swapaxes(2, 3) for part in (0, 1)])
             else:
-                found.append([self._state_BS[:, at : at + units]])
+                starts = (at, at + unit_size) if self._kind == compiled.LRU else (at,)
+                found.append([self._state_BS[:, start : start + units] for start in starts])
         return found
 
 
@@ -94,10 +100,13 @@ def _pack_gated(layout: Layout, block: Any, size: int) -> tuple[list[int], int, 
 
 def _pack_s4d(layout: Layout, block: Any, size: int) -> tuple[list[int], int, int]:
     log_a_HP, c_HP = block.mixer.discrete()
-    at = [layout.add(_channels(part, size)) for part in (log_a_HP.exp(), c_HP)]
+    lanes, num_pairs = 32 // layout.dtype.itemsize, log_a_HP.shape[1]
+    parts = [*_real_parts(log_a_HP.exp()), *_real_parts(c_HP)]
+    vectors = [_in_vectors(part.unsqueeze(0), size // lanes, lanes)[0] for part in parts]
+    constants = torch.stack(vectors).permute(1, 3, 0, 2)  # vectors of channels, P, 4, channels
     gain, skip = (layout.add(_padded(part, size)) for part in (block.norm.weight, block.mixer.skip))
-    num_pairs = log_a_HP.shape[1]
-    return [0, gain, *at, skip], 2 * num_pairs * size, num_pairs
+    at = layout.add(constants.contiguous().numpy())
+    return [0, gain, at, 0, skip], 2 * num_pairs * size, num_pairs
 
 
 def _pack_lru(layout: Layout, block: Any, size: int) -> tuple[list[int], int, int]:
@@ -115,7 +124,7 @@ def _pack_lru(layout: Layout, block: Any, size: int) -> tuple[list[int], int, in
 
 
 def _real_parts(z: Tensor) -> tuple[Tensor, Tensor]:
-    return z.real, z.imag
+    return z.real.resolve_neg(), z.imag.resolve_neg()
 
 
 def _padded(values: Tensor, size: int) -> np.ndarray:
@@ -123,7 +132,8 @@ def _padded(values: Tensor, size: int) -> np.ndarray:
     return np.pad(values.detach().numpy(), (0, size - len(values)))
 
 
-def _channels(z_HP: Tensor, size: int) -> np.ndarray:
-    """(P, real and imaginary, channels) with zeros behind the channels."""
-    parts_P2H = torch.view_as_real(z_HP).permute(1, 2, 0).numpy()
-    return np.pad(parts_P2H, ((0, 0), (0, 0), (0, size - parts_P2H.shape[2])))
+def _in_vectors(values_BHP: Tensor, num_vectors: int, lanes: int) -> Tensor:
+    """(B, vectors, lanes, P), with zeros behind the channels."""
+    missing = num_vectors * lanes - values_BHP.shape[1]
+    padded = nn.functional.pad(values_BHP, (0, 0, 0, missing))
+    return padded.unflatten(1, (num_vectors, lanes))
