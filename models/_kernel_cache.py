@@ -7,6 +7,7 @@ from pathlib import Path
 _FOLDER = Path(__file__).parent
 _CALLED = (
     "_lanes.py",
+    "_lane_rows.py",
     "_affine.py",
     "_recurrent_products.py",
     "_compiled.py",
