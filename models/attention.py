@@ -10,9 +10,8 @@ depends on the distance between two steps (rotary positions).
 Sources: Vaswani et al. 2017 (arXiv:1706.03762), with the norm before each part (Xiong et al. 2020,
 arXiv:2002.04745) and rotary positions (Su et al. 2021, arXiv:2104.09864, section 3.2).
 
-Departures: RMSNorm instead of LayerNorm and PyTorch's initialisation of linear layers. Rotated
-pairs are features i and i + D/2 of a head instead of neighbours; of an odd D, the last feature is
-not rotated. No dropout.
+Departures: PyTorch's initialisation of linear layers. Rotated pairs are features i and i + D/2 of
+a head instead of neighbours; of an odd D, the last feature is not rotated. No dropout.
 
 The receptive field is unlimited. The state is a cache of the keys and values of all steps so far,
 and the number of these steps in each stream. It takes 2·N·D numbers per layer and step, so it grows
@@ -40,23 +39,19 @@ class SelfAttention(nn.Module):
 
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
-        self.num_heads, inner = num_heads, num_heads * head_width(width, num_heads)
-        self.qkv, self.out = nn.Linear(width, 3 * inner), nn.Linear(inner, width)
+        self.num_heads, self.inner = num_heads, num_heads * head_width(width, num_heads)
+        self.qkv, self.out = nn.Linear(width, 3 * self.inner), nn.Linear(self.inner, width)
 
     def forward(
         self, x_BTH: Tensor, past: Any, turn: tuple[Tensor, Tensor], seen: Tensor | None
     ) -> tuple[Tensor, Any]:
         """Outputs and the cache. `seen` is the mask (B, 1, T, S + T); None: only x, causally."""
-        q_BNTD, k_BNSD, v_BNSD = (
-            part.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
-            for part in self.qkv(x_BTH).chunk(3, 2)
-        )
-        q_BNTD, k_BNSD = rotated(q_BNTD, *turn), rotated(k_BNSD, *turn)
+        qkv_BMTD = self.qkv(x_BTH).unflatten(2, (3 * self.num_heads, -1)).transpose(1, 2)
+        qk_BMTD, v_BNSD = qkv_BMTD.split([2 * self.num_heads, self.num_heads], 1)
+        q_BNTD, k_BNSD = rotated(qk_BMTD, *turn).chunk(2, 1)
         if past is not None:
             k_BNSD, v_BNSD = torch.cat([past[0], k_BNSD], 2), torch.cat([past[1], v_BNSD], 2)
-        y_BNTD = F.scaled_dot_product_attention(
-            q_BNTD, k_BNSD, v_BNSD, attn_mask=seen, is_causal=seen is None
-        )
+        y_BNTD = attend(q_BNTD, k_BNSD, v_BNSD, seen)
         return self.out(y_BNTD.transpose(1, 2).flatten(2)), (k_BNSD, v_BNSD)
 
 
@@ -65,8 +60,8 @@ class Layer(nn.Module):
 
     def __init__(self, width: int, num_heads: int, num_hidden: int) -> None:
         super().__init__()
-        self.norm1, self.attention = nn.RMSNorm(width), SelfAttention(width, num_heads)
-        self.norm2 = nn.RMSNorm(width)
+        self.norm1, self.attention = nn.LayerNorm(width), SelfAttention(width, num_heads)
+        self.norm2 = nn.LayerNorm(width)
         self.up, self.down = nn.Linear(width, num_hidden), nn.Linear(num_hidden, width)
 
     def forward(
@@ -90,7 +85,7 @@ class AttentionCore(Core):
         super().__init__()
         self.input = nn.Linear(num_inputs, width)
         self.layers = nn.ModuleList(Layer(width, num_heads, number) for number in hidden)
-        self.norm = nn.RMSNorm(width)
+        self.norm = nn.LayerNorm(width)
         self.num_features, self.num_heads = width, num_heads
         self.receptive_field = math.inf
 
@@ -127,12 +122,21 @@ class AttentionCore(Core):
     def kernel(self, head: nn.Linear, batch_size: int) -> Kernel:
         from models._kernels_attention import AttentionKernel  # Numba is imported only when used
 
-        return AttentionKernel(self, head, batch_size)
+        return AttentionKernel(self, head, batch_size, ROTARY_BASE)
 
 
 def head_width(width: int, num_heads: int) -> int:
     """D, so that all heads together have at least as many features as the layer."""
     return -(-width // num_heads)
+
+
+def attend(q_BNTD: Tensor, k_BNSD: Tensor, v_BNSD: Tensor, seen: Tensor | None) -> Tensor:
+    """Averages of the values, (B, N, T, D)."""
+    size, scale = q_BNTD.shape[3], q_BNTD.shape[3] ** -0.5
+    # PyTorch takes twice as long on a CPU if the size of a head is not a multiple of four.
+    q, k, v = (F.pad(part, (0, -size % 4)) for part in (q_BNTD, k_BNSD, v_BNSD))
+    y = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, is_causal=seen is None, scale=scale)
+    return y[..., :size]
 
 
 def rotated(x_BNTD: Tensor, cosine_B1TR: Tensor, sine_B1TR: Tensor) -> Tensor:
@@ -179,9 +183,9 @@ class Attention(Model):
 
     def core_size(self, signature: Signature, width: int, extra_width: int) -> tuple[int, int]:
         inner = self.num_heads * head_width(width, self.num_heads)
-        size = width * (signature.num_inputs + 2)
+        size = width * (signature.num_inputs + 3)
         for hidden in self.num_hidden(width, extra_width):
-            size += 2 * width + 3 * inner * (width + 1) + width * (inner + 1)
+            size += 4 * width + 3 * inner * (width + 1) + width * (inner + 1)
             size += hidden * (width + 1) + width * (hidden + 1)
         return size, width
 
