@@ -37,3 +37,29 @@ def _compiled(x):
         return p * N((N(k) + N(127)) << N(23)).view(F)
 
     return powers
+
+
+def softplus(x: float) -> float:
+    """log(1 + eˣ), as exact as `exp`."""
+    raise AssertionError("only compiled code calls this")
+
+
+@overload(softplus)
+def _compiled_softplus(x):
+    if x != types.float32:
+        return lambda x: max(x, 0.0) + math.log1p(math.exp(-abs(x)))
+
+    def series(x):
+        # log(1 + e) = 2 artanh(s) for s = e / (2 + e), which is at most 1/3.
+        e = exp(-abs(x))
+        s = e / (F(2) + e)
+        q = s * s
+        p = q * F(2 / 13) + F(2 / 11)
+        p = q * p + F(2 / 9)
+        p = q * p + F(2 / 7)
+        p = q * p + F(2 / 5)
+        p = q * p + F(2 / 3)
+        p = q * p + F(2)
+        return s * p + (F(0) if x < F(0) else x)
+
+    return series
