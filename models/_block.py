@@ -18,6 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from models._contract import Core, Model, Signature
+from models._conv_training import LateState, can_compile
+from models._scan import linear_scan
+from models._stack_training import Layout, stack
 
 
 class Mixer(nn.Module, ABC):
@@ -26,6 +29,23 @@ class Mixer(nn.Module, ABC):
     @abstractmethod
     def forward(self, x_BTH: Tensor, state: Any) -> tuple[Tensor, Any]:
         """Outputs and the state after the last step. A state of None is the start of a sequence."""
+
+
+class GatedMixer(Mixer):
+    """A linear scan whose gates and candidate depend on the inputs of their own step alone."""
+
+    @abstractmethod
+    def projections(self) -> list[nn.Linear]:
+        """The layers, (B, T, H) → (B, T, N), of the gates and, as the last, of the candidate."""
+
+    @abstractmethod
+    def factors(self, *outputs_BTN: Tensor) -> tuple[Tensor, Tensor]:
+        """a and b of h_t = a_t ⊙ h_{t−1} + b_t, from the outputs of `projections`."""
+
+    def forward(self, x_BTH: Tensor, state: Any) -> tuple[Tensor, Any]:
+        factors = self.factors(*(layer(x_BTH) for layer in self.projections()))
+        h_BTN = linear_scan(*factors, state)
+        return h_BTN, h_BTN[:, -1]
 
 
 class Block(nn.Module):
@@ -51,10 +71,19 @@ class StackCore(Core):
         self.norm = nn.RMSNorm(width)
         self.num_features = width
         self.receptive_field = math.inf
+        self._layouts: dict[tuple[int, bool, bool], Layout] = {}
 
     def forward(
-        self, x_BTI: Tensor, state: Any = None, *, last_only: bool = False
+        self,
+        x_BTI: Tensor,
+        state: Any = None,
+        *,
+        last_only: bool = False,
+        compiled: bool = True,
     ) -> tuple[Tensor, Any]:
+        """Compiled kernels compute gated mixers on the CPU, if there are enough sequences."""
+        if compiled and state is None and self._can_compile(x_BTI):
+            return self._compiled(x_BTI, last_only)
         h_BTH, new_states = self.input(x_BTI), []
         states = [None] * len(self.blocks) if state is None else state
         for block, block_state in zip(self.blocks, states, strict=True):
@@ -63,6 +92,18 @@ class StackCore(Core):
         if last_only:
             return self.norm(h_BTH[:, -1:]), None
         return self.norm(h_BTH), tuple(new_states)
+
+    def _can_compile(self, x_BTI: Tensor) -> bool:
+        mixers: Any = (block.mixer for block in self.blocks)
+        gated = all(isinstance(mixer, GatedMixer) for mixer in mixers)
+        return gated and can_compile(x_BTI, self.input.weight)
+
+    def _compiled(self, x_BTI: Tensor, last_only: bool) -> tuple[Tensor, Any]:
+        key = x_BTI.shape[1], last_only, torch.is_grad_enabled()
+        if key not in self._layouts:
+            self._layouts[key] = Layout(self, *key)
+        y_BTH = stack(self._layouts[key], self, x_BTI)
+        return y_BTH, None if last_only else LateState(lambda: self(x_BTI, compiled=False)[1])
 
 
 @dataclass(frozen=True, kw_only=True)

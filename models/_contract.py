@@ -122,6 +122,14 @@ class Model(ABC):
         """The reason why this model cannot do a task of this signature; None if it can."""
         return None
 
+    def rate_scale(self, parameter_name: str) -> float:
+        """The factor of the learning rate of a parameter of the core, for every optimizer.
+
+        The name is the one that `named_parameters` of the core gives, for example
+        `blocks.0.mixer.log_step`. A change of the factors is a new `version`.
+        """
+        return 1.0
+
     def num_extra(self, signature: Signature) -> int:
         """The number of values that `extra_width` can take at each width: 0 to `num_extra` − 1."""
         return 1

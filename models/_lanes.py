@@ -162,6 +162,23 @@ def _sum_products(
     return signature, generate
 
 
+def _outer_sums(builder: Any, rows: int, columns: int, a: tuple, b: tuple, steps: Any) -> list:
+    """Σ_t a[t, o] b[t, i] per lane, for each o and i; a and b are places and strides."""
+    half_vector = ir.VectorType(a[0].type.pointee, _HALF)
+    zero = ir.Constant(half_vector, [a[0].type.pointee(0.0)] * _HALF)
+    loop = _Loop(builder, steps, [a[0], b[0], *[zero] * (rows * columns)])
+    a_t, b_t, *sums = loop.values
+    for half in (0, _HALF):
+        right = [_load(builder, b_t, i * LANES + half) for i in range(columns)]
+        left = [_load(builder, a_t, o * LANES + half) for o in range(rows)]
+        sums = [
+            _product_added(builder, left[n // columns], right[n % columns], total)
+            for n, total in enumerate(sums)
+        ]
+    _, _, *sums = loop.finish([builder.gep(a_t, [a[1]]), builder.gep(b_t, [b[1]]), *sums])
+    return sums
+
+
 @_intrinsic(prefer_literal=True)
 def _add_outer_products(
     typing, num_rows, num_columns, a, a_at, a_step, b, b_at, b_step, num_steps, c, c_at, c_step
@@ -178,18 +195,7 @@ def _add_outer_products(
         c = _address(context, builder, signature.args[9], c, c_at)
         number = c.type.pointee
         half_vector = ir.VectorType(number, _HALF)
-        zeros = [ir.Constant(half_vector, [number(0.0)] * _HALF)] * (rows * columns)
-        loop = _Loop(builder, num_steps, [a, b, *zeros])
-        a_step_t, b_step_t, *sums = loop.values
-        for half in (0, _HALF):
-            right = [_load(builder, b_step_t, i * LANES + half) for i in range(columns)]
-            left = [_load(builder, a_step_t, o * LANES + half) for o in range(rows)]
-            sums = [
-                _product_added(builder, left[n // columns], right[n % columns], total)
-                for n, total in enumerate(sums)
-            ]
-        steps = [builder.gep(a_step_t, [a_step]), builder.gep(b_step_t, [b_step])]
-        _, _, *sums = loop.finish([*steps, *sums])
+        sums = _outer_sums(builder, rows, columns, (a, a_step), (b, b_step), num_steps)
         suffix = "f32" if isinstance(number, ir.FloatType) else "f64"
         add_lanes = cgutils.get_or_insert_function(
             builder.module,

@@ -35,6 +35,8 @@ class Network(nn.Module):
         self.num_inputs = signature.num_inputs
         self.num_conditions = signature.num_conditions
         self.core = core
+        self.rate_scales: dict[str, float] = {}
+        """Factors of the learning rates of parameters, by name, where they are not 1."""
         self.head = nn.Linear(core.num_features, signature.num_outputs)
 
     def stock(self) -> "Network":
@@ -146,7 +148,12 @@ class Network(nn.Module):
 def build(model: Model, signature: Signature, width: int, extra_width: int = 0) -> Network:
     """A network of this width; `ValueError` if the model does not support the signature."""
     _check_supported(model, signature)
-    return Network(model.build_core(_encoded(signature), width, extra_width), signature)
+    network = Network(model.build_core(_encoded(signature), width, extra_width), signature)
+    for name, _ in network.core.named_parameters():
+        scale = model.rate_scale(name)
+        if scale != 1:
+            network.rate_scales[f"core.{name}"] = scale
+    return network
 
 
 def _check_supported(model: Model, signature: Signature) -> None:

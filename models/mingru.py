@@ -15,27 +15,27 @@ The receptive field is unlimited. The state of a layer is N numbers, N being its
 """
 
 from dataclasses import dataclass
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
-from models._block import Mixer, Stack, positive
+from models._block import GatedMixer, Mixer, Stack, positive
 from models._contract import Signature
-from models._scan import linear_scan
 
 
-class MinGruMixer(Mixer):
+class MinGruMixer(GatedMixer):
     """x (B, T, H) → h (B, T, N)."""
 
     def __init__(self, width: int, num_units: int) -> None:
         super().__init__()
         self.gate, self.candidate = nn.Linear(width, num_units), nn.Linear(width, num_units)
 
-    def forward(self, x_BTH: Tensor, state: Any) -> tuple[Tensor, Any]:
-        z_BTN = torch.sigmoid(self.gate(x_BTH))
-        h_BTN = linear_scan(1 - z_BTN, z_BTN * positive(self.candidate(x_BTH)), state)
-        return h_BTN, h_BTN[:, -1]
+    def projections(self) -> list[nn.Linear]:
+        return [self.gate, self.candidate]
+
+    def factors(self, *outputs_BTN: Tensor) -> tuple[Tensor, Tensor]:
+        gate_BTN, candidate_BTN = outputs_BTN
+        z_BTN = torch.sigmoid(gate_BTN)
+        return 1 - z_BTN, z_BTN * positive(candidate_BTN)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,17 +13,14 @@ The receptive field is unlimited. The state of a layer is N numbers, N being its
 """
 
 from dataclasses import dataclass
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
-from models._block import Mixer, Stack, positive
+from models._block import GatedMixer, Mixer, Stack, positive
 from models._contract import Signature
-from models._scan import linear_scan
 
 
-class MinLstmMixer(Mixer):
+class MinLstmMixer(GatedMixer):
     """x (B, T, H) → h (B, T, N)."""
 
     def __init__(self, width: int, num_units: int) -> None:
@@ -31,11 +28,14 @@ class MinLstmMixer(Mixer):
         self.forget, self.input = nn.Linear(width, num_units), nn.Linear(width, num_units)
         self.candidate = nn.Linear(width, num_units)
 
-    def forward(self, x_BTH: Tensor, state: Any) -> tuple[Tensor, Any]:
-        f_BTN, i_BTN = torch.sigmoid(self.forget(x_BTH)), torch.sigmoid(self.input(x_BTH))
+    def projections(self) -> list[nn.Linear]:
+        return [self.forget, self.input, self.candidate]
+
+    def factors(self, *outputs_BTN: Tensor) -> tuple[Tensor, Tensor]:
+        forget_BTN, input_BTN, candidate_BTN = outputs_BTN
+        f_BTN, i_BTN = torch.sigmoid(forget_BTN), torch.sigmoid(input_BTN)
         kept_BTN = f_BTN / (f_BTN + i_BTN)
-        h_BTN = linear_scan(kept_BTN, (1 - kept_BTN) * positive(self.candidate(x_BTH)), state)
-        return h_BTN, h_BTN[:, -1]
+        return kept_BTN, (1 - kept_BTN) * positive(candidate_BTN)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from bench.measure.train import Progress, train
 from bench.measure.update import Updater
 from bench.plan.grid import network_of, task_of
 from models._stepper import CapturedStepper
+from tests.support.leaky import Leaky, SlowLeaky
 from tests.support.signatures import BUILT_IN, Signature, skip_unless_supported
 from tests.support.timing import spec_of
 from tests.support.training import tiny
@@ -57,6 +58,27 @@ def test_captured_steps_are_the_eager_ones(model: str, task_name: str, optimizer
     assert len(set(losses[0])) > 10  # a graph that repeats one batch would repeat its losses
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
     assert torch.allclose(weights[0], weights[1], rtol=1e-2, atol=1e-4)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "sgd"])
+def test_a_captured_step_moves_a_scaled_parameter_less(optimizer: str) -> None:
+    prepare(GRAPH)
+    spec = tiny(optimizer=optimizer, clip_norm=None)
+    task, distances = task_of(spec), []
+    for model in (Leaky(), SlowLeaky()):
+        torch.manual_seed(0)
+        network = models.build(model, task.signature, 6).cuda()
+        before = [value.detach().clone() for value in network.parameters()]
+        take_step = Updater(network, task, spec.training, task.generator("train", 0, "cuda"), True)
+        assert take_step.captured, take_step.eager_because
+        take_step()
+        after = [value.detach() for value in network.parameters()]
+        distances.append([a - b for a, b in zip(after, before, strict=True)])
+    names = [name for name, _ in network.named_parameters()]
+    for name, plain, slow in zip(names, *distances, strict=True):
+        factor = 0.1 if name == "core.rate" else 1.0
+        assert plain.abs().max() > 0
+        torch.testing.assert_close(slow, factor * plain, rtol=1e-3, atol=1e-6)
 
 
 def test_a_captured_run_gives_the_result_of_an_eager_one() -> None:

@@ -1,5 +1,6 @@
 """One training step: sample, forward, backward, clip, update; replayed as a CUDA graph on a GPU."""
 
+from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch.optim import SGD, Adam, RMSprop
 
 from bench.core.spec import Frozen, Training
 from bench.measure.flat import clip, flatten
+from models import Network
 from tasks import Batch, Task
 
 NUM_WARM_UP = 3
@@ -34,21 +36,31 @@ def update(
     task: Task,
     batch: Batch,
     clip_norm: float | None,
-    whole: nn.Parameter | None = None,
+    wholes: Sequence[nn.Parameter] | None = None,
 ) -> Tensor:
     """Forward, backward, clip, update. Returns the detached loss without waiting for the device.
 
-    `whole` holds all parameters of the network, if they are views of it.
+    `wholes` hold all parameters of the network, if they are views of them.
     """
-    optimizer.zero_grad(set_to_none=whole is None)
+    optimizer.zero_grad(set_to_none=wholes is None)
     loss = task.objective.loss(outputs(network, task, batch), batch)
     loss.backward()
-    if clip_norm is not None and whole is not None:
-        clip(whole, clip_norm)
+    if clip_norm is not None and wholes is not None:
+        clip(wholes, clip_norm)
     elif clip_norm is not None:
         torch.nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
     optimizer.step()
     return loss.detach()
+
+
+def by_rate_scale(network: nn.Module) -> dict[float, list[nn.Parameter]]:
+    """The parameters that are trained, by the factor of their learning rate."""
+    scales = network.rate_scales if isinstance(network, Network) else {}
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            groups.setdefault(scales.get(name, 1.0), []).append(parameter)
+    return groups
 
 
 class UpdaterState(Frozen):
@@ -88,7 +100,9 @@ class Updater:
         self._num_summed = self._step = 0
         self._graph: torch.cuda.CUDAGraph | None = None
         self.eager_because: str | None = None
-        self._whole = flatten(network) if generator.device.type == "cpu" else None
+        self._groups = by_rate_scale(network)
+        on_cpu = generator.device.type == "cpu"
+        self._wholes = flatten(list(self._groups.values())) if on_cpu else None
         if capture:
             self.optimizer = self._make_optimizer(capturable=True)
             self._capture()
@@ -143,20 +157,30 @@ class Updater:
         batch = self._task.sample(self._training.batch_size, self._generator, "train")
         clip_norm = self._training.clip_norm
         self._total_loss += update(
-            self._network, self.optimizer, self._task, batch, clip_norm, self._whole
+            self._network, self.optimizer, self._task, batch, clip_norm, self._wholes
         )
 
     def _make_optimizer(self, *, capturable: bool) -> torch.optim.Optimizer:
         training = self._training
-        parameters = list(self._network.parameters()) if self._whole is None else [self._whole]
         kinds: dict[str, Any] = {"adam": Adam, "rmsprop": RMSprop, "sgd": SGD}
         kind, rate = kinds[training.optimizer], training.learning_rate
         if not capturable:
             fused = {"fused": True} if training.optimizer != "rmsprop" else {}
-            return kind(parameters, lr=rate, **fused)
+            return kind(self._rated(rate), lr=rate, **fused)
         # A captured step reads its rate from the device.
         flags = {} if training.optimizer == "sgd" else {"capturable": True}
-        return kind(parameters, lr=torch.tensor(rate, device=self._generator.device), **flags)
+        at = torch.tensor(rate, device=self._generator.device)
+        return kind(self._rated(at), lr=at, **flags)
+
+    def _rated(self, rate: float | Tensor) -> list[dict[str, Any]]:
+        """The optimizer's groups: parameters, their learning rate and its factor."""
+        scales, groups = list(self._groups), list(self._groups.values())
+        if self._wholes is not None:
+            groups = [[whole] for whole in self._wholes]
+        return [
+            {"params": parameters, "lr": rate * scale, "rate_scale": scale}
+            for scale, parameters in zip(scales, groups, strict=True)
+        ]
 
     def _set_rate(self) -> None:
         """Keep the rate constant, then lower it linearly towards zero over the cooldown."""
@@ -165,8 +189,8 @@ class Updater:
         left = training.max_steps - self._step
         if left >= cooldown_steps:
             return
-        rate = training.learning_rate * (left / cooldown_steps)
         for group in self.optimizer.param_groups:
+            rate = training.learning_rate * (left / cooldown_steps) * group["rate_scale"]
             captured = isinstance(group["lr"], Tensor)
             group["lr"] = group["lr"].fill_(rate) if captured else rate
 

@@ -39,3 +39,11 @@ class Leaky(Model):
 
     def build_core(self, signature: Signature, width: int, extra_width: int) -> LeakyCore:
         return LeakyCore(signature.num_inputs, width)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlowLeaky(Leaky):
+    """The same network, whose averages learn at a tenth of the rate."""
+
+    def rate_scale(self, parameter_name: str) -> float:
+        return 0.1 if parameter_name == "rate" else 1.0
