@@ -80,11 +80,21 @@ def conv_backward(dy_BTD, x_BSD, w_KD, bias_D, dx_BSD, dw_KD, dbias_D):
                     dw[d] += sums[d] * x[d]
 
 
+def kept_shape(batch_size: int, num_steps: int, num_units: int, num_numbers: int) -> Any:
+    """Shape of the kept states."""
+    return batch_size, -(-num_steps // SEGMENT), num_numbers * _padded(num_units)
+
+
+@njit(**OPTIONS)
+def _padded(num_units):
+    return (num_units + 7) // 8 * 8
+
+
 @njit(**OPTIONS)
 def _widened(values_ND):
     """A flat copy whose rows are padded with zeros to whole vectors, and the length of a row."""
     num_rows, num_units = values_ND.shape
-    wide_NP = np.zeros((num_rows, (num_units + 7) // 8 * 8), values_ND.dtype)
+    wide_NP = np.zeros((num_rows, _padded(num_units)), values_ND.dtype)
     wide_NP[:, :num_units] = values_ND
     return wide_NP.reshape(-1), wide_NP.shape[1]
 
