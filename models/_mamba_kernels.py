@@ -28,7 +28,7 @@ SEGMENT = 32
 
 
 @njit(**OPTIONS)
-def _sigmoid(x):
+def sigmoid(x):
     half = type(x)(0.5)
     return half + half * tanh(half * x)
 
@@ -48,7 +48,7 @@ def conv_forward(x_BSD, w_KD, bias_D, y_BTD):
                     sums[d] += w[d] * x[d]
             y = y_BTD[b, t]
             for d in range(num_units):
-                y[d] = sums[d] * _sigmoid(sums[d])
+                y[d] = sums[d] * sigmoid(sums[d])
 
 
 @njit(**OPTIONS)
@@ -67,7 +67,7 @@ def conv_backward(dy_BTD, x_BSD, w_KD, bias_D, dx_BSD, dw_KD, dbias_D):
                     sums[d] += w[d] * x[d]
             dy = dy_BTD[b, t]
             for d in range(num_units):
-                gate = _sigmoid(sums[d])
+                gate = sigmoid(sums[d])
                 sums[d] = dy[d] * gate * (one + sums[d] * (one - gate))
             for d in range(num_units):
                 dbias_D[d] += sums[d]
@@ -100,7 +100,7 @@ def _widened(values_ND):
 
 
 @njit(**OPTIONS)
-def _rates(raw, u, delta, x):
+def rates(raw, u, delta, x):
     """delta = softplus of the raw rates, and x = delta ⊙ u."""
     for d in range(len(u)):
         delta[d] = softplus(raw[d])
@@ -119,7 +119,7 @@ def _repeat(values, out):
 
 
 @njit(**OPTIONS)
-def _advance(delta, a, b, c, x, before, factors, after, total):
+def advance(delta, a, b, c, x, before, factors, after, total):
     """after = e^(delta a) ⊙ before + b x, and total = Σ_n c after. The factors are stored too."""
     size = len(x)
     _repeat(delta, factors)
@@ -153,13 +153,13 @@ def scan_forward(u_BTD, raw_BTD, a_ND, b_BTN, c_BTN, skip_D, z_BTD, h_BND, kept_
             b, c = b_BTN[sequence, t], c_BTN[sequence, t]
             if t % SEGMENT == 0:
                 kept_BCS[sequence, t // SEGMENT] = h
-            _rates(raw_BTD[sequence, t], u, delta, x)
-            _advance(delta, a, b, c, x, h, factors, after, total)
+            rates(raw_BTD[sequence, t], u, delta, x)
+            advance(delta, a, b, c, x, h, factors, after, total)
             h, after = after, h
             for d in range(num_units):
                 total[d] += skip_D[d] * u[d]
             for d in range(num_units):
-                y[d] = total[d] * z[d] * _sigmoid(z[d])
+                y[d] = total[d] * z[d] * sigmoid(z[d])
         h_BND[sequence] = h.reshape(-1, size)[:, :num_units]
 
 
@@ -168,14 +168,14 @@ def _ungate(dy, total, z, dtotal, dz):
     """Gradients of y = total ⊙ SiLU(z)."""
     one = z.dtype.type(1)
     for d in range(len(dy)):
-        gate = _sigmoid(z[d])
+        gate = sigmoid(z[d])
         dtotal[d] = dy[d] * z[d] * gate
         dz[d] = dy[d] * total[d] * gate * (one + z[d] * (one - gate))
 
 
 @njit(**OPTIONS)
 def _retreat(delta, a, b, c, x, h_before, factors, h, dtotal, dh, da, db, dc, dx, ddelta, w):
-    """Gradients of `_advance`. `dh` begins as that of `after` and ends as that of `before`."""
+    """Gradients of `advance`. `dh` begins as that of `after` and ends as that of `before`."""
     size = len(x)
     dx[:] = 0
     ddelta[:] = 0
@@ -241,8 +241,8 @@ def scan_backward(
             for n in range(steps):
                 t, delta, x = start + n, delta_TP[n], x_TP[n]
                 b, c = b_BTN[sequence, t], c_BTN[sequence, t]
-                _rates(raw_BTD[sequence, t], u_BTD[sequence, t], delta, x)
-                _advance(delta, a, b, c, x, h_TS[n], factors_TS[n], h_TS[n + 1], total_TP[n])
+                rates(raw_BTD[sequence, t], u_BTD[sequence, t], delta, x)
+                advance(delta, a, b, c, x, h_TS[n], factors_TS[n], h_TS[n + 1], total_TP[n])
             for n in range(steps - 1, -1, -1):
                 t, delta, x, total = start + n, delta_TP[n], x_TP[n], total_TP[n]
                 u, raw, z = u_BTD[sequence, t], raw_BTD[sequence, t], z_BTD[sequence, t]
@@ -261,6 +261,6 @@ def scan_backward(
                 for d in range(num_units):
                     du[d] = dx[d] * delta[d] + dtotal[d] * skip_D[d]
                 for d in range(num_units):
-                    draw[d] = (ddelta[d] + dx[d] * u[d]) * _sigmoid(raw[d])
+                    draw[d] = (ddelta[d] + dx[d] * u[d]) * sigmoid(raw[d])
         dh_BND[sequence] = dh.reshape(-1, size)[:, :num_units]
     da_ND += da.reshape(-1, size)[:, :num_units]

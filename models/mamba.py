@@ -30,8 +30,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models._block import Mixer, Stack
-from models._contract import Signature
+from models._block import Block, Mixer, Stack, StackCore
+from models._contract import Kernel, Signature
 from models._mamba_training import selective_scan, short_conv
 
 NUM_TAPS = 4
@@ -76,6 +76,15 @@ class MambaMixer(Mixer):
         return y_BTD, (read_BSD[:, -num_before:], h_BND)
 
 
+class MambaCore(StackCore):
+    """A residual stack of `MambaMixer`s."""
+
+    def kernel(self, head: nn.Linear, batch_size: int) -> Kernel:
+        from models._kernels_mamba import MambaKernel  # Numba is imported only when it is used
+
+        return MambaKernel(self, head, batch_size)
+
+
 def rank(width: int) -> int:
     """R, the number of values from which the rates of all units are computed."""
     return -(-width // 16)
@@ -102,6 +111,13 @@ class Mamba(Stack):
 
     def mixer(self, width: int, num_units: int, signature: Signature) -> Mixer:
         return MambaMixer(width, num_units, self.state_size)
+
+    def build_core(self, signature: Signature, width: int, extra_width: int) -> StackCore:
+        blocks = [
+            Block(width, num_units, self.mixer(width, num_units, signature))
+            for num_units in self.num_units(width, extra_width)
+        ]
+        return MambaCore(signature.num_inputs, width, blocks)
 
     def mixer_size(self, width: int, num_units: int) -> int:
         selected = rank(width) + 2 * self.state_size

@@ -56,6 +56,9 @@ def sizes(draw: st.DrawFn, name: str) -> dict[str, Any]:
     elif name == "pixelcnn":
         how |= {"kernel_size": draw(st.sampled_from([3, 5])), "num_layers": draw(st.integers(1, 3))}
         how["extra_width"] = draw(st.integers(0, 2 * how["num_layers"]))
+    elif name == "mamba":
+        how |= {"num_layers": draw(st.integers(1, 3)), "state_size": draw(st.integers(1, 5))}
+        how["extra_width"] = draw(st.integers(0, 5))
     elif name == "attention":
         how |= {"num_layers": draw(st.integers(1, 3)), "num_heads": draw(st.integers(1, 3))}
         how |= {"expansion": draw(st.integers(1, 4)), "extra_width": draw(st.integers(0, 5))}
