@@ -39,9 +39,9 @@ def _norm(numbers, x, size, gain, out):
 
 
 @njit(**FAST)
-def _convolve(numbers, u, size, num_taps, taps, bias, window):
+def _convolve(numbers, u, size, num_taps, taps, bias, window, scratch):
     """u becomes the SiLU of the convolution; the window, the inputs before, moves on by it."""
-    x, total = numbers[u : u + size], np.empty(size, numbers.dtype)
+    x, total = numbers[u : u + size], numbers[scratch : scratch + size]
     total[:] = numbers[bias : bias + size]
     last = num_taps - 1
     for k in range(num_taps):
@@ -94,7 +94,7 @@ def mamba_run(numbers, table, x_address, c_address, y_address, num_steps):
                 _norm(numbers, h, width, g, v)
                 affine(numbers, v, width, w_u, 2 * unit_size, b_u, u, LINEAR)
                 window = state + past
-                _convolve(numbers, u, unit_size, num_taps, taps, bias, window)
+                _convolve(numbers, u, unit_size, num_taps, taps, bias, window, scratch)
                 affine(numbers, u, units, w_s, selected, b_s, s, LINEAR)
                 affine(numbers, s, rank, w_raw, unit_size, b_raw, raw, LINEAR)
                 h_at, skip = window + (num_taps - 1) * unit_size, a + count * unit_size
