@@ -3,6 +3,8 @@
     x ─ Linear ─┬─────────────────── + ─┬── … ── norm ─ features
                 └ norm ─ mixer ─ Linear ┘
 
+Before and behind the second linear layer may stand a GELU and a gated linear unit.
+
 A mixer carries information along time; everything else works on one step. A model's file holds its
 mixer and the formula of its size.
 
@@ -15,9 +17,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models._contract import Core, Model, Signature
+from models._contract import Core, Kernel, Model, Signature
 from models._conv_training import LateState, can_compile
 from models._scan import linear_scan
 from models._stack_training import Layout, stack
@@ -25,6 +28,9 @@ from models._stack_training import Layout, stack
 
 class Mixer(nn.Module, ABC):
     """Mixes the steps of a sequence: (B, T, H) → (B, T, N), with a state from step to step."""
+
+    compiled_as: ClassVar[str | None] = None
+    """Name of the compiled step in `_kernels_stack`; None if there is none."""
 
     @abstractmethod
     def forward(self, x_BTH: Tensor, state: Any) -> tuple[Tensor, Any]:
@@ -49,15 +55,20 @@ class GatedMixer(Mixer):
 
 
 class Block(nn.Module):
-    """Norm, mixer and a linear layer back to the stack's width, added to the input."""
+    """Norm, mixer and a linear layer back to the stack's width, added to the input.
 
-    def __init__(self, width: int, num_units: int, mixer: Mixer) -> None:
+    With `gated` the linear layer has a GELU before it and a gated linear unit behind it.
+    """
+
+    def __init__(self, width: int, num_units: int, mixer: Mixer, gated: bool = False) -> None:
         super().__init__()
-        self.norm, self.mixer = nn.RMSNorm(width), mixer
-        self.out = nn.Linear(num_units, width)
+        self.norm, self.mixer, self.gated = nn.RMSNorm(width), mixer, gated
+        self.out = nn.Linear(num_units, 2 * width if gated else width)
 
     def forward(self, x_BTH: Tensor, state: Any) -> tuple[Tensor, Any]:
         y_BTN, state = self.mixer(self.norm(x_BTH), state)
+        if self.gated:
+            return x_BTH + F.glu(self.out(F.gelu(y_BTN, approximate="tanh")), -1), state
         return x_BTH + self.out(y_BTN), state
 
 
@@ -93,6 +104,13 @@ class StackCore(Core):
             return self.norm(h_BTH[:, -1:]), None
         return self.norm(h_BTH), tuple(new_states)
 
+    def kernel(self, head: nn.Linear, batch_size: int) -> Kernel | None:
+        if self.blocks[0].mixer.compiled_as is None:  # pyright: ignore[reportAttributeAccessIssue]
+            return None
+        from models._kernels_stack import StackKernel  # Numba is imported only when it is used
+
+        return StackKernel(self, head, batch_size)
+
     def _can_compile(self, x_BTI: Tensor) -> bool:
         mixers: Any = (block.mixer for block in self.blocks)
         gated = all(isinstance(mixer, GatedMixer) for mixer in mixers)
@@ -111,6 +129,8 @@ class Stack(Model):
     """A residual stack of one kind of mixer."""
 
     family: ClassVar[str] = "linear_recurrent"
+    gated_output: ClassVar[bool] = False
+    """Whether a mixer has `width` outputs, and a gated linear unit behind it."""
 
     num_layers: int = 2
     """Number of blocks."""
@@ -141,14 +161,16 @@ class Stack(Model):
     def core_size(self, signature: Signature, width: int, extra_width: int) -> tuple[int, int]:
         size = width * (signature.num_inputs + 1) + width
         for num_units in self.num_units(width, extra_width):
-            size += width + self.mixer_size(width, num_units) + width * (num_units + 1)
+            size += width + self.mixer_size(width, num_units)
+            size += 2 * width * (width + 1) if self.gated_output else width * (num_units + 1)
         return size, width
 
     def build_core(self, signature: Signature, width: int, extra_width: int) -> StackCore:
-        blocks = [
-            Block(width, num_units, self.mixer(width, num_units, signature))
-            for num_units in self.num_units(width, extra_width)
-        ]
+        blocks = []
+        for num_units in self.num_units(width, extra_width):
+            mixer = self.mixer(width, num_units, signature)
+            num_outputs = width if self.gated_output else num_units
+            blocks.append(Block(width, num_outputs, mixer, self.gated_output))
         return StackCore(signature.num_inputs, width, blocks)
 
 

@@ -22,13 +22,14 @@ from models._lanes import (
     _vector,
 )
 
-
 PARTS = _HALF
 """Parts in which `add_outer_lanes` keeps each sum."""
 
 
 @_intrinsic(prefer_literal=True)
-def _add_outer_lanes(typing, num_rows, num_columns, a, a_at, a_step, b, b_at, b_step, steps, c, c_at):
+def _add_outer_lanes(
+    typing, num_rows, num_columns, a, a_at, a_step, b, b_at, b_step, steps, c, c_at
+):
     """As `_add_outer_products`, but c keeps 8 lanes of each sum: c[o, i, 8]."""
     rows, columns = num_rows.literal_value, num_columns.literal_value
     i64 = types.int64

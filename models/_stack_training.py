@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from models._scan import linear_scan
 
@@ -30,10 +30,10 @@ def _kernels() -> Any:
 class Layout:
     """Where each number of a stack lies, for one length of sequences."""
 
-    def __init__(self, core: nn.Module, num_steps: int, last_only: bool, kept: bool) -> None:
+    def __init__(self, core: Any, num_steps: int, last_only: bool, kept: bool) -> None:
         kernels = _kernels()
         lanes = kernels.LANES
-        blocks: Any = core.blocks
+        blocks = core.blocks
         self.width, self.last_only, self.kept = core.norm.weight.numel(), last_only, kept
         self.num_inputs, self.gates = core.input.in_features, len(blocks[0].mixer.projections())
         self.direct = self.num_inputs + 1 <= self.width

@@ -13,6 +13,7 @@ The receptive field is unlimited. The state of a layer is N numbers, N being its
 """
 
 from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
@@ -22,6 +23,8 @@ from models._contract import Signature
 
 class MinLstmMixer(GatedMixer):
     """x (B, T, H) → h (B, T, N)."""
+
+    compiled_as = "minlstm"
 
     def __init__(self, width: int, num_units: int) -> None:
         super().__init__()

@@ -24,7 +24,10 @@ class Signature:
 
 TOKENS = Signature(input="token", num_inputs=5, num_outputs=4)
 REALS = Signature()
-BUILT_IN = ("attention", "gru", "lstm", "mamba", "pixelcnn", "rnn", "tcn", "wavenet")
+BUILT_IN = (
+    *("gru", "lstm", "rnn", "lru", "mamba", "mingru", "minlstm", "s4d"),
+    *("attention", "pixelcnn", "tcn", "wavenet"),
+)
 """Models with a kernel for the CPU. A model that a user adds need not have one."""
 
 
