@@ -99,7 +99,7 @@ def _panel(typing, num_vectors, w, w_at, x, x_at, num_inputs, start, start_at, o
 
 
 @njit(**OPTIONS)
-def affine(w, w_at, x, x_at, num_inputs, start, start_at, out, out_at, size, least):
+def affine_arrays(w, w_at, x, x_at, num_inputs, start, start_at, out, out_at, size, least):
     """out = max(start + W x, least), for whole vectors of outputs.
 
     Each array is given with the place where its numbers begin. W has panels of four vectors; the

@@ -22,7 +22,7 @@ import numpy as np
 from numba import extending, njit, types
 
 from models._affine import OPTIONS as FAST
-from models._affine import affine
+from models._affine import affine_arrays
 from models._tanh import tanh
 
 _intrinsic: Any = extending.intrinsic  # its type hides that the compiler adds the first argument
@@ -30,7 +30,7 @@ BATCH, TOKENS, NUM_X, NUM_C, HELD, NUM_Y, CLOCKS, STATE, STATE_SIZE, INPUT, SCRA
     12
 )
 """Places in `table`: sizes and positions that all networks have; the network's own follow."""
-_LINEAR, _RECTIFIED = -math.inf, 0.0
+LINEAR, RECTIFIED = -math.inf, 0.0
 """The least value of an output."""
 F = np.float32
 
@@ -60,9 +60,12 @@ def _put(typing, value, address, index):
 
 
 @njit(**FAST)
-def _affine(numbers, x, num_inputs, w, size, start, out, least):
-    """out = max(start + W x, least), all of them places in `numbers`; `affine` lays out W."""
-    affine(numbers, w, numbers, x, num_inputs, numbers, start, numbers, out, size, least)
+def affine(numbers, x, num_inputs, w, size, start, out, least):
+    """out = max(start + W x, least), all of them places in `numbers`.
+
+    `affine_arrays` lays out W.
+    """
+    affine_arrays(numbers, w, numbers, x, num_inputs, numbers, start, numbers, out, size, least)
 
 
 @njit(**FAST)
@@ -134,10 +137,10 @@ def _conv(numbers, t, k, shift, num_inputs, size, gated, ring, w, b, x, out):
     """A causal convolution of dilation 2^shift at step t, then a ReLU or a gated unit."""
     window = _store(numbers, t, k, shift, num_inputs, ring, x)
     if gated:
-        _affine(numbers, window, k * num_inputs, w, 2 * size, b, out, _LINEAR)
+        affine(numbers, window, k * num_inputs, w, 2 * size, b, out, LINEAR)
         gate(numbers[out:], size)
     else:
-        _affine(numbers, window, k * num_inputs, w, size, b, out, _RECTIFIED)
+        affine(numbers, window, k * num_inputs, w, size, b, out, RECTIFIED)
 
 
 @njit(**FAST)
@@ -182,10 +185,10 @@ def tcn_run(numbers, table, x_address, c_address, y_address, num_steps):
                 elif ws < 0:
                     _join(numbers, x, z, h, size)
                 else:  # where the width changes, the residual is a 1×1 convolution
-                    _affine(numbers, x, inputs, ws + size, size, ws, a, _LINEAR)
+                    affine(numbers, x, inputs, ws + size, size, ws, a, LINEAR)
                     _join(numbers, a, z, h, size)
                 x = h
-            _affine(numbers, h, features, w_head, y_size, b_head, y, _LINEAR)
+            affine(numbers, h, features, w_head, y_size, b_head, y, LINEAR)
             write_step(numbers, table, y, y_address, n)
             table[clock] = t + 1
     return True
@@ -229,14 +232,14 @@ def recurrent_run(numbers, table, x_address, c_address, y_address, num_steps):
             for layer in range(num_layers):
                 inputs, width, size, w_x, b_x, w_h, b_h, h_at, c_at = layers[layer]
                 h = numbers[state + h_at : state + h_at + size]
-                _affine(numbers, x, inputs, w_x, gates * size, b_x, u, _LINEAR)
+                affine(numbers, x, inputs, w_x, gates * size, b_x, u, LINEAR)
                 x = state + h_at
                 if gates == 3:
-                    _affine(numbers, x, width, w_h, gates * size, b_h, v, _LINEAR)
+                    affine(numbers, x, width, w_h, gates * size, b_h, v, LINEAR)
                     _gru(numbers[u : u + 3 * size], numbers[v : v + 3 * size], h)
                     continue
-                least = _RECTIFIED if relu else _LINEAR
-                _affine(numbers, x, width, w_h, gates * size, u, v, least)
+                least = RECTIFIED if relu else LINEAR
+                affine(numbers, x, width, w_h, gates * size, u, v, least)
                 sums = numbers[v : v + gates * size]
                 if gates == 4:
                     _lstm(sums, h, numbers[state + c_at : state + c_at + size])
@@ -245,7 +248,7 @@ def recurrent_run(numbers, table, x_address, c_address, y_address, num_steps):
                 else:
                     for i in range(size):
                         h[i] = tanh(sums[i])
-            _affine(numbers, x, width, w_head, y_size, b_head, y, _LINEAR)
+            affine(numbers, x, width, w_head, y_size, b_head, y, LINEAR)
             write_step(numbers, table, y, y_address, n)
     return True
 

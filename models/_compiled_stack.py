@@ -12,17 +12,17 @@ from numba import njit, types
 from numba.core import cgutils
 
 from models._compiled import (
-    _LINEAR,
     BATCH,
     CLOCKS,
     FAST,
     INPUT,
+    LINEAR,
     REST,
     STATE,
     STATE_SIZE,
-    _affine,
     _intrinsic,
     _sigmoid,
+    affine,
     known,
     read_step,
     write_step,
@@ -170,7 +170,7 @@ def _mix(numbers, kind, sizes, block, r, state):
     units, w, b, a, c, d, _, _, s, unit_size = block
     s += state
     if kind <= MINLSTM:
-        _affine(numbers, h, width, w, gates * unit_size, zeros, p, _LINEAR)
+        affine(numbers, h, width, w, gates * unit_size, zeros, p, LINEAR)
         outputs = numbers[p : p + gates * unit_size]
         _rescale(outputs, r, numbers[b : b + gates * unit_size])
         h_s = numbers[s : s + unit_size]
@@ -191,14 +191,14 @@ def _mix(numbers, kind, sizes, block, r, state):
             to = s + 2 * units * channel
             _s4d(numbers, a + 4 * units * channel, to, units, u + channel, y + channel)
     else:
-        _affine(numbers, h, width, w, 2 * unit_size, zeros, p, _LINEAR)
+        affine(numbers, h, width, w, 2 * unit_size, zeros, p, LINEAR)
         parts = numbers[p : p + 2 * unit_size]
         _rescale(parts, r, numbers[zeros : zeros + 2 * unit_size])
         _rotate(numbers[a : a + 2 * unit_size], parts, numbers[s : s + 2 * unit_size])
         skip, x = numbers[d : d + size], numbers[h : h + size]
         for i in range(size):
             u_h[i] = r * skip[i] * x[i]
-        _affine(numbers, s, 2 * unit_size, c, size, u, y, _LINEAR)
+        affine(numbers, s, 2 * unit_size, c, size, u, y, LINEAR)
     _gelu(y_h)
     return y
 
@@ -219,7 +219,7 @@ def stack_run(numbers, table, x_address, c_address, y_address, num_steps):
         state, clock = table[STATE] + stream * table[STATE_SIZE], table[CLOCKS] + stream
         for n in range(stream * num_steps, (stream + 1) * num_steps):
             read_step(numbers, table, x_address, c_address, n, stream)
-            _affine(numbers, table[INPUT], inputs, w_in, size, b_in, h, _LINEAR)
+            affine(numbers, table[INPUT], inputs, w_in, size, b_in, h, LINEAR)
             for layer in range(num_blocks):
                 block = blocks[layer]
                 r = _inverse_rms(h_h, width, eps)
@@ -227,12 +227,12 @@ def stack_run(numbers, table, x_address, c_address, y_address, num_steps):
                 w_out, b_out = block[6], block[7]
                 if kind <= MINLSTM:
                     _add(numbers[b_out : b_out + size], h_h)
-                    _affine(numbers, y, block[0], w_out, size, h, h, _LINEAR)
+                    affine(numbers, y, block[0], w_out, size, h, h, LINEAR)
                 else:
-                    _affine(numbers, y, width, w_out, 2 * size, b_out, p, _LINEAR)
+                    affine(numbers, y, width, w_out, 2 * size, b_out, p, LINEAR)
                     _add_gated(numbers[p : p + 2 * size], h_h)
             r = _inverse_rms(h_h, width, eps)
-            _affine(numbers, h, width, w_head, y_size, zeros, p, _LINEAR)
+            affine(numbers, h, width, w_head, y_size, zeros, p, LINEAR)
             _rescale(numbers[p : p + y_size], r, numbers[b_head : b_head + y_size])
             write_step(numbers, table, p, y_address, n)
             table[clock] += 1

@@ -35,7 +35,7 @@ class Kernel(ABC):
     """A core and its head compiled for the CPU. It holds a copy of the weights and a state."""
 
     state_bytes: int
-    """Memory that one sequence's state takes."""
+    """Memory that one sequence's state takes; of a state that grows, for each step."""
 
     @abstractmethod
     def reads(self, *, tokens: bool, num_conditions: int, held: bool) -> None:
@@ -71,6 +71,8 @@ class Core(nn.Module, ABC):
     """How many of the last inputs an output depends on, its own included; `math.inf` if all."""
     keeps_state: bool = True
     """Whether `forward` returns a state and goes on from one."""
+    state_grows: bool = False
+    """Whether every step makes the state larger, and with it the time of the next step."""
     period: int = 1
     """Inputs older than the receptive field may be dropped, but only in multiples of this."""
 

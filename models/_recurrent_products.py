@@ -14,7 +14,7 @@ Shape letters: B sequences, T steps, I inputs or other features, G rows, K = I +
 import numpy as np
 from numba import njit
 
-from models._affine import PANEL_BYTES, VECTOR_BYTES, affine
+from models._affine import PANEL_BYTES, VECTOR_BYTES, affine_arrays
 from models._lanes import (
     LANES,
     MOST_POSITIONS,
@@ -83,7 +83,7 @@ def multiply(parts_P4, w, x, x_at, y, y_at, lanes):
             rows = _group(last - row, lanes, w.itemsize)
             x_begin, y_row = x_at + begin * lanes, y_at + row * lanes
             if lanes == 1:
-                affine(w, at, x, x_begin, end - begin, w, zeros, y, y_row, rows, least)
+                affine_arrays(w, at, x, x_begin, end - begin, w, zeros, y, y_row, rows, least)
             else:
                 sum_rows(rows, w, at, 0, x, x_begin, 0, 1, end - begin, w, zeros, least, y, y_row)
             at += rows * (end - begin)

@@ -83,9 +83,12 @@ class TorchStepper(Stepper):
 
     @torch.inference_mode()
     def _full_state_bytes(self) -> int:
-        """Size of one stream's state after enough steps to fill the receptive field."""
+        """Size of one stream's state after enough steps to fill the receptive field.
+
+        A counter of steps is not part of it.
+        """
         _, state = forward_zeros(self._network, 1)
-        return sum(part.nbytes for part in tensors(state))
+        return sum(part.nbytes for part in tensors(state) if part.is_floating_point())
 
 
 class CapturedStepper(Stepper):

@@ -35,12 +35,13 @@ class Stepper(ABC):
 
     It begins at the start of a sequence, in evaluation mode and without gradients. The time and
     memory of a step do not depend on how many steps came before: the state is bounded by the
-    receptive field or by the number of hidden units.
+    receptive field or by the number of hidden units. Only a state that grows (`Core.state_grows`)
+    makes later steps slower; its memory is limited by the memory of the machine.
     """
 
     batch_size: int
     state_bytes: int
-    """Memory that one stream's state takes."""
+    """Memory that one stream's state takes; of a state that grows, for each step."""
 
     @overload
     def __call__(self, x_t: Tensor, condition_t: Tensor | None = None) -> Tensor: ...

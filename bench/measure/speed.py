@@ -10,6 +10,7 @@ import resource
 import sys
 from dataclasses import replace
 from functools import partial
+from itertools import cycle
 from typing import Any
 
 import torch
@@ -121,7 +122,13 @@ def _streaming(network: Network, batch: Batch, device: str, flops: int) -> Strea
     step = partial(stepper, chunk[:, 0].contiguous())
     if features is not None:
         step = partial(step, features[:, -1])
+    grows, call = network.core.state_grows, step
     run, num_steps = _long_run(stepper, batch.x, features, device)
+    state_bytes = stepper.state_bytes
+    if grows:
+        call = _restarting(stepper, step, batch.x.shape[1])
+        run, num_steps = _whole_runs(stepper, batch.x, features, device)
+        state_bytes *= batch.x.shape[1]
 
     def prefill() -> None:
         _, read = network(batch.x, condition=condition)
@@ -146,9 +153,9 @@ def _streaming(network: Network, batch: Batch, device: str, flops: int) -> Strea
     in_run = latency(run, device, min_seconds=MORE_SECONDS)
     return Streaming(
         step=Work(times=Times(samples=tuple(s / num_steps for s in in_run.samples)), flops=flops),
-        call=latency(step, device, min_seconds=MORE_SECONDS),
+        call=latency(call, device, min_seconds=MORE_SECONDS),
         stepper=type(stepper).__name__,
-        state_bytes=stepper.state_bytes,
+        state_bytes=state_bytes,
         plain_step=latency(plain_step, device, min_seconds=MIN_SECONDS),
         prefill=timed(prefill),
         window=window,
@@ -170,6 +177,31 @@ def _long_run(stepper: Any, x: Tensor, features: Tensor | None, device: str) -> 
     call = partial(stepper.run, long(x), None if features is None else long(features))
     call()  # compiles
     return call, num_steps
+
+
+def _whole_runs(stepper: Any, x: Tensor, features: Tensor | None, device: str) -> tuple[Call, int]:
+    """Runs over the sequence from its start, for a state that grows, and their number of steps."""
+    repeats = -(-RUN_STEPS // x.shape[1]) if device == "cpu" else 1
+
+    def call() -> None:
+        for _ in range(repeats):
+            stepper.reset()
+            stepper.run(x, features)
+
+    call()  # compiles
+    return call, repeats * x.shape[1]
+
+
+def _restarting(stepper: Any, step: Call, num_steps: int) -> Call:
+    """The step, for a state that grows: the sequence starts again after so many steps."""
+    steps = cycle(range(num_steps))
+
+    def call() -> None:
+        if next(steps) == 0:
+            stepper.reset()
+        step()
+
+    return call
 
 
 def _sampling(network: Network, task: Task, batch: Batch, device: str) -> Sampling:
@@ -225,7 +257,7 @@ def sequence_flops(spec: Subject, *, last_only: bool, backward: bool = False) ->
     """Operations on one whole sequence.
 
     A network without a finite receptive field is counted on two short sequences, since its work
-    grows by the same amount with every step.
+    grows by the same amount with every step. If its state grows, it is counted on the whole one.
     """
     num_steps = task_of(spec).signature.num_steps
     network = _meta_network(spec)
@@ -238,16 +270,22 @@ def sequence_flops(spec: Subject, *, last_only: bool, backward: bool = False) ->
                 y.sum().backward()
         return counter.get_total_flops()
 
-    if _field(network) is not None or num_steps <= 2 * SHORT:
+    if _field(network) is not None or network.core.state_grows or num_steps <= 2 * SHORT:
         return counted(num_steps)
     once, twice = counted(SHORT), counted(2 * SHORT)
     return once + (twice - once) * (num_steps - SHORT) // SHORT
 
 
 def step_flops(spec: Subject) -> int:
-    """Operations of one further step of one stream whose state is full."""
+    """Operations of one further step of one stream whose state is full.
+
+    If the state grows, they are those of the step in the middle of a sequence.
+    """
     network = _meta_network(spec)
-    x, condition = _meta_input(spec, _field(network) or 1)
+    before = _field(network) or 1
+    if network.core.state_grows:
+        before = -(-task_of(spec).signature.num_steps // 2)
+    x, condition = _meta_input(spec, before)
     state: Any = network(x, condition=condition)[1]
     x_t, condition = _meta_input(spec, 1)
     with FlopCounterMode(display=False) as counter:

@@ -77,6 +77,26 @@ def test_operations_of_a_wavenet() -> None:
     assert step_flops(spec) == pytest.approx(2 * step, rel=0.01)
 
 
+def test_operations_of_attention_grow_with_the_length() -> None:
+    spec = spec_of("attention", num_heads=3, expansion=4)
+    weights = NUM_INPUTS * 12 + 2 * (4 * 12 * 12 + 2 * 4 * 12 * 12) + 12 * NUM_OUTPUTS
+    pair = 2 * 2 * 12  # q·k and the product with v, in both layers
+    whole = 2 * NUM_STEPS * (weights + NUM_STEPS * pair)
+    assert sequence_flops(spec, last_only=False) == pytest.approx(whole, rel=0.01)
+    middle = -(-NUM_STEPS // 2) + 1
+    assert step_flops(spec) == pytest.approx(2 * (weights + middle * pair), rel=0.01)
+
+
+@pytest.mark.usefixtures("hasty")
+def test_the_state_of_attention_grows_with_the_length() -> None:
+    """The steps are those of whole sequences, however often they are timed."""
+    for length in (5, 50):
+        spec = spec_of("attention", length=length, measures=("step",))
+        found = speed.measure(spec, BACKEND, "cpu").streaming
+        assert found is not None
+        assert found.state_bytes == (length + 20) * 2 * 2 * 12 * 4
+
+
 @pytest.mark.parametrize(
     ("model", "fields"),
     [

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import models
 from models import Network
+from models._stepping import nested, tensors
 from tests.support.leaky import Leaky
 from tests.support.signatures import REALS, TOKENS, Signature, sequences
 
@@ -21,6 +22,8 @@ FORMS: dict[str, models.Model] = {
     "gru chrono": models.load("gru", chrono=True),
     "rnn orthogonal": models.load("rnn", recurrent_init="orthogonal"),
     "rnn identity": models.load("rnn", recurrent_init="identity", nonlinearity="relu"),
+    "attention one head": models.load("attention", num_heads=1, expansion=2),
+    "mamba small": models.load("mamba", state_size=3, num_layers=1),
     "tcn gated": models.load("tcn", gated=True),
     "tcn plain": models.load("tcn", residual=False),
     "tcn gated plain": models.load("tcn", gated=True, residual=False),
@@ -66,6 +69,27 @@ def test_cutting_the_sequence_changes_nothing(name: str, cuts: list[int]) -> Non
         pieces.append(y)
     # In double precision only the order of sums differs.
     torch.testing.assert_close(torch.cat(pieces, 1), net(x)[0], rtol=0, atol=1e-12)
+
+
+@given(cut=st.integers(1, 11), seed=st.integers(0, 99))
+@settings(deadline=None, max_examples=6)
+@pytest.mark.parametrize("name", FORMS)
+def test_cutting_a_sequence_after_any_state_changes_nothing(name: str, cut: int, seed: int) -> None:
+    """Every number of the state is random; counters of steps stay as they are."""
+    net, x = network(name), sequences(REALS, 2, 12)
+    like, generator = net(sequences(REALS, 2, 7))[1], torch.Generator().manual_seed(seed)
+    parts = [
+        torch.randn(part.shape, generator=generator, dtype=part.dtype)
+        if part.is_floating_point()
+        else part
+        for part in tensors(like)
+    ]
+    start = nested(like, iter(parts))
+    whole = net(x, start)[0]
+    first, state = net(x[:, :cut], start)
+    second = net(x[:, cut:], state)[0]
+    torch.testing.assert_close(torch.cat([first, second], 1), whole, rtol=0, atol=1e-12)
+    assert (whole - net(x)[0]).abs().max() > 1e-6  # the state matters
 
 
 def test_the_future_does_not_change_the_past(name: str, signature: Signature) -> None:
@@ -155,6 +179,11 @@ def test_a_budget_that_cannot_be_met_names_the_nearest(name: str) -> None:
         ("wavenet", {"kernel_size": 1}, "kernel_size 1 of wavenet; valid: 2 or more"),
         ("wavenet", {"dilation_cycle": 0}, "dilation_cycle 0 of wavenet; valid: 1 to 24"),
         ("wavenet", {"num_cycles": 0}, "num_cycles 0 of wavenet; valid: 1 or more"),
+        ("attention", {"num_layers": 0}, "num_layers 0 of attention; valid: 1 or more"),
+        ("attention", {"num_heads": 0}, "num_heads 0 of attention; valid: 1 or more"),
+        ("attention", {"expansion": 0}, "expansion 0 of attention; valid: 1 or more"),
+        ("mamba", {"num_layers": 0}, "num_layers 0 of mamba; valid: 1 or more"),
+        ("mamba", {"state_size": 0}, "state_size 0 of mamba; valid: 1 or more"),
         ("pixelcnn", {"kernel_size": 1}, "kernel_size 1 of pixelcnn; valid: 3, 5"),
         ("pixelcnn", {"kernel_size": 4}, "kernel_size 4 of pixelcnn; valid: 3, 5"),
         ("pixelcnn", {"num_layers": 0}, "num_layers 0 of pixelcnn; valid: 1 or more"),
@@ -181,6 +210,8 @@ def test_families_of_the_models_here_are_known_and_others_are_free(plugins: None
         ("rnn", "recurrent"),
         ("tcn", "convolutional"),
         ("wavenet", "convolutional"),
+        ("attention", "attention"),
+        ("mamba", "linear_recurrent"),
         ("leaky", "averaging"),
     }
     assert all(families.values())
@@ -214,8 +245,10 @@ def test_encoded_inputs_are_taken_as_well(name: str) -> None:
 
 
 DEFAULTS: dict[str, dict[str, Any]] = {
+    "attention": {"num_layers": 2, "num_heads": 2, "expansion": 4},
     "gru": {"num_layers": 1, "recurrent_init": "uniform", "chrono": False},
     "lstm": {"num_layers": 1, "recurrent_init": "uniform", "forget_bias": 1.0, "chrono": False},
+    "mamba": {"num_layers": 2, "state_size": 16},
     "pixelcnn": {"kernel_size": 5, "num_layers": None},
     "rnn": {"num_layers": 1, "recurrent_init": "uniform", "nonlinearity": "tanh"},
     "tcn": {

@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 import models
 from models import Network
 from models._stepper import CapturedStepper, CompiledStepper, Stepper, TorchStepper, tensors
+from models.attention import AttentionCore
 from models.pixelcnn import PixelCnnCore
 from tests.support.signatures import BUILT_IN, REALS, TOKENS, Signature, sequences
 
-CAPTURED = tuple(name for name in BUILT_IN if name != "pixelcnn")
-"""Models whose state keeps its size. PixelCNN's state is longer at the end of a row."""
+CAPTURED = tuple(name for name in BUILT_IN if name not in ("pixelcnn", "attention"))
+"""Models whose state keeps its size. PixelCNN's state is longer at the end of a row, and that of
+attention is longer after every step."""
 
 NORMED = ("lru", "mingru", "minlstm", "s4d")
 """Models whose norm turns one or two channels into little more than their signs, so that rounding
@@ -58,6 +60,12 @@ def sizes(draw: st.DrawFn, name: str) -> dict[str, Any]:
     elif name == "pixelcnn":
         how |= {"kernel_size": draw(st.sampled_from([3, 5])), "num_layers": draw(st.integers(1, 3))}
         how["extra_width"] = draw(st.integers(0, 2 * how["num_layers"]))
+    elif name == "mamba":
+        how |= {"num_layers": draw(st.integers(1, 3)), "state_size": draw(st.integers(1, 5))}
+        how["extra_width"] = draw(st.integers(0, 5))
+    elif name == "attention":
+        how |= {"num_layers": draw(st.integers(1, 3)), "num_heads": draw(st.integers(1, 3))}
+        how |= {"expansion": draw(st.integers(1, 4)), "extra_width": draw(st.integers(0, 5))}
     else:
         if name == "rnn":
             how["nonlinearity"] = draw(st.sampled_from(["tanh", "relu"]))
@@ -193,7 +201,7 @@ def test_tensors_of_a_state() -> None:
 
 def of_kind(cls: type[Stepper], net: Network, batch_size: int) -> Stepper:
     """A stepper of this kind; where the state does not keep its size, a plain one."""
-    if cls is CapturedStepper and not isinstance(net.core, PixelCnnCore):
+    if cls is CapturedStepper and not isinstance(net.core, PixelCnnCore | AttentionCore):
         return CapturedStepper(net, batch_size)
     return net.stepper(batch_size, compiled=cls is CompiledStepper)
 

@@ -25,8 +25,8 @@ class Signature:
 TOKENS = Signature(input="token", num_inputs=5, num_outputs=4)
 REALS = Signature()
 BUILT_IN = (
-    *("gru", "lstm", "rnn", "lru", "mingru", "minlstm", "s4d"),
-    *("pixelcnn", "tcn", "wavenet"),
+    *("gru", "lstm", "rnn", "lru", "mamba", "mingru", "minlstm", "s4d"),
+    *("attention", "pixelcnn", "tcn", "wavenet"),
 )
 """Models with a kernel for the CPU. A model that a user adds need not have one."""
 

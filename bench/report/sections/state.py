@@ -22,7 +22,8 @@ TABLE = Table(
         Column("state_bytes", "integer", "bytes", "State of one stream."),
     ),
     caption="The memory that one stream needs between two steps. A convolution keeps its past "
-    "inputs; a recurrent network keeps its state alone.",
+    "inputs; a recurrent network keeps its state alone; attention keeps the keys and values of "
+    "every step, so its state grows with the sequence.",
 )
 
 
