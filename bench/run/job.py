@@ -1,5 +1,6 @@
 """One training run or one timing: from the spec to the record."""
 
+import gc
 import random
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -144,6 +145,7 @@ def begin(setup: Setup) -> None:
     """Prepare a worker process: signals, threads, precision and plug-ins."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
     end_with_parent()
+    gc.freeze()  # what the server has imported stays, so the collector need not look at it
     prepare(setup.backend)
     for plugin in setup.plugins:
         load(plugin.path)
@@ -184,7 +186,8 @@ def measure(
     for number in range(1, num_processes + 1):
         due = [spec for spec in specs if sum(p.num_processes for p in parts[spec.id]) < number]
         random.Random(number).shuffle(due)
-        renew_server()
+        if number > 1:
+            renew_server()
         for spec in due:
             if spec.id in failed:
                 continue

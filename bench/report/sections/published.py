@@ -151,20 +151,24 @@ def _compared(
     entry: Published, records: Sequence[Record], planned: set[Hashable]
 ) -> dict[str, Any]:
     task = entry.instance()
-    metric = next(each for each in task.objective.all_metrics if each.name == entry.metric)
     wanted = (entry.task, entry.ours, task.fields)
+    made = [
+        record
+        for record in records
+        if (record.spec.task.name, record.spec.model.name, record.spec.task.fields) == wanted
+        and record.status != "skipped"
+        and cell_of(record.spec) in planned
+    ]
+    row = {**_heading(entry), "seeds": len(made)}
+    if not made:  # the objective may need data that are not on this machine
+        return {**row, "agree": "not run"}
+    metric = next(each for each in task.objective.all_metrics if each.name == entry.metric)
     values = []
-    for record in records:
-        spec = record.spec
-        what = (spec.task.name, spec.model.name, spec.task.fields)
-        is_ours = what == wanted and record.status != "skipped"
-        if is_ours and cell_of(spec) in planned:
-            value = None if record.outcome is None else record.outcome.test[metric.name]
-            values.append(metric.chance if value is None else value)
-    row = {**_heading(entry), "seeds": len(values)}
-    if len(values) < 2:
-        ours = values[0] if values else None
-        return {**row, "ours": ours, "agree": "one seed" if values else "not run"}
+    for record in made:
+        value = None if record.outcome is None else record.outcome.test[metric.name]
+        values.append(metric.chance if value is None else value)
+    if len(values) == 1:
+        return {**row, "ours": values[0], "agree": "one seed"}
     mean, low, high = _interval(values, logarithmic=not metric.higher_is_better)
     better = (mean > entry.value) == metric.higher_is_better
     agree = "ours is better" if better else "ours is worse"
