@@ -21,6 +21,7 @@ from pydantic import (
 import tasks
 from bench.core.errors import RequestError, one_line, unknown
 from bench.core.spec import Frozen, Implementation, Measure, Positive, Training
+from bench.core.timings import SPEED_SECONDS
 from bench.plan.catalogue import PROFILES
 
 DEFAULT_MAX_STEPS = 2_000
@@ -135,6 +136,8 @@ class Profile(Frozen):
     """Timings in addition to the streaming step, which is timed for every trained network."""
     speed_rounds: Annotated[int, Field(ge=1, le=100)] = 5
     """Rounds over all networks that are timed. Each round times a network in a fresh process."""
+    speed_seconds: Annotated[float, Field(gt=0, le=60)] = SPEED_SECONDS
+    """Shortest time in seconds that a round spends on each measurement of a network."""
 
 
 def names() -> list[str]:
@@ -229,6 +232,7 @@ _OF_PROFILE = {
     "param_budget",
     "models",
     "speed_rounds",
+    "speed_seconds",
     "time_every_network",
 }
 _OF_GRIDS = {"keep_weights"}

@@ -16,7 +16,7 @@ from bench.core.processes import context, end, end_with_parent, how_it_ended, re
 from bench.core.records import Record, SpeedRecord, now
 from bench.core.spec import Spec, SpeedSpec
 from bench.core.store import Store
-from bench.core.timings import Speed, merged
+from bench.core.timings import SPEED_SECONDS, Speed, merged
 from bench.measure import weights
 from bench.measure.checkpoint import Place, remove
 from bench.measure.train import train
@@ -44,6 +44,7 @@ class Setup:
     backend: Backend
     device: str
     plugins: tuple[Plugin, ...] = ()
+    speed_seconds: float = SPEED_SECONDS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +157,7 @@ def measure_one(spec: SpeedSpec, setup: Setup) -> SpeedRecord:
     from bench.measure.speed import measure
 
     try:
-        speed = measure(spec, setup.backend, setup.device)
+        speed = measure(spec, setup.backend, setup.device, setup.speed_seconds)
     except DataUnavailable as error:
         return make_speed_record(spec, setup.backend, "skipped", error=str(error))
     except BaseException as error:
