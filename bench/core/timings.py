@@ -9,6 +9,8 @@ from pydantic import Field
 
 from bench.core.spec import Frozen, Int64
 
+SPEED_SECONDS = 0.3
+"""Shortest time that a process spends on each measurement that figures show, by default."""
 MOST_SAMPLES = 50
 """Samples that a merged `Times` keeps."""
 

@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.core.backend import Backend, forget_peak_memory, peak_memory_bytes, synchronize
 from bench.core.spec import SpeedSpec, Subject, Training
-from bench.core.timings import Sampling, Speed, Streaming, Times, Work
+from bench.core.timings import SPEED_SECONDS, Sampling, Speed, Streaming, Times, Work
 from bench.measure.timing import LEAST_SAMPLES, Call, latency, throughput
 from bench.measure.update import Updater, of_steps, outputs
 from bench.plan.grid import model_of, network_of, task_of
@@ -27,10 +27,8 @@ from bench.plan.labels import label
 from models import Network, generate, num_parameters
 from tasks import Batch, Task
 
-MIN_SECONDS = 0.1
-"""Shortest time spent on a measurement."""
-MORE_SECONDS = 0.3
-"""The same for the measurements that figures show."""
+SHARE = 1 / 3
+"""Share of the time that is spent on a measurement that no figure shows."""
 WARM_STEPS = 8
 """Steps that are sampled before a whole sequence is timed."""
 RUN_STEPS = 512
@@ -41,8 +39,10 @@ SHORT = 4
 """Steps of the sequences on which the operations of a recurrent network are counted."""
 
 
-def measure(spec: SpeedSpec, backend: Backend, device: str) -> Speed:
-    """Measure what the spec asks for.
+def measure(
+    spec: SpeedSpec, backend: Backend, device: str, seconds: float = SPEED_SECONDS
+) -> Speed:
+    """Measure what the spec asks for, for at least `seconds` each.
 
     On a CPU the memory is right only in a fresh process: the peak of a process never falls.
     """
@@ -54,7 +54,7 @@ def measure(spec: SpeedSpec, backend: Backend, device: str) -> Speed:
     if calls:
         _touch(network, task, whole)
     memory = {name: _memory_of(call, device) for name, call in calls.items()}
-    peak_flops = _peak_flops(device)
+    peak_flops = _peak_flops(device, SHARE * seconds)
     works: dict[str, Work] = {}
     for name in ("train", "forward"):
         network.train(name == "train")
@@ -62,15 +62,16 @@ def measure(spec: SpeedSpec, backend: Backend, device: str) -> Speed:
             last_only = task.signature.per == "sequence"
             flops = sequence_flops(spec, last_only=last_only, backward=name == "train")
             works[name] = Work(
-                times=throughput(calls[name], device, min_seconds=MORE_SECONDS),
+                times=throughput(calls[name], device, min_seconds=seconds),
                 flops=spec.batch_size * flops,
                 memory_bytes=memory[name],
             )
     streaming = sampling = None
     if "step" in spec.measures:
-        streaming = _streaming(network, batch, device, spec.batch_size * step_flops(spec))
+        flops = spec.batch_size * step_flops(spec)
+        streaming = _streaming(network, batch, device, flops, seconds)
     if "sample" in spec.measures:
-        sampling = _sampling(network, task, batch, device)
+        sampling = _sampling(network, task, batch, device, seconds)
     return Speed(
         label=label(model_of(spec), spec.model.name),
         task_label=label(task, spec.task.name),
@@ -112,7 +113,9 @@ def _touch(network: Network, task: Task, whole: Batch) -> None:
 
 
 @torch.inference_mode()
-def _streaming(network: Network, batch: Batch, device: str, flops: int) -> Streaming:
+def _streaming(
+    network: Network, batch: Batch, device: str, flops: int, seconds: float
+) -> Streaming:
     """Steps of every sequence of the batch, which take `flops` operations in all."""
     condition, last = batch.condition, of_steps(batch.condition, slice(-1, None))
     features = condition if condition is not None and condition.ndim == 3 else None
@@ -135,7 +138,7 @@ def _streaming(network: Network, batch: Batch, device: str, flops: int) -> Strea
         stepper.load(read)
         step()
 
-    timed = partial(throughput, device=device, min_seconds=MIN_SECONDS)
+    timed = partial(throughput, device=device, min_seconds=SHARE * seconds)
     window = window_last = None
     field = _field(network)
     if field is not None:
@@ -150,13 +153,13 @@ def _streaming(network: Network, batch: Batch, device: str, flops: int) -> Strea
     by_forward = stock if stock.core.keeps_state else network
     plain_step = partial(by_forward, chunk, state, condition=last)
     prefill()  # from here on the state is full
-    in_run = latency(run, device, min_seconds=MORE_SECONDS)
+    in_run = latency(run, device, min_seconds=seconds)
     return Streaming(
         step=Work(times=Times(samples=tuple(s / num_steps for s in in_run.samples)), flops=flops),
-        call=latency(call, device, min_seconds=MORE_SECONDS),
+        call=latency(call, device, min_seconds=seconds),
         stepper=type(stepper).__name__,
         state_bytes=state_bytes,
-        plain_step=latency(plain_step, device, min_seconds=MIN_SECONDS),
+        plain_step=latency(plain_step, device, min_seconds=SHARE * seconds),
         prefill=timed(prefill),
         window=window,
         window_last=window_last,
@@ -204,7 +207,7 @@ def _restarting(stepper: Any, step: Call, num_steps: int) -> Call:
     return call
 
 
-def _sampling(network: Network, task: Task, batch: Batch, device: str) -> Sampling:
+def _sampling(network: Network, task: Task, batch: Batch, device: str, seconds: float) -> Sampling:
     """Sample as many sequences as the batch has, with its conditions and equal noise both ways."""
     num_steps = task.signature.num_steps
 
@@ -221,7 +224,7 @@ def _sampling(network: Network, task: Task, batch: Batch, device: str) -> Sampli
     def timed(cached: bool) -> Times:
         draw(cached, min(num_steps, WARM_STEPS))
         call, most = partial(draw, cached), LEAST_SAMPLES
-        return latency(call, device, min_seconds=MORE_SECONDS, warm_up=0, least=1, most=most)
+        return latency(call, device, min_seconds=seconds, warm_up=0, least=1, most=most)
 
     return Sampling(num_steps=num_steps, cached=timed(True), naive=timed(False))
 
@@ -246,10 +249,10 @@ def _most_held() -> int:
     return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def _peak_flops(device: str) -> float:
+def _peak_flops(device: str, seconds: float) -> float:
     """Operations per second of one large product of matrices."""
     a, b = torch.randn(2, PEAK_SIZE, PEAK_SIZE, device=device)
-    times = throughput(lambda: a @ b, device, min_seconds=MIN_SECONDS)
+    times = throughput(lambda: a @ b, device, min_seconds=seconds)
     return 2 * PEAK_SIZE**3 / min(times.samples)
 
 

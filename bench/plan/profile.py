@@ -21,6 +21,7 @@ from pydantic import (
 import tasks
 from bench.core.errors import RequestError, one_line, unknown
 from bench.core.spec import Frozen, Implementation, Measure, Positive, Training
+from bench.core.timings import SPEED_SECONDS
 from bench.plan.catalogue import PROFILES
 
 DEFAULT_MAX_STEPS = 2_000
@@ -146,6 +147,8 @@ class Profile(Frozen):
     """Timings in addition to the streaming step, which is timed for every trained network."""
     speed_rounds: Annotated[int, Field(ge=1, le=100)] = 5
     """Rounds over all networks that are timed. Each round times a network in a fresh process."""
+    speed_seconds: Annotated[float, Field(gt=0, le=60)] = SPEED_SECONDS
+    """Shortest time in seconds that a round spends on each measurement of a network."""
     refine: dict[str, Annotated[float, Field(gt=1, le=10)]] = {}
     """Family of models → a factor. After the grid of rates, a sweep also tries the best rate of
     these models times and divided by the factor."""
@@ -244,6 +247,7 @@ _OF_PROFILE = {
     "models",
     "extend",
     "speed_rounds",
+    "speed_seconds",
     "time_every_network",
 }
 _OF_GRIDS = {"keep_weights", "ladder", "extended"}

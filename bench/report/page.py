@@ -5,7 +5,7 @@ import itertools
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -23,7 +23,7 @@ from bench.report.claims import limits
 from bench.report.data import Data, Source
 from bench.report.frame import span
 from bench.report.markup import file_name, markdown_table, shortened, template, text
-from bench.report.pictures import draw
+from bench.report.pictures import Drawing, draw
 from bench.report.runs import NO_PROBLEM
 from bench.report.section import Filled, Item, Picture, Section, built
 
@@ -38,20 +38,17 @@ def write_report(folder: Path, source: Source) -> str:
     Returns a summary of a few lines. The same records give the same files.
     """
     data = Data(source)
-    parts = list(built(data))
+    parts: list[tuple[Section, list[Item]]] = []
+    # Other processes draw the figures of a section while this one builds the next.
+    drawn = draw(_figures_of(built(data), parts), num_cores())
     items = [item for _, of_section in parts for item in of_section]
-    figures = {item.name: item for item in items if isinstance(item, Picture)}
-    drawn = draw(
-        {name: figure.draw for name, figure in figures.items()},
-        num_cores(),
-        as_png=[name for name, figure in figures.items() if figure.png],
-    )
     for item in items:
         if isinstance(item, Filled):
             content = item.frame.to_csv(index=False, lineterminator="\n")
             write(folder / "tables" / f"{item.table.name}.csv", content)
+    figures = [item for item in items if isinstance(item, Picture)]
     pages = (
-        ("claims", f"Claims: {source.profile_name}", claims_page(data, list(figures.values()))),
+        ("claims", f"Claims: {source.profile_name}", claims_page(data, figures)),
         ("report", f"Report: {source.profile_name}", report_page(data, parts)),
     )
     # This comes last, since other processes are still drawing.
@@ -65,6 +62,17 @@ def write_report(folder: Path, source: Source) -> str:
         write(folder / f"{name}.md", page)
         write(folder / f"{name}.html", html(page, title, folder))
     return _summary(folder, data)
+
+
+def _figures_of(
+    sections: Iterable[tuple[Section, list[Item]]], kept: list[tuple[Section, list[Item]]]
+) -> Iterator[tuple[str, Drawing, bool]]:
+    """The figures of each section as soon as it is built. The sections are added to `kept`."""
+    for section, items in sections:
+        kept.append((section, items))
+        for item in items:
+            if isinstance(item, Picture):
+                yield item.name, item.draw, item.png
 
 
 def forget_old(folder: Path, written: set[str]) -> None:

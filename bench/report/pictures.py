@@ -4,10 +4,13 @@ A drawing is a call that returns a figure. It is sent to another process, so it 
 of a module with frames and plain values as arguments.
 """
 
+import contextlib
+import gc
 import multiprocessing
 import signal
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from functools import partial
 from io import BytesIO, StringIO
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -17,8 +20,9 @@ from matplotlib.text import Text
 from bench.core.processes import end_with_parent
 
 DPI = 160
-FIGURES_PER_PROCESS = 6
-"""With fewer figures, starting another process takes longer than drawing them here."""
+FIGURES_HERE = 4
+"""Figures that this process draws in any case. Starting another process for them would take longer
+than drawing them."""
 
 Drawing = Callable[[], Figure]
 Files = dict[str, bytes]
@@ -26,40 +30,60 @@ Files = dict[str, bytes]
 
 
 def draw(
-    drawings: Mapping[str, Drawing], num_cores: int, as_png: Collection[str] = ()
+    drawings: Iterable[tuple[str, Drawing, bool]], num_cores: int
 ) -> Iterator[tuple[str, Files]]:
-    """The name and the files of each figure, in order; those in `as_png` have a PNG too.
+    """The name and the files of each figure, in order.
 
-    Other processes start drawing at once. The files are the same, byte for byte, whichever process
-    drew them.
+    `drawings` gives the name, the drawing and whether a PNG is wanted too. Other processes start
+    with a figure as soon as it is given. This process draws the first figures, then the last ones
+    that no other process has begun. The files are the same, byte for byte, whichever process drew
+    them.
     """
-    num_processes = min(num_cores, len(drawings) // FIGURES_PER_PROCESS)
-    if num_processes < 2:
-        return ((name, pictures(drawing, png=name in as_png)) for name, drawing in drawings.items())
+    here: dict[str, Callable[[], Files]] = {}
+    elsewhere: dict[str, Future[Files]] = {}
+    with contextlib.ExitStack() as stack:
+        pool = None
+        for name, drawing, png in drawings:
+            call = partial(pictures, drawing, png=png)
+            if num_cores < 2 or len(here) < FIGURES_HERE:
+                here[name] = call
+                continue
+            pool = pool or stack.enter_context(_pool(num_cores - 1))
+            elsewhere[name] = pool.submit(call)
+            here[name] = call
+        return _in_order(here, elsewhere, stack.pop_all())
+
+
+@contextlib.contextmanager
+def _pool(num_processes: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes that draw. At the end, figures that none of them has begun are dropped."""
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(num_processes, context, initializer=_begin)
-    found = {
-        name: pool.submit(pictures, drawing, png=name in as_png)
-        for name, drawing in drawings.items()
-    }
-    return _in_order(pool, found)
+    with ProcessPoolExecutor(num_processes, context, initializer=_begin) as pool:
+        try:
+            yield pool
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _in_order(
-    pool: ProcessPoolExecutor, found: Mapping[str, Future[Files]]
+    here: dict[str, Callable[[], Files]],
+    elsewhere: dict[str, Future[Files]],
+    until_drawn: contextlib.ExitStack,
 ) -> Iterator[tuple[str, Files]]:
-    with pool:
-        try:
-            for name, future in found.items():
-                yield name, future.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    with until_drawn:
+        done = {name: call() for name, call in here.items() if name not in elsewhere}
+        for name in reversed(elsewhere):
+            if elsewhere[name].cancel():  # no other process has begun it
+                done[name] = here[name]()
+        for name in here:
+            yield name, done[name] if name in done else elsewhere[name].result()
 
 
 def _begin() -> None:
     """End with the parent process, and without a traceback at Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     end_with_parent()
+    gc.freeze()  # what was imported stays, so the collector need not look at it
 
 
 def pictures(drawing: Drawing, *, png: bool = False) -> Files:

@@ -37,6 +37,9 @@ CALIBRATION_S = 2.0
 """Seconds that a calibration may take."""
 NUM_TIMED = 5
 """Training steps that a calibration times for each model, at most."""
+LEAST_STEPS = 100
+"""Runs with fewer training steps are not calibrated, since their steps take little of their time.
+"""
 ACTIVATIONS = 40
 """Numbers kept for the backward pass, per step of a sequence and unit of width.
 
@@ -112,7 +115,8 @@ class Estimator:
         for spec in specs:
             reads_files = type(task_of(spec)).prepare is not Task.prepare
             unknown = _variant(spec) not in self._timed_here
-            if unknown and not spec.plugin_sha256 and not reads_files:
+            long = spec.training.max_steps >= LEAST_STEPS
+            if long and unknown and not spec.plugin_sha256 and not reads_files:
                 waiting.setdefault(_variant(spec), []).append(spec)
         if not waiting:
             return

@@ -1,5 +1,6 @@
 """One training run or one timing: from the spec to the record."""
 
+import gc
 import random
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,7 +16,7 @@ from bench.core.processes import context, end, end_with_parent, how_it_ended, re
 from bench.core.records import Record, SpeedRecord, now
 from bench.core.spec import Spec, SpeedSpec
 from bench.core.store import Store
-from bench.core.timings import Speed, merged
+from bench.core.timings import SPEED_SECONDS, Speed, merged
 from bench.measure import weights
 from bench.measure.checkpoint import Place, remove
 from bench.measure.train import train
@@ -43,6 +44,7 @@ class Setup:
     backend: Backend
     device: str
     plugins: tuple[Plugin, ...] = ()
+    speed_seconds: float = SPEED_SECONDS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +146,7 @@ def begin(setup: Setup) -> None:
     """Prepare a worker process: signals, threads, precision and plug-ins."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
     end_with_parent()
+    gc.freeze()  # what the server has imported stays, so the collector need not look at it
     prepare(setup.backend)
     for plugin in setup.plugins:
         load(plugin.path)
@@ -154,7 +157,7 @@ def measure_one(spec: SpeedSpec, setup: Setup) -> SpeedRecord:
     from bench.measure.speed import measure
 
     try:
-        speed = measure(spec, setup.backend, setup.device)
+        speed = measure(spec, setup.backend, setup.device, setup.speed_seconds)
     except DataUnavailable as error:
         return make_speed_record(spec, setup.backend, "skipped", error=str(error))
     except BaseException as error:
@@ -184,7 +187,8 @@ def measure(
     for number in range(1, num_processes + 1):
         due = [spec for spec in specs if sum(p.num_processes for p in parts[spec.id]) < number]
         random.Random(number).shuffle(due)
-        renew_server()
+        if number > 1:
+            renew_server()
         for spec in due:
             if spec.id in failed:
                 continue

@@ -54,7 +54,11 @@ class Request:
     @property
     def setup(self) -> Setup:
         return Setup(
-            results=self.results, backend=self.backend, device=self.device, plugins=self.plugins
+            results=self.results,
+            backend=self.backend,
+            device=self.device,
+            plugins=self.plugins,
+            speed_seconds=self.profile.speed_seconds,
         )
 
 

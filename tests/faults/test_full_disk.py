@@ -46,6 +46,7 @@ description = "two runs"
 seeds = [0, 1]
 param_budget = 500
 speed_rounds = 1
+speed_seconds = 0.01
 
 [training]
 max_steps = 2

@@ -154,6 +154,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "learning_rate": st.just("tuned") | st.floats(1e-5, 1e-1),
     "optimizer": st.sampled_from(["adam", "sgd"]),
     "cooldown": st.floats(0, 1),
+    "speed_seconds": st.floats(0.001, 60),
     "clip_norm": st.just("none") | st.floats(0.1, 1),
     "stop_when_solved": st.booleans(),
     "study": st.sampled_from(["main", "variants"]),

@@ -156,6 +156,7 @@ description = "ids"
 seeds = [0, 1]
 param_budget = 2000
 speed_rounds = 1
+speed_seconds = 0.01
 
 [training]
 max_steps = 2

@@ -130,6 +130,7 @@ description = "trouble"
 seeds = [0]
 param_budget = 500
 speed_rounds = 1
+speed_seconds = 0.01
 models = ["rnn"]
 
 [training]

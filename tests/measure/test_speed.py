@@ -113,8 +113,6 @@ def test_the_last_output_alone_takes_a_fraction_of_the_work(
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speed, "MORE_SECONDS", 1e-3)
-    monkeypatch.setattr(speed, "MIN_SECONDS", 1e-3)
     monkeypatch.setattr(timing, "LEAST_SAMPLES", 1)
 
 
@@ -126,7 +124,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_measure_that_a_spec_names_is_taken(model: str, task: str) -> None:
     signature = tasks.load(task, length=5).signature
     skip_unless_supported(model, signature)
-    found = speed.measure(spec_of(model, task, length=5, batch_size=3), BACKEND, "cpu")
+    found = speed.measure(spec_of(model, task, length=5, batch_size=3), BACKEND, "cpu", 1e-3)
     assert found.train is not None
     assert found.forward is not None
     assert found.streaming is not None
@@ -144,7 +142,7 @@ def test_every_measure_that_a_spec_names_is_taken(model: str, task: str) -> None
 @pytest.mark.usefixtures("hasty")
 def test_no_other_measure_is_taken() -> None:
     for wanted in ("step", "forward"):
-        found = speed.measure(spec_of("rnn", length=5, measures=(wanted,)), BACKEND, "cpu")
+        found = speed.measure(spec_of("rnn", length=5, measures=(wanted,)), BACKEND, "cpu", 1e-3)
         assert (found.train, found.sampling) == (None, None)
         assert (found.forward is None) == (wanted == "step")
         assert (found.streaming is None) == (wanted == "forward")

@@ -5,6 +5,7 @@ from functools import partial
 
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from bench.report import drawing, facets, pictures
@@ -90,16 +91,24 @@ def test_what_is_left_is_evenly_spread_from_first_to_last(most: int) -> None:
     assert facets.spread("ab", 2) == ["a", "b"]
 
 
-def test_other_processes_draw_the_same_pictures() -> None:
+def test_other_processes_draw_the_same_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     style = drawing.styles(["gru"])
-    drawings = {
-        name: partial(drawing.score_against_length, score_rows(["gru"], [name]), {}, style)
-        for name in map(str, range(2 * pictures.FIGURES_PER_PROCESS))
-    }
+    names = [str(number) for number in range(pictures.FIGURES_HERE + 2)]
+    drawings = [
+        (name, partial(drawing.score_against_length, score_rows(["gru"], [name]), {}, style), False)
+        for name in names
+    ]
     here = list(pictures.draw(drawings, num_cores=1))
-    elsewhere = list(pictures.draw(drawings, num_cores=2))
-    assert [name for name, _ in here] == list(drawings)
-    assert elsewhere == here
+    assert [name for name, _ in here] == names
+    drawn_here: list[Figure] = []
+
+    def noted(figure: Figure) -> None:  # other processes import the module anew
+        drawn_here.append(figure)
+        FigureCanvasAgg(figure)
+
+    monkeypatch.setattr(pictures, "FigureCanvasAgg", noted)
+    assert list(pictures.draw(drawings, num_cores=2)) == here
+    assert pictures.FIGURES_HERE <= len(drawn_here) < len(names)
 
 
 def shown_lengths(*rows: tuple[str, str, int]) -> set[int]:

@@ -15,6 +15,7 @@ description = "a few steps"
 seeds = [0, 1]
 param_budget = 10_000
 speed_rounds = 1
+speed_seconds = 0.01
 
 [training]
 max_steps = {steps}

@@ -50,6 +50,7 @@ description = "runs of milliseconds"
 seeds = SEEDS
 param_budget = 500
 speed_rounds = 1
+speed_seconds = 0.01
 
 [training]
 max_steps = 2

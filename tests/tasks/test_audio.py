@@ -1,6 +1,7 @@
 """Audio: µ-law, the synthesiser, and WAV files of the user."""
 
 import dataclasses
+import multiprocessing
 from pathlib import Path
 
 import numpy as np
@@ -193,6 +194,58 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         assert name in message
     assert "part0" not in message
     assert len(error.value.tried) == 4
+
+
+def test_a_file_that_is_cut_off_is_used_with_one_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = constants(tmp_path)
+    whole = folder / "whole.wav"
+    write_wav(whole, np.full(4000, 0.5))
+    half = folder / "half.wav"
+    half.write_bytes(whole.read_bytes()[: 44 + 4000])
+    for length in (9, 10):
+        Audio(length=length, folder=str(folder)).prepare()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{half} is cut off; the 0.25 s that are there are used"
+    ]
+    assert len(samples(half, 8000)) == 2000
+
+
+def test_samples_beyond_full_scale_are_clipped_with_one_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = constants(tmp_path)
+    loud = folder / "loud.wav"
+    write_wav(loud, np.array([0.5, -2.5, 1.0] * 20), np.float32)
+    write_wav(folder / "full.wav", np.array([1.0, -1.0] * 20), np.float32)
+    for levels in (16, 256):
+        Audio(length=9, levels=levels, folder=str(folder)).prepare()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{loud} has samples up to 2.5; those beyond ±1 are clipped"
+    ]
+    assert samples(loud, 8000)[:3].tolist() == [0.5, -1, 1]
+
+
+def test_chunks_that_hold_no_sound_give_no_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "a.wav"
+    write_wav(path, np.full(100, 0.5))
+    content = path.read_bytes() + b"note" + (4).to_bytes(4, "little") + b"text"
+    path.write_bytes(content[:4] + (len(content) - 8).to_bytes(4, "little") + content[8:])
+    assert len(samples(path, 8000)) == 100
+    assert not caplog.records
+
+
+def test_worker_processes_leave_the_warning_to_their_parent(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "loud.wav"
+    write_wav(path, np.full(100, 1.5), np.float32)
+    monkeypatch.setattr(multiprocessing, "parent_process", object)
+    samples(path, 8000)
+    assert not caplog.records
 
 
 def test_damaged_files_do_not_stop_synthetic_sounds(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -63,6 +64,51 @@ def test_mnist_dir_may_be_flat_or_torchvisions_gzipped_or_raw(
     assert_right(paths)
     assert {path.parent for path in paths.values()} == {cache if suffix else folder}
     assert in_folder(cache) == (set(RAW) if suffix else set())
+
+
+DOTTED = {name.replace("-idx", ".idx"): raw for name, raw in RAW.items()}
+"""The files under the names of Kaggle's copy."""
+
+
+@pytest.mark.parametrize("below", ["", "archive", "a/b/c"])
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_mnist_dir_may_be_kaggles_and_the_files_may_lie_in_a_folder_below(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, below: str, suffix: str
+) -> None:
+    fill(tmp_path / "named" / below, DOTTED, suffix)
+    monkeypatch.setenv("MNIST_DIR", str(tmp_path / "named"))
+    assert_right(mnist_files(mirrors=()))
+
+
+@pytest.mark.parametrize("name_of_folder", [str, lambda name: name.replace("-idx", ".idx")])
+def test_a_folder_with_the_name_of_its_file_is_looked_into(
+    cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name_of_folder: Callable[[str], str],
+) -> None:
+    for name, raw in RAW.items():
+        fill(tmp_path / "named" / "archive" / name_of_folder(name), {name_of_folder(name): raw})
+    monkeypatch.setenv("MNIST_DIR", str(tmp_path / "named"))
+    assert_right(mnist_files(mirrors=()))
+    assert in_folder(cache) == set()
+
+
+def test_another_data_set_beside_mnist_is_passed_over(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path / "named" / "FashionMNIST" / "raw", FASHION)
+    fill(tmp_path / "named" / "digits", DOTTED)
+    monkeypatch.setenv("MNIST_DIR", str(tmp_path / "named"))
+    assert_right(mnist_files(mirrors=()))
+
+
+def test_folders_far_below_mnist_dir_are_not_searched(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path / "named" / "a" / "b" / "c" / "d", RAW)
+    monkeypatch.setenv("MNIST_DIR", str(tmp_path / "named"))
+    assert "holds none of the files" in failure_of(mirrors=()).tried[0][1]
 
 
 def test_a_wrong_mnist_dir_is_reported_and_the_cache_is_used(

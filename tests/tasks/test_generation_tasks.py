@@ -335,6 +335,20 @@ def test_characters_that_training_never_met_share_an_id() -> None:
         encoded("a" * 19)
 
 
+def test_a_byte_order_mark_is_not_a_character_of_the_text(tmp_path: Path) -> None:
+    plain, marked = tmp_path / "plain.txt", tmp_path / "marked.txt"
+    plain.write_text("ein Würfel " * 40, encoding="utf-8")
+    marked.write_text("ein Würfel " * 40, encoding="utf-8-sig")
+    first, second = (CharText(length=9, file=str(path)) for path in (plain, marked))
+    second.prepare()
+    assert second.characters == first.characters == "".join(sorted(set("ein Würfel ")))
+    assert second.num_levels == first.num_levels
+    for one, other in zip(
+        first.evaluation("test", 0, 9), second.evaluation("test", 0, 9), strict=True
+    ):
+        assert one.y.equal(other.y)
+
+
 def test_another_text_is_another_task(tmp_path: Path) -> None:
     path = tmp_path / "mine.txt"
     path.write_text("first " * 100)

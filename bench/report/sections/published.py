@@ -155,19 +155,21 @@ def _compared(
     entry: Published, records: Sequence[Record], planned: Mapping[Hashable, Sequence[Spec]]
 ) -> dict[str, Any]:
     task = entry.instance()
-    metric = next(each for each in task.objective.all_metrics if each.name == entry.metric)
     ours = [record for record in records if _what(record.spec) == _wanted(entry, task)]
     same = [record for record in ours if cell_of(record.spec) in planned]
-    values = []
-    for record in same:
-        if record.status != "skipped":
-            value = None if record.outcome is None else record.outcome.test[metric.name]
-            values.append(metric.chance if value is None else value)
-    row = {**_heading(entry), "seeds": len(values)}
-    if len(values) < 2:
+    made = [record for record in same if record.status != "skipped"]
+    row = {**_heading(entry), "seeds": len(made)}
+    if len(made) < 2:
         row["missing"] = _why_missing(entry, task, ours, same, planned)
-        ours_is = values[0] if values else None
-        return {**row, "ours": ours_is, "agree": "one seed" if values else "not run"}
+    if not made:  # the objective may need data that are not on this machine
+        return {**row, "agree": "not run"}
+    metric = next(each for each in task.objective.all_metrics if each.name == entry.metric)
+    values = []
+    for record in made:
+        value = None if record.outcome is None else record.outcome.test[metric.name]
+        values.append(metric.chance if value is None else value)
+    if len(values) == 1:
+        return {**row, "ours": values[0], "agree": "one seed"}
     mean, low, high = _interval(values, logarithmic=not metric.higher_is_better)
     better = (mean > entry.value) == metric.higher_is_better
     agree = "ours is better" if better else "ours is worse"
