@@ -1,35 +1,31 @@
 """A report: tables as CSV, figures as SVG, and pages as Markdown and as HTML that loads nothing."""
 
-import base64
-import itertools
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from urllib.parse import unquote
 
-import jinja2
 import pandas as pd
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
 
 from bench.core.backend import num_cores
 from bench.core.errors import one_line
 from bench.core.files import write_whole
 from bench.core.intervals import wilson
 from bench.plan.protocols import is_older
+from bench.report import front
 from bench.report.claims import limits
 from bench.report.data import Data, Source
+from bench.report.document import TEMPLATES, html, report_html
+from bench.report.explorer import content as explorer_of
 from bench.report.frame import span
-from bench.report.markup import file_name, markdown_table, shortened, template, text
+from bench.report.markup import markdown_table, shortened, template, text
 from bench.report.pictures import Drawing, draw
+from bench.report.points import points, step_measure
 from bench.report.runs import NO_PROBLEM
 from bench.report.section import Filled, Item, Picture, Section, built
 
 __all__ = ["TEMPLATES", "Source", "html", "markdown_table", "write", "write_report"]
-
-TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write_report(folder: Path, source: Source) -> str:
@@ -46,11 +42,12 @@ def write_report(folder: Path, source: Source) -> str:
         if isinstance(item, Filled):
             content = item.frame.to_csv(index=False, lineterminator="\n")
             write(folder / "tables" / f"{item.table.name}.csv", content)
-    figures = [item for item in items if isinstance(item, Picture)]
-    pages = (
-        ("claims", f"Claims: {source.profile_name}", claims_page(data, figures)),
-        ("report", f"Report: {source.profile_name}", report_page(data, parts)),
-    )
+    figures = {item.name: item for item in items if isinstance(item, Picture)}
+    claims, blocks = claims_page(data, list(figures.values())), blocks_of(parts)
+    report, intro = report_page(data, blocks), report_page(data, {})
+    measures, found = points(data)
+    screen = front.screen(data, found, step_measure(data))
+    explorer = explorer_of(data, measures, found)
     # This comes last, since other processes are still drawing.
     written = set()
     for name, files in drawn:
@@ -58,9 +55,19 @@ def write_report(folder: Path, source: Source) -> str:
             write(folder / "figures" / f"{name}.{suffix}", content)
             written.add(f"{name}.{suffix}")
     forget_old(folder, written)
-    for name, title, page in pages:
-        write(folder / f"{name}.md", page)
-        write(folder / f"{name}.html", html(page, title, folder))
+    write(folder / "claims.md", claims)
+    write(folder / "claims.html", html(claims, f"Claims: {source.profile_name}", folder))
+    write(folder / "report.md", report)
+    page = report_html(
+        title=f"Report: {source.profile_name}",
+        folder=folder,
+        front=screen,
+        figure=figures.get(front.FIGURE),
+        explorer=explorer,
+        intro=intro,
+        sections=blocks,
+    )
+    write(folder / "report.html", page)
     return _summary(folder, data)
 
 
@@ -83,14 +90,19 @@ def forget_old(folder: Path, written: set[str]) -> None:
         (folder / "figures" / name).unlink(missing_ok=True)
 
 
-def report_page(data: Data, parts: Sequence[tuple[Section, Sequence[Item]]]) -> str:
-    """The page of the report, as Markdown."""
+def blocks_of(parts: Sequence[tuple[Section, Sequence[Item]]]) -> dict[str, list[str]]:
+    """Title → what the sections of this title show, as Markdown; without those that are empty."""
+    blocks: dict[str, list[str]] = {}
+    for section, items in parts:
+        blocks.setdefault(section.title, []).extend(filter(None, map(as_markdown, items)))
+    return {title: shown for title, shown in blocks.items() if shown}
+
+
+def report_page(data: Data, sections: Mapping[str, Sequence[str]]) -> str:
+    """The page of the report, as Markdown; without sections, its first part alone."""
     source, runs = data.source, data.runs
     made = runs[runs["status"] != "missing"]
     seeds = made.groupby(["task_label", "model_label", "T"])["seed"].nunique()
-    by_title: dict[str, list[str]] = {}
-    for section, items in parts:
-        by_title.setdefault(section.title, []).extend(filter(None, map(as_markdown, items)))
     return template(TEMPLATES, "report.md.jinja").render(
         source=source,
         coverage=coverage(source),
@@ -104,15 +116,14 @@ def report_page(data: Data, parts: Sequence[tuple[Section, Sequence[Item]]]) -> 
         num_seeds=span(seeds),
         all_solved=_all_solved(int(seeds.max())) if len(seeds) else None,
         num_problems=int((~runs["status"].isin(NO_PROBLEM)).sum()) + len(source.damaged),
-        sections={title: blocks for title, blocks in by_title.items() if blocks},
+        sections=sections,
     )
 
 
 def as_markdown(item: Item) -> str:
     """An item of a section for the page; empty where it shows nothing."""
     if isinstance(item, Picture):
-        alternative = re.split(r"[.;:] |\.$", item.caption)[0]
-        return f"![{text(alternative)}](figures/{item.name}.svg)\n\n*{text(item.caption)}*"
+        return f"![{text(item.alternative)}](figures/{item.name}.svg)\n\n*{text(item.caption)}*"
     if not isinstance(item, Filled):
         return item.markdown
     if item.frame.empty or not item.table.shown:
@@ -205,44 +216,6 @@ def _summary(folder: Path, data: Data) -> str:
     place = one_line(str(folder))
     lines.append(f"The report is {place}/report.html, the claims {place}/claims.html")
     return "\n".join(lines)
-
-
-def html(markdown: str, title: str, folder: Path) -> str:
-    """A page in one file: figures are embedded, and it has no script and loads nothing."""
-    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
-    tokens = parser.parse(markdown)
-    headings = []
-    for heading, content in itertools.pairwise(tokens):
-        if heading.type == "heading_open" and heading.tag == "h2":
-            heading.attrs["id"] = file_name(content.content)
-            headings.append((file_name(content.content), content.content))
-    for token in tokens:
-        for child in token.children or ():
-            _embed(child, folder)
-            _point_to_html(child)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    return environment.get_template("report.html.jinja").render(
-        title=title, sections=headings, body=parser.renderer.render(tokens, parser.options, {})
-    )
-
-
-def _embed(token: Token, folder: Path) -> None:
-    """Put a figure's own data where its address was."""
-    if token.type == "image":
-        path = Path(unquote(str(token.attrs["src"])))
-        if path.parts[0] != "samples" or ".." in path.parts:
-            path = Path("figures", path.name)
-        kind = "svg+xml" if path.suffix == ".svg" else "png"
-        content = base64.b64encode((folder / path).read_bytes()).decode()
-        token.attrs["src"] = f"data:image/{kind};base64,{content}"
-
-
-def _point_to_html(token: Token) -> None:
-    """Let links between the Markdown pages lead to the HTML pages."""
-    if token.type == "link_open" and str(token.attrs["href"]).endswith(".md"):
-        token.attrs["href"] = str(token.attrs["href"]).removesuffix(".md") + ".html"
 
 
 def write(path: Path, content: str | bytes) -> None:

@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -21,6 +22,11 @@ class Picture:
     caption: str
     png: bool = False
     """Whether the README shows it, so that it is written as PNG too."""
+
+    @property
+    def alternative(self) -> str:
+        """The text for readers who do not see the figure: the start of its caption."""
+        return re.split(r"[.;:] |\.$", self.caption)[0]
 
 
 @dataclass(frozen=True, kw_only=True)

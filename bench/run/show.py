@@ -1,10 +1,10 @@
 """One record as one screen of text: what was run, how it ended, and how to run it again."""
 
-import shlex
 from pathlib import Path
 
 from bench.core.records import Outcome, Record, SpeedRecord
-from bench.core.spec import Part, Spec, SpeedSpec
+from bench.core.spec import Part, Spec
+from bench.plan.again import command
 from bench.run.progress import call_time, counted, duration, medians, name_of
 
 NUM_POINTS = 16
@@ -32,20 +32,6 @@ def screen(record: Record | SpeedRecord, results: Path) -> str:
         blocks.append([record.traceback.rstrip()])
     blocks.append(["To run it again:", f"  {command(record, results)}"])
     return "\n\n".join("\n".join(block) for block in blocks)
-
-
-def command(record: Record | SpeedRecord, results: Path) -> str:
-    """The command that makes this run again, with the same spec on the same kind of device."""
-    spec, backend = record.spec, record.backend
-    words = ["python", "-m", "bench", "speed" if isinstance(spec, SpeedSpec) else "run"]
-    words += ["--again", spec.id, "--results", str(results), "--device", backend.device]
-    if backend.threads != 1:
-        words += ["--threads", str(backend.threads)]
-    if backend.device == "cuda" and not backend.capture:
-        words.append("--eager")
-    for plugin in spec.plugin_sha256:
-        words += ["--plugin", f"{plugin}.py"]
-    return shlex.join(words)
 
 
 def learning_curve(outcome: Outcome) -> list[str]:

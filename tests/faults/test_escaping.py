@@ -1,5 +1,8 @@
 """Pages show any text literally, never as markup, script, address or formula."""
 
+import base64
+import hashlib
+import json
 import re
 from collections.abc import Mapping
 from functools import partial
@@ -18,7 +21,7 @@ from bench.report import drawing
 from bench.report.claims import Verdict
 from bench.report.data import Data
 from bench.report.markup import code, text
-from bench.report.page import Source, claims_page, html, write_report
+from bench.report.page import TEMPLATES, Source, claims_page, html, write_report
 from bench.report.pictures import pictures
 from bench.report.sections.learning import learning, learning_figure
 from tests.support.harness import not_drawn
@@ -59,35 +62,58 @@ TAGS = {
 }
 ATTRIBUTES = {
     *(("html", "lang"), ("meta", "charset"), ("meta", "name"), ("meta", "content"), ("a", "href")),
-    *(("img", "src"), ("img", "alt"), ("h2", "id"), ("td", "style"), ("th", "style")),
+    *(("meta", "http-equiv"), ("img", "src"), ("img", "alt"), ("img", "loading"), ("h2", "id")),
+    *(("td", "class"), ("th", "class")),
 }
+EXPLORED = {
+    *("main", "header", "section", "div", "figure", "figcaption", "b", "dl", "dt", "dd", "details"),
+    *("summary", "button", "input", "select", "label", "span", "fieldset", "legend", "noscript"),
+    "script",
+}
+"""Further tags of a report; its attributes are those of its template."""
+OF_TEMPLATE = set(
+    re.findall(r' ([a-z-]+)(?:="|>| )', (TEMPLATES / "report.html.jinja").read_text())
+)
 
 
 class Page(HTMLParser):
     """Parses a page as a browser does; fails at tags and attributes that no report uses."""
 
-    def __init__(self, content: str) -> None:
+    def __init__(self, content: str, *, explored: bool = False) -> None:
         super().__init__()
         self.cells: list[str] = []
         self.text = ""
+        self.explored = explored
+        self.scripts: list[tuple[dict[str, str | None], str]] = []
+        self.policy = ""
         self.feed(content)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert tag in TAGS, tag
+        assert tag in TAGS or (self.explored and tag in EXPLORED), tag
         for name, value in attrs:
-            assert (tag, name) in ATTRIBUTES, (tag, name)
+            of_template = self.explored and name in OF_TEMPLATE
+            assert (tag, name) in ATTRIBUTES or of_template or name == "data-svg", (tag, name)
+            assert not name.startswith("on")
             if name == "href":
                 assert re.fullmatch(r"#\S+|(claims|report)\.html", value or ""), value
             if name == "src":
                 assert re.match(r"data:image/(png|svg\+xml);base64,", value or ""), value
-            if name == "style":
-                assert re.fullmatch(r"text-align:(left|right)", value or ""), value
+            if name == "class" and tag in ("td", "th"):
+                assert value == "number"
+            if name == "http-equiv":
+                self.policy = dict(attrs)["content"] or ""
+        if tag == "script":
+            self.scripts.append((dict(attrs), ""))
         if tag == "td":
             self.cells.append("")
         if tag in ("td", "th", "li", "p", "h1", "h2"):
             self.text += "\n"
 
     def handle_data(self, data: str) -> None:
+        if self.cdata_elem == "script":
+            attributes, before = self.scripts.pop()
+            self.scripts.append((attributes, before + data))
+            return
         self.text += data
         if self.cells:
             self.cells[-1] += data
@@ -170,11 +196,34 @@ def sources(evil: str, folder: Path) -> Source:
 @slow_each
 def test_a_report_shows_any_text_as_it_is(evil: str, tmp_path: Path) -> None:
     write_report(tmp_path, sources(evil, tmp_path))
-    shown = Page((tmp_path / "report.html").read_text())
-    Page((tmp_path / "claims.html").read_text())
+    shown = Page((tmp_path / "report.html").read_text(), explored=True)
+    assert Page((tmp_path / "claims.html").read_text()).policy.count("script-src 'none'") == 1
     reasons = [flat(cell) for cell in shown.cells if flat(cell) == flat(evil)]
     assert len(reasons) >= 4  # at least a label, an error, a reason and a machine
     assert flat(f"Profile {evil}: {evil}") in flat(shown.text)
+
+
+@slow_each
+def test_the_data_of_the_explorer_hold_any_text_and_no_script_but_our_own_runs(
+    evil: str, tmp_path: Path
+) -> None:
+    write_report(tmp_path, sources(evil, tmp_path))
+    page = Page((tmp_path / "report.html").read_text(), explored=True)
+    (data, library, (attributes, code)) = page.scripts
+    assert [data[0]["type"], library[0]["type"], attributes] == [
+        "application/json",
+        "text/plain",
+        {},
+    ]
+    digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
+    assert f"'sha256-{digest}'" in page.policy
+    assert "unsafe" not in page.policy
+    assert not re.search("[<>&]", data[1])
+    explored = json.loads(data[1])
+    assert {task["label"] for task in explored["tasks"]} >= {evil}
+    assert any(model["label"].endswith(evil) for model in explored["models"])
+    reason = explored["columns"].index("error")
+    assert evil in [run[reason] for run in explored["runs"]]
 
 
 @slow_each

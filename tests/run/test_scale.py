@@ -108,6 +108,7 @@ def test_a_report_grows_with_its_runs(
 ) -> None:
     monkeypatch.setattr(page, "draw", lambda drawings, num_cores, as_png: iter(()))
     monkeypatch.setattr(page, "html", lambda markdown, title, folder: "")
+    monkeypatch.setattr(page, "report_html", lambda **contents: "")
     monkeypatch.setattr(markup, "MOST_ROWS", 10)
     calls = {}
     for num_seeds in (3, 6, 12):

@@ -1,0 +1,161 @@
+"""Pages as HTML in one file that loads nothing: text stays text, under a strict security policy.
+
+Every style and script of a page is named in its policy by its hash, so a browser runs nothing else,
+whatever a record holds. Pages work from a disk, without a server.
+"""
+
+import base64
+import gzip
+import hashlib
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from urllib.parse import unquote
+
+import jinja2
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from bench.report.front import Screen
+from bench.report.markup import file_name
+from bench.report.section import Picture
+
+TEMPLATES = Path(__file__).parent / "templates"
+SCRIPTS = ("state.js", "tables.js", "sections.js", "plots.js", "explorer.js")
+"""The scripts of the report, in the order in which they run."""
+LIBRARY = TEMPLATES / "vendor" / "plotly-basic-4.1.1.min.js.gz"
+"""The library that draws the explorer, compressed; docs/architecture.md says why it is this one."""
+
+
+def html(markdown: str, title: str, folder: Path) -> str:
+    """A page without scripts, from Markdown; its figures are embedded from the folder."""
+    headings: list[tuple[str, str]] = []
+    body = rendered(markdown, folder, headings=headings)
+    style = (TEMPLATES / "page.css").read_text("utf-8")
+    return _template("page.html.jinja").render(
+        title=title, sections=headings, body=body, style=style, policy=policy([style], [])
+    )
+
+
+def report_html(
+    *,
+    title: str,
+    folder: Path,
+    front: Screen,
+    figure: Picture | None,
+    explorer: str,
+    intro: str,
+    sections: Mapping[str, Sequence[str]],
+) -> str:
+    """The page of a report: the first screen, the explorer, and all sections, folded.
+
+    `figure` is drawn in the folder. `explorer` is JSON; `intro` and `sections` are Markdown.
+    """
+    style = (TEMPLATES / "report.css").read_text("utf-8")
+    scripts = ["\n".join((TEMPLATES / name).read_text("utf-8") for name in SCRIPTS)]
+    library = LIBRARY.read_bytes()
+    # Plotly adds an empty style element and fills it with rules; the empty text has a hash as well.
+    allowed = policy([style, ""], [*scripts, gzip.decompress(library).decode()])
+    parts = [("In_words", "In words", intro)]
+    parts += [(file_name(name), name, "\n\n".join(blocks)) for name, blocks in sections.items()]
+    return _template("report.html.jinja").render(
+        title=title,
+        front=front,
+        figure=figure,
+        image=figure and _data("svg+xml", (folder / "figures" / f"{figure.name}.svg").read_bytes()),
+        explorer=explorer,
+        sections=[
+            (anchor, name, rendered(part, folder, folded=True)) for anchor, name, part in parts
+        ],
+        style=style,
+        scripts=scripts,
+        library=base64.b64encode(library).decode(),
+        policy=allowed,
+    )
+
+
+def policy(styles: Iterable[str], scripts: Iterable[str]) -> str:
+    """The content security policy of a page with these styles and scripts and embedded images."""
+    sources = {
+        "style-src": " ".join(map(_hash, styles)),
+        "script-src": " ".join(map(_hash, scripts)) or "'none'",
+        "img-src": "data: blob:",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
+    return "; ".join(["default-src 'none'", *(f"{name} {each}" for name, each in sources.items())])
+
+
+def _hash(content: str) -> str:
+    digest = hashlib.sha256(content.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+def rendered(
+    markdown: str,
+    folder: Path,
+    *,
+    headings: list[tuple[str, str]] | None = None,
+    folded: bool = False,
+) -> str:
+    """Markdown as HTML. Second-level headings get anchors and are added to `headings`.
+
+    Of a `folded` part, vector figures are compressed and shown once the part is opened.
+    """
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+    tokens = parser.parse(markdown)
+    for heading, content in itertools.pairwise(tokens):
+        if heading.type == "heading_open" and heading.tag == "h2" and headings is not None:
+            heading.attrs["id"] = file_name(content.content)
+            headings.append((file_name(content.content), content.content))
+    for token in tokens:
+        _without_style(token)
+        for child in token.children or ():
+            _embed(child, folder, folded)
+            _point_to_html(child)
+    return parser.renderer.render(tokens, parser.options, {})
+
+
+def _template(name: str) -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(name)
+
+
+def _without_style(token: Token) -> None:
+    """Align a cell by a class, since the policy allows no style attributes."""
+    style = token.attrs.pop("style", "")
+    if str(style).endswith("right"):
+        token.attrs["class"] = "number"
+
+
+def _embed(token: Token, folder: Path, folded: bool) -> None:
+    """Put a figure's own data where its address was."""
+    if token.type != "image":
+        return
+    path = Path(unquote(str(token.attrs["src"])))
+    if path.parts[0] != "samples" or ".." in path.parts:
+        path = Path("figures", path.name)
+    content = (folder / path).read_bytes()
+    if path.suffix == ".svg" and folded:
+        compressed = gzip.compress(content, mtime=0)
+        token.attrs["data-svg"] = base64.b64encode(compressed).decode()
+        del token.attrs["src"]
+        return
+    token.attrs["src"] = _data("svg+xml" if path.suffix == ".svg" else "png", content)
+    token.attrs["loading"] = "lazy"
+
+
+def _data(kind: str, content: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _point_to_html(token: Token) -> None:
+    """Let links between the Markdown pages lead to the HTML pages."""
+    if token.type == "link_open" and str(token.attrs["href"]).endswith(".md"):
+        token.attrs["href"] = str(token.attrs["href"]).removesuffix(".md") + ".html"

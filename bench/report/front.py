@@ -1,0 +1,190 @@
+"""The first screen of the page: the answer, its figure, what to pick, and the evidence behind it.
+
+Everything is computed from the frames of the report, for whatever tasks and models they hold.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+import pandas as pd
+
+from bench.report.data import Data
+from bench.report.frame import span
+from bench.report.horizon import Horizon
+from bench.report.runs import COUNTED
+
+Networks = Sequence[tuple[dict[str, Any], Horizon]]
+SIDES = ("convolutional", "recurrent")
+"""The two families that the question is about."""
+MOST_ROWS = 8
+MOST_NAMED = 3
+DECISION = ("pick", "T", "runner-up", "evidence", "training", "step", "state")
+"""Columns of the decision table after the task."""
+
+
+FIGURE = "reach"
+"""Name of the figure that carries the answer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Screen:
+    """The contents of the first screen."""
+
+    question: str = "Convolution or recurrence: how far back do they remember, and at what cost?"
+    caveat: str
+    answer: Sequence[str]
+    columns: Sequence[str] = ("task", *DECISION)
+    decision: Sequence[Sequence[str | None]]
+    """Rows with one text per column; None where it is not known."""
+    rule: str = (
+        "The pick solves the longest dependency T. Among equals, more seeds solve it, or its step "
+        "is faster. The training time is the median of a run."
+    )
+    evidence: Sequence[tuple[str, str]]
+    verdicts: Sequence[tuple[str, str]]
+    """The word and the claim of each verdict."""
+
+
+def screen(data: Data, points: Sequence[Mapping[str, Any]], step: str) -> Screen:
+    """The first screen; `step` names the measure of the latency of a step."""
+    rows = decision(data.horizons, points, step)
+    return Screen(
+        caveat=data.source.caveat,
+        answer=answer(data),
+        decision=[[row["task"], *(row[column] for column in DECISION)] for row in rows],
+        evidence=evidence(data),
+        verdicts=[(verdict.verdict, verdict.claim) for verdict in data.verdicts],
+    )
+
+
+def answer(data: Data) -> list[str]:
+    """At most three sentences: which family remembers further, trains faster and steps faster."""
+    sentences = filter(None, (_reach(data.horizons), *_costs(data)))
+    return list(sentences)
+
+
+def _reach(horizons: Networks) -> str:
+    """On which tasks each family solves the longest dependencies."""
+    furthest: dict[str, dict[str, int]] = {}
+    for network, found in horizons:
+        if network["family"] in SIDES:
+            of_task = furthest.setdefault(network["task_label"], dict.fromkeys(SIDES, 0))
+            of_task[network["family"]] = max(of_task[network["family"]], found.length or 0)
+    ahead: dict[str, list[str]] = {side: [] for side in (*SIDES, "both")}
+    for task, lengths in furthest.items():
+        ours, theirs = (lengths[side] for side in SIDES)
+        if ours or theirs:
+            ahead["both" if ours == theirs else SIDES[ours < theirs]].append(task)
+    if not any(ahead.values()):
+        return ""
+    parts = [
+        f"by {'both' if side == 'both' else f'a {side} network'} on {_named(tasks)}"
+        for side, tasks in ahead.items()
+        if tasks
+    ]
+    return f"The longest dependencies are solved {'; '.join(parts)}."
+
+
+def _named(tasks: Sequence[str]) -> str:
+    shown = ", ".join(tasks[:MOST_NAMED])
+    return f"{shown} and {len(tasks) - MOST_NAMED} more" if len(tasks) > MOST_NAMED else shown
+
+
+def _costs(data: Data) -> Iterator[str]:
+    """How the fastest of each family compare, in training and in a step of one stream."""
+    timed = data.leading
+    ratios = _ratios(timed[timed["batch"] == timed["batch"].max()], "train_ms")
+    if len(ratios):
+        yield (
+            f"Trained on {data.device}, the fastest {SIDES[0]} network needs {_typical(ratios)} "
+            f"the time of the fastest {SIDES[1]} one for an update ({_over(ratios)})."
+        )
+    ratios = _ratios(timed[timed["batch"] == 1], "step_ms")
+    if len(ratios):
+        yield f"A streaming step takes {_typical(ratios)} the time ({_over(ratios)})."
+
+
+def _ratios(timed: pd.DataFrame, column: str) -> pd.Series:
+    """The least time of the first family over that of the second, per task and T."""
+    known = timed[timed[column].notna() & timed["family"].isin(SIDES)]
+    least = known.pivot_table(
+        index=["task_label", "T"], columns="family", values=column, aggfunc="min"
+    )
+    least = least.reindex(columns=list(SIDES))
+    return (least[SIDES[0]] / least[SIDES[1]]).dropna()
+
+
+def _typical(ratios: pd.Series) -> str:
+    return f"{ratios.median():.2g} ×"
+
+
+def _over(ratios: pd.Series) -> str:
+    lengths = span(ratios.index.get_level_values("T"))
+    return f"median of {len(ratios)} tasks and lengths, T = {lengths}; ratio {span(ratios)}"
+
+
+def decision(
+    horizons: Networks, points: Sequence[Mapping[str, Any]], step: str
+) -> list[dict[str, Any]]:
+    """What to pick per task: the model that solves the longest dependency.
+
+    Among equals, it is the one that more seeds solve with, then the one with the faster step.
+    The runner-up is another model than the pick, not a variant of it.
+    `step` names the measure of a step's latency. Tasks that no model solves come last.
+    """
+    cells = {(p["task_label"], p["model_label"], p["T"]): p for p in points}
+    ranked: dict[str, list[dict[str, Any]]] = {}
+    for network, found in horizons:
+        model = network["model_label"]
+        cell = cells.get((network["task_label"], model, found.length), {})
+        rank = (-(found.length or 0), -cell.get("share", 0), cell.get(step, inf), model)
+        entry = {**cell, "model": model, "name": network["model"], "rank": rank}
+        entry["reached"] = found.reached
+        ranked.setdefault(network["task_label"], []).append({**entry, "solves": bool(cell)})
+    rows = []
+    for task, entries in ranked.items():
+        best, *others = sorted(entries, key=lambda entry: entry["rank"])
+        other = next((each for each in others if each["name"] != best["name"]), None)
+        rows.append({"task": task, **_picked(best, other, step)})
+    return sorted(rows, key=lambda row: row["pick"] is None)[:MOST_ROWS]
+
+
+def _picked(best: Mapping[str, Any], other: Mapping[str, Any] | None, step: str) -> dict[str, Any]:
+    """A row of the decision table; the pick is None where no model solves the task."""
+    if not best["solves"]:
+        return dict.fromkeys(DECISION)
+    train_s = best.get("train_s", best.get("run_s"))
+    return {
+        "pick": best["model"],
+        "T": best["reached"],
+        "runner-up": f"{other['model']} ({other['reached']})" if other else None,
+        "evidence": f"{best['solved']}/{best['seeds']} seeds",
+        "training": None if train_s is None else f"{train_s:,.3g} s",
+        "step": f"{best[step]:.3g} µs" if step in best else None,
+        "state": f"{best['state_bytes']:,.0f} bytes" if "state_bytes" in best else None,
+    }
+
+
+def evidence(data: Data) -> list[tuple[str, str]]:
+    """What stands behind the answer: name → value."""
+    made = data.runs[data.runs["status"].isin(COUNTED)]
+    seeds = made.groupby(["task_label", "model_label", "T"])["seed"].nunique()
+    found = [
+        ("runs", f"{len(made):,} of {len(data.runs):,} planned"),
+        ("seeds per point", span(seeds)),
+        ("tasks", str(made["task_label"].nunique())),
+        ("models", str(made["model_label"].nunique())),
+    ]
+    if "ended" in made and len(made):
+        ended = Counter(made["ended"].dropna())
+        found.append(("ended", ", ".join(f"{n} {how}" for how, n in ended.most_common())))
+    elif len(made) and made["solved"].notna().any():
+        judged = made[made["solved"].notna()]
+        found.append(("solved", f"{int(judged['solved'].sum()):,} of {len(judged):,} runs"))
+    machines = {record.machine.gpu or record.machine.cpu for record in data.source.records}
+    if machines:
+        found.append(("machine", ", ".join(sorted(machines))))
+    return found
