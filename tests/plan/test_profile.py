@@ -249,12 +249,12 @@ def test_ids_of_the_projects_profiles_are_pinned() -> None:
         ids = "\n".join(sorted(spec.id for spec in plan_of(name).specs))
         found[name] = hashlib.sha256(ids.encode()).hexdigest()[:16]
     assert found == {
-        "full": "f079b0f59eaa9d2c",
+        "full": "cc1d60b67ae7ed7b",
         "generation": "9508ff574ba2e9fe",
         "paper": "a792ca03222d07ae",
-        "quick": "f0583237c965ee55",
-        "reference": "f145a0d21e6068b9",
-        "smoke": "52864d8bcede72b5",
+        "quick": "9ad5ae9190d17b2a",
+        "reference": "efc5fe4ad130ec67",
+        "smoke": "39cb09db1ff85383",
         "tuning": "c2b051dc65dd0a5e",
     }
 
