@@ -5,7 +5,10 @@ from functools import cache
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent
-_CALLED = ("_lanes.py", "_lane_rows.py", "_compiled.py", "_compiled_gated.py", "_tanh.py")
+_CALLED = (
+    *("_lanes.py", "_lane_rows.py", "_stack_products.py"),
+    *("_compiled.py", "_compiled_gated.py", "_tanh.py"),
+)
 """Files of compiled functions that kernels in other files call."""
 
 
