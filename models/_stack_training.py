@@ -73,7 +73,6 @@ class Layout:
         n_at, last = acts_at, 1 if last_only else room
         r_at = n_at + last * self.width * lanes
         self.num_acts = r_at + last * lanes
-        self.num_parameters = weight_at + self.width
         sizes = [self.num_inputs, self.width, self.gates, last_only, kept, self.direct]
         self.stack = tuple(map(int, [*sizes, n_at, r_at, gain_lanes_at]))
         self.matrices, self.blocks = np.array(matrices), np.array(rows)
