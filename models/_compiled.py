@@ -41,7 +41,7 @@ FAST: Any = {
     "cache": True,
 }
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
-LINEAR, RECTIFIED = -math.inf, 0.0
+_LINEAR, _RECTIFIED = -math.inf, 0.0
 """The least value of an output."""
 F = np.float32
 
@@ -139,7 +139,7 @@ def _panel(typing, num_vectors, numbers, x, num_inputs, w, start, out, least):
 
 
 @njit(**FAST)
-def affine(numbers, x, num_inputs, w, size, start, out, least):
+def _affine(numbers, x, num_inputs, w, size, start, out, least):
     """out = max(start + W x, least). W has panels of four vectors; the last may be narrower."""
     lanes = 32 // numbers.itemsize
     while size >= 4 * lanes:
@@ -225,10 +225,10 @@ def _conv(numbers, t, k, shift, num_inputs, size, gated, ring, w, b, x, out):
     """A causal convolution of dilation 2^shift at step t, then a ReLU or a gated unit."""
     window = _store(numbers, t, k, shift, num_inputs, ring, x)
     if gated:
-        affine(numbers, window, k * num_inputs, w, 2 * size, b, out, LINEAR)
+        _affine(numbers, window, k * num_inputs, w, 2 * size, b, out, _LINEAR)
         gate(numbers[out:], size)
     else:
-        affine(numbers, window, k * num_inputs, w, size, b, out, RECTIFIED)
+        _affine(numbers, window, k * num_inputs, w, size, b, out, _RECTIFIED)
 
 
 @njit(**FAST)
@@ -273,10 +273,10 @@ def tcn_run(numbers, table, x_address, c_address, y_address, num_steps):
                 elif ws < 0:
                     _join(numbers, x, z, h, size)
                 else:  # where the width changes, the residual is a 1×1 convolution
-                    affine(numbers, x, inputs, ws + size, size, ws, a, LINEAR)
+                    _affine(numbers, x, inputs, ws + size, size, ws, a, _LINEAR)
                     _join(numbers, a, z, h, size)
                 x = h
-            affine(numbers, h, features, w_head, y_size, b_head, y, LINEAR)
+            _affine(numbers, h, features, w_head, y_size, b_head, y, _LINEAR)
             write_step(numbers, table, y, y_address, n)
             table[clock] = t + 1
     return True
@@ -320,14 +320,14 @@ def recurrent_run(numbers, table, x_address, c_address, y_address, num_steps):
             for layer in range(num_layers):
                 inputs, width, size, w_x, b_x, w_h, b_h, h_at, c_at = layers[layer]
                 h = numbers[state + h_at : state + h_at + size]
-                affine(numbers, x, inputs, w_x, gates * size, b_x, u, LINEAR)
+                _affine(numbers, x, inputs, w_x, gates * size, b_x, u, _LINEAR)
                 x = state + h_at
                 if gates == 3:
-                    affine(numbers, x, width, w_h, gates * size, b_h, v, LINEAR)
+                    _affine(numbers, x, width, w_h, gates * size, b_h, v, _LINEAR)
                     _gru(numbers[u : u + 3 * size], numbers[v : v + 3 * size], h)
                     continue
-                least = RECTIFIED if relu else LINEAR
-                affine(numbers, x, width, w_h, gates * size, u, v, least)
+                least = _RECTIFIED if relu else _LINEAR
+                _affine(numbers, x, width, w_h, gates * size, u, v, least)
                 sums = numbers[v : v + gates * size]
                 if gates == 4:
                     _lstm(sums, h, numbers[state + c_at : state + c_at + size])
@@ -336,7 +336,7 @@ def recurrent_run(numbers, table, x_address, c_address, y_address, num_steps):
                 else:
                     for i in range(size):
                         h[i] = tanh(sums[i])
-            affine(numbers, x, width, w_head, y_size, b_head, y, LINEAR)
+            _affine(numbers, x, width, w_head, y_size, b_head, y, _LINEAR)
             write_step(numbers, table, y, y_address, n)
     return True
 

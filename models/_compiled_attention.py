@@ -9,17 +9,17 @@ import math
 from numba import njit
 
 from models._compiled import (
+    _LINEAR,
     BATCH,
     CLOCKS,
     FAST,
     INPUT,
-    LINEAR,
     NUM_C,
     NUM_X,
     REST,
     STATE,
     STATE_SIZE,
-    affine,
+    _affine,
     known,
     read_step,
     write_step,
@@ -143,25 +143,25 @@ def attention_run(numbers, table, x_address, c_address, y_address, num_steps):
             read_step(numbers, table, x_address, c_address, n, stream)
             t = table[clock]
             _angles(numbers, t, base, num_pairs, turn)
-            affine(numbers, table[INPUT], num_inputs, w_input, size, b_input, h, LINEAR)
+            _affine(numbers, table[INPUT], num_inputs, w_input, size, b_input, h, _LINEAR)
             for layer in range(num_layers):
                 g1, b1, w_qkv, b_qkv, w_out, b_out, g2, b2 = layers[layer, :8]
                 hidden, hidden_size, w_up, b_up, w_down, b_down = layers[layer, 8:]
                 _norm(numbers, h, width, g1, b1, a)
-                affine(numbers, a, width, w_qkv, 3 * inner_size, b_qkv, u, LINEAR)
+                _affine(numbers, a, width, w_qkv, 3 * inner_size, b_qkv, u, _LINEAR)
                 _rotate(numbers, u, num_heads, inner // num_heads, num_pairs, turn)
                 _rotate(numbers, u + inner_size, num_heads, inner // num_heads, num_pairs, turn)
                 cache = state + 2 * layer * inner * capacity
                 _mix(numbers, t, capacity, scores, cache, u, inner, inner_size, num_heads, a)
-                affine(numbers, a, inner, w_out, size, b_out, v, LINEAR)
+                _affine(numbers, a, inner, w_out, size, b_out, v, _LINEAR)
                 _add(numbers, v, h, width)
                 _norm(numbers, h, width, g2, b2, a)
-                affine(numbers, a, width, w_up, hidden_size, b_up, u, LINEAR)
+                _affine(numbers, a, width, w_up, hidden_size, b_up, u, _LINEAR)
                 _gelu(numbers[u : u + hidden_size])
-                affine(numbers, u, hidden, w_down, size, b_down, v, LINEAR)
+                _affine(numbers, u, hidden, w_down, size, b_down, v, _LINEAR)
                 _add(numbers, v, h, width)
             _norm(numbers, h, width, gain, bias, a)
-            affine(numbers, a, width, w_head, y_size, b_head, y, LINEAR)
+            _affine(numbers, a, width, w_head, y_size, b_head, y, _LINEAR)
             write_step(numbers, table, y, y_address, n)
             table[clock] = t + 1
     return True

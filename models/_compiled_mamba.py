@@ -8,16 +8,16 @@ import numpy as np
 from numba import njit
 
 from models._compiled import (
+    _LINEAR,
     BATCH,
     FAST,
     INPUT,
-    LINEAR,
     NUM_C,
     NUM_X,
     REST,
     STATE,
     STATE_SIZE,
-    affine,
+    _affine,
     known,
     read_step,
     write_step,
@@ -87,22 +87,22 @@ def mamba_run(numbers, table, x_address, c_address, y_address, num_steps):
         state = table[STATE] + stream * table[STATE_SIZE]
         for n in range(stream * num_steps, (stream + 1) * num_steps):
             read_step(numbers, table, x_address, c_address, n, stream)
-            affine(numbers, table[INPUT], num_inputs, w_input, size, b_input, h, LINEAR)
+            _affine(numbers, table[INPUT], num_inputs, w_input, size, b_input, h, _LINEAR)
             for block in range(num_blocks):
                 units, unit_size, past, g, w_u, b_u, taps, bias = blocks[block, :8]
                 w_s, b_s, w_raw, b_raw, a, w_out, b_out = blocks[block, 8:]
                 _norm(numbers, h, width, g, v)
-                affine(numbers, v, width, w_u, 2 * unit_size, b_u, u, LINEAR)
+                _affine(numbers, v, width, w_u, 2 * unit_size, b_u, u, _LINEAR)
                 window = state + past
                 _convolve(numbers, u, unit_size, num_taps, taps, bias, window, scratch)
-                affine(numbers, u, units, w_s, selected, b_s, s, LINEAR)
-                affine(numbers, s, rank, w_raw, unit_size, b_raw, raw, LINEAR)
+                _affine(numbers, u, units, w_s, selected, b_s, s, _LINEAR)
+                _affine(numbers, s, rank, w_raw, unit_size, b_raw, raw, _LINEAR)
                 h_at, skip = window + (num_taps - 1) * unit_size, a + count * unit_size
                 _scan(numbers, u, unit_size, count, raw, a, s + rank, skip, h_at, scratch)
-                affine(numbers, u, units, w_out, size, b_out, v, LINEAR)
+                _affine(numbers, u, units, w_out, size, b_out, v, _LINEAR)
                 for i in range(width):
                     numbers[h + i] += numbers[v + i]
             _norm(numbers, h, width, gain, v)
-            affine(numbers, v, width, w_head, y_size, b_head, y, LINEAR)
+            _affine(numbers, v, width, w_head, y_size, b_head, y, _LINEAR)
             write_step(numbers, table, y, y_address, n)
     return True
