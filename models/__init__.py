@@ -9,6 +9,7 @@ from typing import Any
 from models._contract import Core, Model, Signature
 from models._generate import generate
 from models._network import Network, build, count_parameters, fit_width, num_parameters
+from models._scan import linear_scan
 
 __all__ = [
     "Core",
@@ -19,6 +20,7 @@ __all__ = [
     "count_parameters",
     "fit_width",
     "generate",
+    "linear_scan",
     "load",
     "model_class",
     "names",

@@ -6,8 +6,8 @@ from pathlib import Path
 
 _FOLDER = Path(__file__).parent
 _CALLED = (
-    *("_lanes.py", "_lane_rows.py", "_compiled.py", "_compiled_gated.py"),
-    *("_exp.py", "_mamba_kernels.py", "_tanh.py"),
+    *("_lanes.py", "_lane_rows.py", "_stack_products.py", "_mamba_kernels.py"),
+    *("_compiled.py", "_compiled_gated.py", "_exp.py", "_tanh.py"),
 )
 """Files of compiled functions that kernels in other files call."""
 

@@ -2,7 +2,7 @@
 
 Sixteen sequences at a time go through the whole stack, `CHUNK` steps after `CHUNK` steps, so that
 what a chunk touches stays in the second-level cache. The way back takes the chunks in reverse.
-`_lanes` has the inner loops.
+`_stack_products` has the products.
 
     x̃ = [x; 1],  h⁰ = A x̃,  u = h r with r = 1/RMS(h),  p = P u + b,  s = scan(p),
     h' = h + O s + o,  y = h r γ after the last block
@@ -16,126 +16,13 @@ Shape letters: T steps, I inputs, H channels, N units, P outputs of a projection
 import numpy as np
 from numba import njit
 
-from models._lane_rows import PARTS, add_outer_lanes, add_scaled_rows, dot_rows, scale_rows
-from models._lanes import LANES, MOST_COLUMNS, MOST_ROWS, OPTIONS, num_rows, sum_rows
+from models._lane_rows import add_scaled_rows, dot_rows, scale_rows
+from models._lanes import LANES, OPTIONS
+from models._stack_products import add_outer, from_lanes, multiply, to_lanes
 from models._tanh import tanh
 
 CHUNK = 16
 """Steps that go through all blocks together."""
-
-
-@njit(**OPTIONS)
-def pack(matrices, flat, forward, backward):
-    """Write each matrix (P, K) and its transpose in the order in which `_multiply` reads them."""
-    for n in range(len(matrices)):
-        at, num_out, num_in = matrices[n]
-        for columns in (False, True):
-            to = backward if columns else forward
-            outer, inner = (num_in, num_out) if columns else (num_out, num_in)
-            groups, row = (outer + 5) // MOST_ROWS, 0
-            for group in range(groups):
-                rows = num_rows(outer, row, group, groups)
-                for o in range(row, row + rows):
-                    for i in range(inner):
-                        place = i * num_in + o if columns else o * num_in + i
-                        to[at + row * inner + i * rows + o - row] = flat[at + place]
-                row += rows
-
-
-@njit(**OPTIONS)
-def _multiply(packed, at, num_out, num_in, x, x_at, start, start_at, start_step, y, y_at, steps):
-    """y = start + W x at each step."""
-    least = packed.dtype.type(-np.inf)
-    groups = (num_out + 5) // MOST_ROWS
-    for t in range(steps):
-        row = 0
-        for group in range(groups):
-            rows = num_rows(num_out, row, group, groups)
-            sum_rows(
-                rows,
-                packed,
-                at + row * num_in,
-                0,
-                x,
-                x_at + t * num_in * LANES,
-                0,
-                1,
-                num_in,
-                start,
-                start_at + t * start_step + row * LANES,
-                least,
-                y,
-                y_at + (t * num_out + row) * LANES,
-            )
-            row += rows
-
-
-@njit(**OPTIONS)
-def _add_outer(dy, dy_at, num_out, x, x_at, num_in, steps, sums, at):
-    """sums[o, i] += Σ dy[o] x[i] over steps, in 8 parts per number and in the order of tiles."""
-    groups, row = (num_out + 5) // MOST_ROWS, 0
-    at *= PARTS
-    for group in range(groups):
-        rows = num_rows(num_out, row, group, groups)
-        for column in range(0, num_in, MOST_COLUMNS):
-            columns = min(MOST_COLUMNS, num_in - column)
-            add_outer_lanes(
-                rows,
-                columns,
-                dy,
-                dy_at + row * LANES,
-                num_out * LANES,
-                x,
-                x_at + column * LANES,
-                num_in * LANES,
-                steps,
-                sums,
-                at,
-            )
-            at += rows * columns * PARTS
-        row += rows
-
-
-@njit(**OPTIONS)
-def unpack(matrices, sums, gradient):
-    """Write the gradient of each matrix from the parts that `_add_outer` has summed."""
-    for n in range(len(matrices)):
-        to, num_out, num_in = matrices[n]
-        groups, row, at = (num_out + 5) // MOST_ROWS, 0, to * PARTS
-        for group in range(groups):
-            rows = num_rows(num_out, row, group, groups)
-            for column in range(0, num_in, MOST_COLUMNS):
-                columns = min(MOST_COLUMNS, num_in - column)
-                for o in range(row, row + rows):
-                    for i in range(column, column + columns):
-                        gradient[to + o * num_in + i] = sums[at : at + PARTS].sum()
-                        at += PARTS
-            row += rows
-
-
-@njit(**OPTIONS)
-def _to_lanes(x_BTI, first, begin, steps, rows, out, at):
-    """Steps of the sequences `first` and after, as (T, rows, 16); lanes without one are zero."""
-    num_sequences, _, num_inputs = x_BTI.shape
-    lanes = min(LANES, num_sequences - first)
-    for t in range(steps):
-        to = out[at + t * rows * LANES : at + (t * rows + num_inputs) * LANES]
-        if lanes < LANES:
-            to[:] = 0
-        for lane in range(lanes):
-            row = x_BTI[first + lane, begin + t]
-            for i in range(num_inputs):
-                to[i * LANES + lane] = row[i]
-
-
-@njit(**OPTIONS)
-def _from_lanes(values, at, rows, first, begin, steps, out_BTH):
-    for t in range(steps):
-        row = values[at + t * rows * LANES : at + (t + 1) * rows * LANES]
-        for lane in range(min(LANES, len(out_BTH) - first)):
-            to = out_BTH[first + lane, begin + t]
-            for i in range(len(to)):
-                to[i] = row[i * LANES + lane]
 
 
 @njit(**OPTIONS)
@@ -241,7 +128,7 @@ def _project(stack, block, direct, packed, bias_lanes, eps, acts, h, at, steps):
         else:
             scale_rows(h, h_t, acts, r, inputs, acts, u_at + t * row)
     outputs, step = gates * units, gates * size
-    _multiply(
+    multiply(
         packed,
         weight_at,
         outputs,
@@ -271,7 +158,7 @@ def _add_output(block, width, packed, bias_lanes, gates, acts, h, at, first, ste
     for t in range(first, steps):
         _add(bias, h[t * row : (t + 1) * row])
     to, rest = first * row, steps - first
-    _multiply(packed, out_at, width, units, acts, s, h, to, row, h, to, rest)
+    multiply(packed, out_at, width, units, acts, s, h, to, row, h, to, rest)
 
 
 @njit(**OPTIONS)
@@ -289,12 +176,12 @@ def _embed(stack, packed, acts, x_BTI, first, begin, at, steps, h):
     """x̃ = [x; 1] in `acts`, and h = A x̃."""
     inputs, row = stack[0] + 1, stack[1] * LANES
     x = at * inputs * LANES
-    _to_lanes(x_BTI, first, begin, steps, inputs, acts, x)
+    to_lanes(x_BTI, first, begin, steps, inputs, acts, x)
     for t in range(steps):
         one = x + (t * inputs + inputs - 1) * LANES
         acts[one : one + LANES] = 1
     h[: steps * row] = 0
-    _multiply(packed, 0, stack[1], inputs, acts, x, h, 0, row, h, 0, steps)
+    multiply(packed, 0, stack[1], inputs, acts, x, h, 0, row, h, 0, steps)
 
 
 @njit(**OPTIONS)
@@ -333,12 +220,12 @@ def forward_stack(stack, blocks, packed, bias_lanes, eps, x_BTI, acts_GN, y_BPH)
                 _add_output(block, width, packed, bias_lanes, gates, acts, h, at, first, steps)
             if last_only and begin + steps == num_steps:
                 _finish(width, gain, eps, acts, n_at, r_at, h, (steps - 1) * row, y)
-                _from_lanes(y, 0, width, group * LANES, 0, 1, y_BPH)
+                from_lanes(y, 0, width, group * LANES, 0, 1, y_BPH)
             elif not last_only:
                 for t in range(steps):
                     n, r = n_at + (at + t) * row, r_at + (at + t) * LANES
                     _finish(width, gain, eps, acts, n, r, h, t * row, y[t * row : (t + 1) * row])
-                _from_lanes(y, 0, width, group * LANES, begin, steps, y_BPH)
+                from_lanes(y, 0, width, group * LANES, begin, steps, y_BPH)
 
 
 @njit(**OPTIONS)
@@ -383,9 +270,9 @@ def _block_back(
         _add(dh[t * row : (t + 1) * row], total)
     s, rest = s_at + (at + 1) * size, steps - begin
     to, dy_at = begin * row, begin * size
-    _add_outer(dh, to, width, acts, s + dy_at, units, rest, sums, out_at)
+    add_outer(dh, to, width, acts, s + dy_at, units, rest, sums, out_at)
     room[:dy_at] = 0
-    _multiply(packed, out_at, units, width, dh, to, zeros, 0, 0, room, dy_at, rest)
+    multiply(packed, out_at, units, width, dh, to, zeros, 0, 0, room, dy_at, rest)
     total = totals[lanes_at : lanes_at + num_p]
     for t in range(steps - 1, -1, -1):
         p = acts[p_at + (at + t) * num_p : p_at + (at + t + 1) * num_p]
@@ -394,8 +281,8 @@ def _block_back(
         _go_back(p, before, dy, ds, room[dp_at + t * num_p : dp_at + (t + 1) * num_p], total)
     u = u_at + at * step
     outputs = gates * units
-    _add_outer(room, dp_at, outputs, acts, u, inputs, steps, sums, weight_at)
-    _multiply(packed, weight_at, inputs, outputs, room, dp_at, zeros, 0, 0, room, 0, steps)
+    add_outer(room, dp_at, outputs, acts, u, inputs, steps, sums, weight_at)
+    multiply(packed, weight_at, inputs, outputs, room, dp_at, zeros, 0, 0, room, 0, steps)
     if not direct:
         share = zeros[-LANES:]
         for t in range(steps):
@@ -411,20 +298,35 @@ def _embed_back(stack, block, forward, backward, acts, at, steps, du, dh, h, sha
     u_at, r_at, x = block[7], block[8] + at * LANES, at * step
     if direct:  # r depends on h
         h[: steps * row] = 0
-        _multiply(forward, 0, width, inputs, acts, x, h, 0, row, h, 0, steps)
+        multiply(forward, 0, width, inputs, acts, x, h, 0, row, h, 0, steps)
         for t in range(steps):
             r = r_at + t * LANES
             _share(acts, u_at + (at + t) * step, r, du, t * step, inputs, width, share)
             for lane in range(LANES):
                 share[lane] *= acts[r + lane]
             add_scaled_rows(h, t * row, share, 0, width, dh, t * row)
-    _add_outer(dh, 0, width, acts, x, inputs, steps, sums, 0)
+    add_outer(dh, 0, width, acts, x, inputs, steps, sums, 0)
     if len(dx) > 0:
         dx[:] = 0
         if direct:
             for t in range(steps):
                 scale_rows(du, t * step, acts, r_at + t * LANES, inputs, dx, t * step)
-        _multiply(backward, 0, inputs, width, dh, 0, dx, 0, step, dx, 0, steps)
+        multiply(backward, 0, inputs, width, dh, 0, dx, 0, step, dx, 0, steps)
+
+
+@njit(**OPTIONS)
+def _outputs_back(stack, gain, acts, dy_BPH, first, begin, steps, num_steps, dy, total, share, dh):
+    """dh at the output of the last block, from the gradients of a chunk's outputs."""
+    width, last_only, n_at, r_at = stack[1], stack[3], stack[6], stack[7]
+    row, at, start = width * LANES, begin, 0
+    if last_only:  # only the last step has an output
+        at, start = 0, steps - 1 if begin + steps == num_steps else steps
+    dh[:] = 0
+    if start < steps:
+        to_lanes(dy_BPH, first, at, steps - start, width, dy, start * row)
+    for t in range(start, steps):
+        n, r = n_at + (at + t - start) * row, r_at + (at + t - start) * LANES
+        _finish_back(acts, n, r, gain, dy, t * row, total, share, dh)
 
 
 @njit(**OPTIONS)
@@ -435,7 +337,7 @@ def backward_stack(
 
     dx is written where it is not empty.
     """
-    num_inputs, width, gates, last_only, _, direct, n_at, r_at, gain_lanes_at = stack
+    num_inputs, width, gates, last_only, _, direct, _, _, gain_lanes_at = stack
     num_steps, row, step = dx_BTI.shape[1], width * LANES, (num_inputs + 1) * LANES
     gain = bias_lanes[gain_lanes_at : gain_lanes_at + row]
     total = totals[gain_lanes_at : gain_lanes_at + row]
@@ -450,15 +352,9 @@ def backward_stack(
         ds_LN = np.zeros((len(blocks), units * LANES), forward.dtype)
         for begin in range((num_steps - 1) // CHUNK * CHUNK, -1, -CHUNK):
             steps = min(CHUNK, num_steps - begin)
-            dh[:] = 0
-            at, start = begin, 0
-            if last_only:
-                at, start = 0, steps - 1 if begin + steps == num_steps else steps
-            if start < steps:
-                _to_lanes(dy_BPH, first, at, steps - start, width, dy, start * row)
-            for t in range(start, steps):
-                n, r = n_at + (at + t - start) * row, r_at + (at + t - start) * LANES
-                _finish_back(acts, n, r, gain, dy, t * row, total, share, dh)
+            _outputs_back(
+                stack, gain, acts, dy_BPH, first, begin, steps, num_steps, dy, total, share, dh
+            )
             for n in range(len(blocks) - 1, -1, -1):
                 _block_back(
                     stack,
@@ -492,4 +388,4 @@ def backward_stack(
                 dx,
             )
             if len(dx_BTI) > 0:
-                _from_lanes(dx, 0, num_inputs + 1, first, begin, steps, dx_BTI)
+                from_lanes(dx, 0, num_inputs + 1, first, begin, steps, dx_BTI)

@@ -27,12 +27,20 @@ def _kernels() -> Any:
     return _stack_kernels
 
 
+@cache
+def _products() -> Any:
+    """The products of the kernels."""
+    from models import _stack_products
+
+    return _stack_products
+
+
 class Layout:
     """Where each number of a stack lies, for one length of sequences."""
 
     def __init__(self, core: Any, num_steps: int, last_only: bool, kept: bool) -> None:
         kernels = _kernels()
-        lanes = kernels.LANES
+        lanes = _products().LANES
         blocks = core.blocks
         self.width, self.last_only, self.kept = core.norm.weight.numel(), last_only, kept
         self.num_inputs, self.gates = core.input.in_features, len(blocks[0].mixer.projections())
@@ -77,11 +85,11 @@ class Layout:
     def bias_lanes(self, flat_N: np.ndarray) -> np.ndarray:
         """The biases, repeated for each lane."""
         parts = [flat_N[at : at + size] for at, size, _ in self._biases]
-        return np.repeat(np.concatenate(parts), _kernels().LANES)
+        return np.repeat(np.concatenate(parts), _products().LANES)
 
     def write_totals(self, totals: np.ndarray, gradient: np.ndarray) -> None:
         """Sum the gradients of the biases over the lanes."""
-        lanes = _kernels().LANES
+        lanes = _products().LANES
         for at, size, lanes_at in self._biases:
             part = totals[lanes_at : lanes_at + size * lanes]
             gradient[at : at + size] = part.reshape(size, lanes).sum(1)
@@ -93,7 +101,7 @@ _FREE: list[np.ndarray] = []
 
 def _take_acts(layout: Layout, batch_size: int, dtype: np.dtype) -> np.ndarray:
     """Room for the activations (groups, N) of a batch, or of one chunk if nothing is kept."""
-    num_groups = -(-batch_size // _kernels().LANES) if layout.kept else 1
+    num_groups = -(-batch_size // _products().LANES) if layout.kept else 1
     size = num_groups * layout.num_acts
     found = _FREE.pop() if _FREE else None
     if found is None or found.dtype != dtype or len(found) < size:
@@ -132,7 +140,7 @@ class _Stack(torch.autograd.Function):
     def forward(ctx: Any, layout: Layout, core: Any, x_BTI: Tensor, flat_N: Tensor) -> Tensor:
         flat = flat_N.detach().numpy()
         packed, packed_back = np.empty((2, len(flat)), flat.dtype)
-        _kernels().pack(layout.matrices, flat, packed, packed_back)
+        _products().pack(layout.matrices, flat, packed, packed_back)
         y_BPH, acts_GN = _forward(layout, x_BTI, flat, packed)
         if layout.kept:
             ctx.layout, ctx.core, ctx.acts_GN = layout, core, acts_GN
@@ -153,7 +161,7 @@ class _Stack(torch.autograd.Function):
             _, acts_GN = _forward(layout, x_BTI, flat, ctx.packed)
         wanted = ctx.needs_input_grad[2]
         dx_BTI = x_BTI.new_empty(x_BTI.shape if wanted else (0, *x_BTI.shape[1:]))
-        sums = np.zeros(len(flat) * _kernels().PARTS, flat.dtype)
+        sums = np.zeros(len(flat) * _products().PARTS, flat.dtype)
         totals = np.zeros(layout.num_lanes, flat.dtype)
         _kernels().backward_stack(
             layout.stack,
@@ -169,7 +177,7 @@ class _Stack(torch.autograd.Function):
         )
         _return_acts(acts_GN)
         gradient = torch.empty_like(flat_N)
-        _kernels().unpack(layout.matrices, sums, gradient.numpy())
+        _products().unpack(layout.matrices, sums, gradient.numpy())
         layout.write_totals(totals, gradient.numpy())
         return None, None, dx_BTI if wanted else None, gradient
 

@@ -6,11 +6,11 @@
 Source: Orvieto et al. 2023 (arXiv:2303.06349): |λ|² uniform on [r_min², r_max²], phases uniform on
 [0, max_phase], γ = √(1 − |λ|²) at the start and trained as a logarithm, B and C complex normal
 (Glorot), D normal. A GELU, a linear layer and a gated linear unit follow, then the residual sum.
-λ and γ learn at a quarter of the rate (`rate_scale`), which is within the paper's range.
+λ and γ learn at a quarter of the rate (`rate_scale`); the paper tunes this factor.
 
 Departures: RMS norms in place of batch or layer norms, and the GELU by tanh. The ring is close to
-the unit circle by default, [0.9, 0.999], as in most of the paper's long tasks; its listing has
-[0, 1]. No dropout.
+the unit circle by default, [0.9, 0.999], for tasks with long memories; the paper tunes it per task,
+and its listing has [0, 1]. No dropout.
 
 The receptive field is unlimited. The state of a layer is N complex numbers, N being its number of
 units.

@@ -5,8 +5,8 @@
 
 Source: Gu et al. 2022 (arXiv:2206.11893), S4D-Lin: zero-order hold, B of ones, Δ log-uniform on
 [0.001, 0.1], one state of each conjugate pair, −exp(·) for the real part of A. A GELU, a linear
-layer and a gated linear unit follow, then the residual sum. A, Δ and their kin learn at a quarter
-of the rate (`rate_scale`); the authors' code uses between a tenth and one.
+layer and a gated linear unit follow, then the residual sum. A and Δ learn at a quarter of the
+rate (`rate_scale`); the authors advise a smaller rate and tune it.
 
 Whole sequences are read in chunks of 32 steps. Within a chunk the inputs are convolved with the
 first 32 numbers of the kernel K_t = 2 Re Σ_n C_n B̄_n Ā_n^t, as one small matrix per channel, and

@@ -27,6 +27,7 @@ FORMS: dict[str, models.Model] = {
     "tcn gated": models.load("tcn", gated=True),
     "tcn plain": models.load("tcn", residual=False),
     "tcn gated plain": models.load("tcn", gated=True, residual=False),
+    "s4d small": models.load("s4d", num_states=16, num_layers=3),
     "a plug-in": Leaky(),
 }
 """Every model, its variants, and a model of a new family from outside the folder."""
@@ -187,6 +188,10 @@ def test_a_budget_that_cannot_be_met_names_the_nearest(name: str) -> None:
         ("pixelcnn", {"kernel_size": 1}, "kernel_size 1 of pixelcnn; valid: 3, 5"),
         ("pixelcnn", {"kernel_size": 4}, "kernel_size 4 of pixelcnn; valid: 3, 5"),
         ("pixelcnn", {"num_layers": 0}, "num_layers 0 of pixelcnn; valid: 1 or more"),
+        ("mingru", {"num_layers": 0}, "num_layers 0 of mingru; valid: 1 or more"),
+        ("s4d", {"num_states": 7}, "num_states 7 of s4d; valid: even, 2 or more"),
+        ("lru", {"r_max": 1.0}, "r_max 1.0 of lru; valid: 0 ≤ r_min < r_max < 1"),
+        ("lru", {"max_phase": 0.0}, "max_phase 0.0 of lru; valid: above 0, up to 2π"),
     ],
 )
 def test_bad_fields_are_value_errors(name: str, fields: dict[str, Any], message: str) -> None:

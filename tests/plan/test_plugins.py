@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 import models
 from bench.cli import main
@@ -13,6 +14,7 @@ from bench.plan import plugins, profile
 from bench.plan.grid import Selection, make_plan
 from tests.support.commands import selectors
 from tests.support.harness import forget_plugins
+from tests.support.signatures import Signature, sequences
 
 DOCS = Path(__file__).parent.parent.parent / "docs" / "extending.md"
 
@@ -61,6 +63,21 @@ def test_the_source_of_a_plugin_is_part_of_the_id(files: dict[str, Path], tmp_pa
     both = run(tmp_path, "quick", *SHORT, *selected)
     assert len(both) == 3
     assert {record.spec.id for record in made} < {record.spec.id for record in both}
+
+
+def test_a_model_from_the_shared_scan_is_a_short_file(
+    files: dict[str, Path], tmp_path: Path
+) -> None:
+    plugin = files["forgetting.py"]
+    assert len([line for line in plugin.read_text().splitlines() if line]) <= 40
+    selected = ["--plugin", str(plugin), "--task", "copy_memory", "--length", "5"]
+    (record,) = run(tmp_path, "quick", *SHORT, *selected, "--model", "forgetting")
+    assert record.status == "ok", record.error
+    network = models.network("forgetting", Signature(), width=6).double()
+    assert network.rate_scales == {"core.time_scale": 0.25}
+    x = sequences(Signature(), 2, 20)
+    whole, (first, state) = network(x)[0], network(x[:, :7])
+    torch.testing.assert_close(torch.cat([first, network(x[:, 7:], state)[0]], 1), whole)
 
 
 def test_a_profile_with_a_star_finds_them_by_itself(files: dict[str, Path], tmp_path: Path) -> None:
