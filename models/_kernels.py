@@ -82,7 +82,7 @@ class Layout:
         return -(-size // lanes) * lanes
 
     def affine(self, weight: Tensor, bias: Tensor, parts: int = 1) -> tuple[int, int]:
-        """Positions of weights (O, J) and of a bias, as `affine` reads them.
+        """Positions of weights (O, J) and of a bias, as `_affine` reads them.
 
         The outputs are split into equal parts (the gates), each of which is padded.
         """

@@ -7,6 +7,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -19,26 +20,11 @@ from bench.report.facets import Style
 
 PANEL = (3.4, 2.8)
 """Width and height of a panel, in inches."""
-GRID: dict[Any, Any] = {
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    **dict.fromkeys(("axes.edgecolor", "grid.color"), ".8"),
-    **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), ".15"),
-    **dict.fromkeys(("xtick.bottom", "ytick.left"), False),
-    "font.sans-serif": [
-        "Arial",
-        "DejaVu Sans",
-        "Liberation Sans",
-        "Bitstream Vera Sans",
-        "sans-serif",
-    ],
-    "lines.solid_capstyle": "round",
-}
+GRID: dict[Any, Any] = dict(sns.axes_style("whitegrid"))
 """Settings of matplotlib for panels: a light grid, no ticks."""
-COLOURS = ["#0173b2", "#de8f05", "#029e73", "#cc78bc", "#ca9161"]
-COLOURS += ["#fbafe4", "#949494", "#ece133", "#56b4e9", "#d55e00"]
-"""The palette "colorblind" of seaborn, which would take a second to import. Its fourth colour comes
-last, since it is hard to tell from the second in grey."""
+_PALETTE = sns.color_palette("colorblind", 10).as_hex()
+COLOURS = [*_PALETTE[:3], *_PALETTE[4:], _PALETTE[3]]
+"""The fourth colour comes last, since it is hard to tell from the second in grey."""
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*", "<", ">"]
 DASHES = ["-", "--", ":", "-.", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1))]
 DOTTED_AGAIN = {"linestyle": (0, (1, 2)), "alpha": 0.6}
