@@ -131,7 +131,7 @@ def _numbers(point: Any) -> dict[str, object]:
 
 def _line(record: Record, difference: str | None) -> str:
     assert record.outcome is not None
-    what = f"{name_of(record.spec)} ({record.spec.id})"
+    what = f"{name_of(record.spec)} ({record.spec.id}, commit {record.machine.commit})"
     if difference is not None:
         return f"differs     {what}: {difference}"
     outcome = record.outcome

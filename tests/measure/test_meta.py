@@ -27,7 +27,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("tcn", {"gated": True}),
     ("tcn", {"residual": False, "dropout": 0.2}),
     ("lstm", {"chrono": True, "num_layers": 2}),
-    ("lstm", {"forget_bias": 1.0}),
+    ("lstm", {"forget_bias": None}),
     ("gru", {"chrono": True, "num_layers": 2}),
     ("rnn", {"recurrent_init": "orthogonal", "num_layers": 2}),
     ("rnn", {"recurrent_init": "identity", "nonlinearity": "relu"}),
