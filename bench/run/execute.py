@@ -86,7 +86,7 @@ def plan_table(request: Request, found: Inventory) -> str:
 
 
 def ladder_line(rungs: Sequence[Rung]) -> str:
-    """`lstm on adding: T = 8 decided 4/4, T = 16 0/1, open; not climbed from T = 32 on: …`."""
+    """`lstm on adding: T = 8 decided 4/4, T = 16 0/1, open`, then why it ends."""
     name = label_of(rungs[0].specs[0])
     known = [f"T = {each.length} {each.decision}" for each in rungs if each.decision.num_run]
     line = f"{name.model_label} on {name.task_label}: {', '.join(known) or 'nothing'}"
