@@ -36,6 +36,7 @@ def committed() -> Source:
     samples, _ = store.read_below("samples", SampleRecord)
     records = newest(records)
     plan = with_stand_ins(plan, [record.spec for record in records])
+    planned = {spec.id for spec in plan.specs}
     return Source(
         profile_name="reference",
         profile_description=chosen.description,
@@ -43,7 +44,7 @@ def committed() -> Source:
         specs=plan.specs,
         labels=labels(plan.specs),
         thresholds=thresholds(plan.specs),
-        records=records,
+        records=[record for record in records if record.spec.id in planned],
         num_records=len(records),
         speed=newest(speed),
         yardsticks=sorted(yardsticks, key=lambda record: record.created),
