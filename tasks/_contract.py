@@ -182,8 +182,8 @@ class Task(ABC):
 
     @property
     def length_is(self) -> str:
-        """What T is, for the axis of figures."""
-        return "dependency length"
+        """What T is, in steps, for the axis of figures."""
+        return "dependency length T"
 
     @property
     def note(self) -> str:

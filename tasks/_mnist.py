@@ -164,7 +164,7 @@ class SequentialMnist(Task):
 
     @property
     def length_is(self) -> str:
-        return "sequence length"
+        return "sequence length T"
 
     @property
     def solved(self) -> float | None:

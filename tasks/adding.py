@@ -45,9 +45,8 @@ class Adding(AddingProblem):
 
     @property
     def length_is(self) -> str:
-        return (
-            "sequence length (marks anywhere)" if self.markers == "anywhere" else "sequence length"
-        )
+        anywhere = ", marks anywhere" if self.markers == "anywhere" else ""
+        return f"sequence length T{anywhere}"
 
     def sample(self, n: int, generator: torch.Generator, split: Split = "train") -> Batch:
         device = generator.device

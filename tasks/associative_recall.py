@@ -96,7 +96,7 @@ class AssociativeRecall(Task):
 
     @property
     def length_is(self) -> str:
-        return "sequence length"
+        return "sequence length T"
 
     @property
     def solved(self) -> float:

@@ -80,7 +80,7 @@ class GroupProduct(Task):
 
     @property
     def length_is(self) -> str:
-        return "sequence length"
+        return "sequence length T"
 
     @property
     def solved(self) -> float:

@@ -65,7 +65,7 @@ class SelectiveCopy(Task):
 
     @property
     def length_is(self) -> str:
-        return "symbols scattered over"
+        return "length T that holds the symbols"
 
     @property
     def solved(self) -> float:

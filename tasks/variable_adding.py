@@ -51,7 +51,7 @@ class VariableAdding(AddingProblem):
 
     @property
     def length_is(self) -> str:
-        return "longest sequence (marks anywhere)"
+        return "longest sequence T, marks anywhere"
 
     def sample(self, n: int, generator: torch.Generator, split: Split = "train") -> Batch:
         device = generator.device

@@ -37,13 +37,13 @@ LEAST_GAP = 0.04
 """Least distance between two labels of an axis, as a share of its length."""
 NO_COUNTS: facets.Counts = {}
 NO_NAMES: Mapping[str, str] = {}
-LENGTH_IS = "dependency length"
+LENGTH_IS = "dependency length T"
 """What T is on most tasks."""
 LEGEND_COLUMNS = 6
 LEGEND_ROWS, LEGEND_ROW = 2, 0.2
 """Rows of a legend that fit a figure without more height; height of each further row, in inches."""
 GREY = "0.35"
-IMPROVING = "hollow: a seed that does not solve it was improving"
+IMPROVING = "hollow: a failing seed was improving"
 
 mpl.rcParams["svg.hashsalt"] = "bench"  # the same identifiers in every run
 mpl.rcParams["svg.fonttype"] = "none"
@@ -109,7 +109,7 @@ def log_lengths(panel: Axes, lengths: Sequence[float]) -> None:
 
 
 def length_label(panel: Axes, length_is: str = LENGTH_IS) -> None:
-    panel.set_xlabel(f"{length_is} T (steps)", fontsize=9)
+    panel.set_xlabel(f"{length_is} (steps)", fontsize=9)
 
 
 def short(value: float, _: object = None) -> str:

@@ -39,6 +39,7 @@ def committed() -> Source:
     plan = with_stand_ins(plan, [record.spec for record in records])
     longer = longer_among(plan.ladders, {record.spec.id for record in records})
     specs = (*plan.specs, *longer)
+    planned = {spec.id for spec in specs}
     return Source(
         profile_name="reference",
         profile_description=chosen.description,
@@ -46,7 +47,7 @@ def committed() -> Source:
         specs=specs,
         labels=labels(specs),
         thresholds=thresholds(specs),
-        records=records,
+        records=[record for record in records if record.spec.id in planned],
         num_records=len(records),
         speed=newest(speed),
         yardsticks=sorted(yardsticks, key=lambda record: record.created),

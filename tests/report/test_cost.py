@@ -11,7 +11,15 @@ from bench.report.page import write_report
 from bench.report.runs import horizons
 from bench.report.sections import cost
 from bench.report.times import headlines, how, leading, plain, step_times, timed_frame
-from tests.support.records import BACKEND, MACHINE, spec, speed_record, times, yardstick_record
+from tests.support.records import (
+    BACKEND,
+    MACHINE,
+    of_processes,
+    spec,
+    speed_record,
+    times,
+    yardstick_record,
+)
 from tests.support.reports import planted, runs_of, source, table
 
 
@@ -76,6 +84,24 @@ def test_times_of_protocol_1_are_never_compared_with_newer_ones() -> None:
     both = timed_frame([*before, after])
     assert list(both["protocol"]) == [1, 1, 2]
     assert list(leading(both)["T"]) == [100]
+
+
+def test_a_time_that_processes_do_not_repeat_is_not_stable() -> None:
+    def row(*ms: float) -> pd.Series:
+        made = speed_record(step_ms=1.0)
+        assert made.speed is not None
+        assert made.speed.streaming is not None
+        step = made.speed.streaming.step.model_copy(update={"times": of_processes(*ms)})
+        streaming = made.speed.streaming.model_copy(update={"step": step})
+        speed = made.speed.model_copy(update={"streaming": streaming})
+        timed = timed_frame([made.model_copy(update={"speed": speed})])
+        return cost.streaming(timed).iloc[0]
+
+    steady, apart, few = row(7.1, 7.2, 7.5), row(7.1, 7.2, 13.0), row(7.1, 7.2)
+    assert (steady["stable"], apart["stable"], few["stable"]) == (True, False, False)
+    assert (apart["step_us"], apart["least_us"], apart["most_us"]) == pytest.approx(
+        (7200, 7100, 13000)
+    )
 
 
 def test_the_latency_of_each_implementation_has_its_own_panel() -> None:

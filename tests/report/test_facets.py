@@ -138,3 +138,20 @@ def test_families_have_panels_of_their_own_where_models_are_many() -> None:
         for family in ("convolutional", "recurrent")
         for length in (10, 100)
     ]
+
+
+def test_the_axis_says_what_the_length_is_and_hollow_markers_where_seeds_were_improving() -> None:
+    style = drawing.styles(["gru"])
+    frame = score_rows(["gru"]).assign(improving=[0, 1])
+    figure = drawing.score_against_length(
+        frame, {"copy_memory": 0.95}, style, length_is={"copy_memory": "sequence length T"}
+    )
+    (panel,) = figure.axes
+    assert panel.get_xlabel() == "sequence length T (steps)"
+    hollow = [line for line in panel.get_lines() if line.get_markerfacecolor() == "white"]
+    drawn = [list(line.get_xdata()) for line in hollow]  # pyright: ignore
+    assert drawn == [[100.0], []]  # the second is the entry of the legend
+    assert drawing.IMPROVING in panel.get_legend_handles_labels()[1]
+    settled = drawing.score_against_length(frame.assign(improving=0), {"copy_memory": 0.95}, style)
+    assert drawing.IMPROVING not in settled.axes[0].get_legend_handles_labels()[1]
+    assert settled.axes[0].get_xlabel() == "dependency length T (steps)"

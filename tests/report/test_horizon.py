@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from bench.core.decision import Decision
+from bench.plan.labels import labels
 from bench.report.horizon import Rung, horizon
 from bench.report.runs import horizons, runs_frame
 from tests.support.records import outcome, record, spec
@@ -97,3 +98,13 @@ def test_a_budget_that_was_not_run_does_not_stand_for_a_seed_that_was() -> None:
     # Without any run, the smaller budget is planned next.
     runs = runs_frame(specs[::-1], [], labels_of(specs), thresholds)
     assert list(runs["stands"]) == [False, True]
+
+
+def test_budgets_do_not_make_rows_of_their_own_but_other_settings_do() -> None:
+    plain, longer = spec(max_steps=100), spec(max_steps=400)
+    other = spec(max_steps=400, learning_rate=0.1)
+    assert {each.variant for each in labels([plain, longer]).values()} == {""}
+    found = labels([plain, longer, other])
+    of_plain, of_longer, of_other = (found[each.id].variant for each in (plain, longer, other))
+    assert of_plain == of_longer != of_other
+    assert "learning_rate" in of_other

@@ -73,6 +73,7 @@ def score_rows(models: Iterable[str], tasks: Iterable[str] = ("copy_memory",)) -
             "score": "recall",
             "unit": "share of symbols",
             **{"mean": 0.5, "min": 0.4, "max": 0.6, "chance": 0.125, "improving": 0},
+            "sequences": "as at that length",
         }
         for task in tasks
         for length in (10, 100)
