@@ -118,11 +118,13 @@ def differing_settings(
             for key in {key for each in settings for key in each}
             if len({str(each.get(key)) for each in settings}) > 1
         )
-    usual = _usual(specs, names)
+    written = {name: keys - ignored for name, keys in varying.items() if keys - ignored}
+    usual = _usual([spec for spec in specs if names[spec.id] in written], names)
     texts = {}
     for spec in specs:
-        settings, name = _settings(spec), names[spec.id]
-        keys = sorted(varying[name] & set(settings) - ignored)
+        name = names[spec.id]
+        settings = _settings(spec) if name in written else {}
+        keys = sorted(written.get(name, set()) & set(settings))
         texts[spec.id] = " ".join(
             f"{key}={settings[key]}" for key in keys if (key, str(settings[key])) not in usual[name]
         )
