@@ -121,11 +121,18 @@ def test_more_runs_than_a_page_holds_are_counted(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_pick_solves_the_longest_dependency_and_the_runner_up_is_another_model() -> None:
-    data = data_of(*planted(), speed=[speed_record("tcn", 100, step_ms=0.02)])
+    scores = {("tcn", 10): 1.0, ("tcn", 100): 1.0, ("gru", 10): 1.0, ("gru", 100): 0.2}
+    runs = [
+        record(spec(model=model, length=length, seed=seed), score)
+        for (model, length), score in scores.items()
+        for seed in range(3)
+    ]
+    timed = [speed_record("tcn", 100, step_ms=0.02)]
+    data = data_of([each.spec for each in runs], runs, speed=timed)
     (row,) = front.decision(data.horizons, points(data)[1], step_measure(data))
     assert (row["task"], row["pick"], row["T"]) == ("copy_memory", "tcn", "≥ 100")
-    assert row["runner-up"] == "gru (< 10)"
-    assert (row["evidence"], row["step"], row["state"]) == ("2/3 seeds", "20 µs", "400 bytes")
+    assert row["runner-up"] == "gru (10)"
+    assert (row["evidence"], row["step"], row["state"]) == ("3/3 seeds", "20 µs", "400 bytes")
     specs = [spec(model="gru", seed=seed) for seed in range(3)]
     unsolved = data_of(specs, [record(each, 0.2) for each in specs])
     (row,) = front.decision(unsolved.horizons, points(unsolved)[1], step_measure(unsolved))
