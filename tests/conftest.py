@@ -26,6 +26,7 @@ SLOW = (
     "tests/models/test_generate.py*",
     "tests/models/test_stepper.py*",
     "tests/plan/test_plugins.py*",
+    "tests/report/test_browser.py*",
     "tests/report/test_claims.py*",
     "tests/report/test_cost.py*",
     "tests/report/test_facets.py*",

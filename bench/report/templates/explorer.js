@@ -151,9 +151,11 @@
     const spread = measures.get(state.y).spread;
     $("spread").textContent = spread ? `${spread}.` : "none.";
     $("status").textContent = points.length
-      ? `${points.length} points of ${state.task.size} tasks.`
+      ? `Points: ${points.length}, tasks: ${new Set(points.map((point) => point.task)).size}.`
       : "No point has both of these measures for the chosen tasks and models.";
     $("key").hidden = !points.length;
+    $("hollow").hidden = !points.some((point) => point.improving);
+    $("levels").hidden = state.y !== "score";
     pointTable(points);
     behindPoint();
     return plots.drawPanels(points, select);
@@ -262,6 +264,10 @@
       );
     }
     place.append(list, element("p", {}, `${seedsOf(point)}.`));
+    if (data.left_out) {
+      const text = `The page holds ${data.runs.length} runs; tables/runs.csv has all.`;
+      place.append(element("p", { className: "note" }, text));
+    }
     if (!point.runs.length) return;
     const table = runsTable(point);
     place.append(table);

@@ -108,7 +108,10 @@ const plots = (() => {
       const key = `${point.model}|${point[other]}`;
       found.set(key, [...(found.get(key) ?? []), point]);
     }
-    return [...found.values()].map((curve) => curve.sort((a, b) => a[along] - b[along]));
+    const order = [...models.keys()];
+    return [...found.values()]
+      .map((curve) => curve.sort((a, b) => a[along] - b[along]))
+      .sort(([a], [b]) => order.indexOf(a.model) - order.indexOf(b.model));
   }
 
   function errors(curve, name) {

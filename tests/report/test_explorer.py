@@ -1,0 +1,167 @@
+"""The data of the explorer: every measure of a network, the runs behind it and their commands."""
+
+import gzip
+import hashlib
+import json
+import re
+import shlex
+from typing import Any
+
+import pytest
+
+from bench.core.records import Record
+from bench.core.spec import Spec
+from bench.plan.labels import label_of
+from bench.report import explorer, front
+from bench.report.data import Data
+from bench.report.document import LIBRARY, html, policy
+from bench.report.points import points, step_measure
+from tests.support.records import outcome, record, spec, speed_record
+from tests.support.reports import planted, source
+
+ROOT = LIBRARY.parent.parent.parent.parent.parent
+
+
+def data_of(specs: list[Spec], records: list[Record], **more: object) -> Data:
+    return Data(source(specs, records, **more))  # pyright: ignore
+
+
+def explored(data: Data) -> dict[str, Any]:
+    return json.loads(explorer.content(data, *points(data)))
+
+
+def point_of(data: Data, model: str, length: int) -> dict[str, Any]:
+    _, found = points(data)
+    (point,) = [p for p in found if (p["model_label"], p["T"]) == (model, length)]
+    return point
+
+
+def test_a_point_holds_means_medians_and_intervals_of_its_runs() -> None:
+    specs, records = planted()
+    records[3] = record(specs[3], outcome=outcome(1.0, steps=300))
+    data = data_of(specs, records)
+    point = point_of(data, "tcn", 100)
+    assert point["score"] == pytest.approx((1 + 0.97 + 0.3) / 3)
+    assert (point["score_low"], point["score_high"]) == (0, 1)
+    assert (point["solved"], point["seeds"]) == (2, 3)
+    assert point["share"] == pytest.approx(2 / 3)
+    assert (point["updates"], point["updates_low"], point["updates_high"]) == (100, 100, 300)
+    failed = point_of(data, "gru", 10)
+    assert failed["score"] == pytest.approx((0.96 + 0.2 + 0.125) / 3)  # the failed run at chance
+
+
+def test_training_time_and_operations_are_updates_times_those_of_one_update() -> None:
+    specs, records = planted()
+    timed = [
+        speed_record("tcn", 10, batch_size=batch, train_ms=ms, step_ms=0.02)
+        for batch, ms in ((32, 3.0), (64, 5.0))
+    ]
+    point = point_of(data_of(specs, records, speed=timed), "tcn", 10)
+    # 100 updates of 32 sequences; the timing of 64 sequences takes 10^6 operations.
+    assert point["train_s"] == pytest.approx(0.3)
+    assert point["train_flops"] == pytest.approx(100 * 1e6 * 32 / 64)
+    alone = point_of(data_of(specs, records, speed=timed[1:]), "tcn", 10)
+    assert "train_s" not in alone  # no timing at the batch size of the runs
+    assert point["train_steps_per_s@64@fastest"] == pytest.approx(64 * 30 / 5e-3)
+    assert point["step_us@32@fastest"] == pytest.approx(20)
+    assert point["state_bytes"] == 400
+
+
+def test_a_network_that_was_only_timed_is_a_point_without_runs() -> None:
+    specs, records = planted()
+    data = data_of(specs, records, speed=[speed_record("tcn", 1000, train_ms=3.0)])
+    (point,) = [each for each in explored(data)["points"] if each["T"] == 1000]
+    assert point["runs"] == []
+    assert "score" not in point
+
+
+def test_seeds_that_were_improving_make_a_point_hollow() -> None:
+    specs, records = planted()
+    data = data_of(specs, records)
+    data.runs["ended"] = "converged"
+    data.runs.loc[data.runs["seed"] == 2, "ended"] = "improving"
+    assert {point["improving"] for point in explored(data)["points"]} == {1}
+
+
+def test_each_run_has_the_command_that_makes_it_again() -> None:
+    specs, records = planted()
+    older = specs[0].model_copy(update={"protocol": specs[0].protocol - 1})
+    specs[0], records[0] = older, record(older)
+    found = explored(data_of(specs, records[:-1]))
+    at = {name: place for place, name in enumerate(found["columns"])}
+    commands = [found["commands"][run[at["command"]]] for run in found["runs"]]
+    assert [run[at["id"]] for run in found["runs"]] == [each.id for each in specs]
+    recorded = "python -m bench run --again RUN --results RESULTS --device cpu"
+    assert commands[1:-1] == [recorded] * (len(specs) - 2)
+    for command, of in ((commands[0], specs[0]), (commands[-1], specs[-1])):
+        wanted = "python -m bench run --seed RUN --results RESULTS --profile planted "
+        assert command == f"{wanted}--task copy_memory --model {of.model.name} --length {of.length}"
+
+
+def test_a_label_with_spaces_is_one_word_of_its_command() -> None:
+    of = spec(model="gru")
+    label = label_of(of.model_copy(update={"model": of.model.model_copy(update={"fields": {}})}))
+    words = shlex.split(explorer.again(of, None, label, "my profile; rm -rf /"))
+    assert words[words.index("--profile") + 1] == "my profile; rm -rf /"
+
+
+def test_numbers_that_are_not_finite_are_left_out() -> None:
+    of = spec()
+    data = data_of([of], [record(of)])
+    data.runs["total_s"] = float("inf")
+    found = explored(data)
+    assert found["runs"][0][found["columns"].index("total_s")] is None
+    assert "run_s" not in found["points"][0]
+
+
+def test_more_runs_than_a_page_holds_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(explorer, "MOST_RUNS", 5)
+    found = explored(data_of(*planted()))
+    assert (len(found["runs"]), found["left_out"]) == (5, 7)
+
+
+def test_the_pick_solves_the_longest_dependency_and_the_runner_up_is_another_model() -> None:
+    scores = {("tcn", 10): 1.0, ("tcn", 100): 1.0, ("gru", 10): 1.0, ("gru", 100): 0.2}
+    runs = [
+        record(spec(model=model, length=length, seed=seed), score)
+        for (model, length), score in scores.items()
+        for seed in range(3)
+    ]
+    timed = [speed_record("tcn", 100, step_ms=0.02)]
+    data = data_of([each.spec for each in runs], runs, speed=timed)
+    (row,) = front.decision(data.horizons, points(data)[1], step_measure(data))
+    assert (row["task"], row["pick"], row["T"]) == ("copy_memory", "tcn", "≥ 100")
+    assert row["runner-up"] == "gru (10)"
+    assert (row["evidence"], row["step"], row["state"]) == ("3/3 seeds", "20 µs", "400 bytes")
+    specs = [spec(model="gru", seed=seed) for seed in range(3)]
+    unsolved = data_of(specs, [record(each, 0.2) for each in specs])
+    (row,) = front.decision(unsolved.horizons, points(unsolved)[1], step_measure(unsolved))
+    assert row["pick"] is None
+
+
+def test_the_answer_compares_the_families_and_says_nothing_without_records() -> None:
+    timed = [
+        speed_record(model, length, train_ms=ms, step_ms=ms / 100)
+        for model, ms in (("tcn", 2.0), ("gru", 4.0))
+        for length in (10, 100)
+    ]
+    reach, training, step = front.answer(data_of(*planted(), speed=timed))
+    assert reach == "The longest dependencies are solved by a convolutional network on copy_memory."
+    assert "needs 0.5 × the time" in training
+    assert step.startswith("A streaming step takes 0.5 × the time (median of 2 tasks and lengths")
+    assert front.answer(data_of(planted()[0], [])) == []
+
+
+def test_the_library_is_the_published_one() -> None:
+    digest = hashlib.sha256(gzip.decompress(LIBRARY.read_bytes())).hexdigest()
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    assert re.findall(r"`([0-9a-f]{64})`", page) == [digest]
+    assert "MIT" in (LIBRARY.parent / "plotly-LICENSE").read_text("utf-8")
+
+
+def test_a_policy_allows_its_own_texts_and_nothing_else(tmp_path: Any) -> None:
+    found = policy(["a {}"], [])
+    assert found.startswith("default-src 'none'; style-src 'sha256-")
+    assert "script-src 'none'" in found
+    assert "unsafe" not in found
+    assert "style=" not in html("| a |\n| -: |\n| 1 |\n", "title", tmp_path)
