@@ -60,7 +60,7 @@ class S4dMixer(Mixer):
         dtype = torch.float32 if self.log_step.dtype.itemsize < 4 else self.log_step.dtype
         A_HP = torch.complex(-self.log_decay.to(dtype).exp(), self.frequency.to(dtype))
         log_a_HP = A_HP * self.log_step.to(dtype).exp().unsqueeze(1)
-        C_HP = torch.view_as_complex(self.readout.to(dtype).contiguous())
+        C_HP = torch.complex(*self.readout.to(dtype).unbind(-1))
         return log_a_HP, 2 * C_HP * torch.expm1(log_a_HP) / A_HP
 
     def forward(self, x_BTH: Tensor, state: Any) -> tuple[Tensor, Any]:

@@ -37,7 +37,7 @@ def profile(tmp_path: Path) -> str:
         ("plan --profile quik", "did you mean 'quick'? valid: full, generation, paper"),
         ("plan --profile none.toml", "can't read none.toml: No such file"),
         ("plan --task copy_memry", "did you mean 'copy_memory'? valid: adding"),
-        ("plan --model ltsm", "did you mean 'lstm'? valid: gru"),
+        ("plan --model ltsm", "did you mean 'lstm'? valid: attention"),
         ("plan --length 0", "'--length': '0'; valid: whole numbers from 1"),
         ("plan --task adding --length 1", "length 1 of adding; valid: 2 or more"),
         ("plan --seed -1", "'--seed': '-1'; valid: whole numbers from 0"),

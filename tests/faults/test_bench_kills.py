@@ -85,7 +85,7 @@ def test_a_bench_killed_at_any_moment_goes_on_and_loses_nothing(
     assert len(made) == stubs.num_runs
     assert {path: path.read_bytes() for path in kept} == kept
     assert not [path for path in left if path.exists()]
-    assert not list(results.rglob("*.pt"))
+    assert not list(results.rglob("checkpoints/*/*.pt"))
 
     run_here(capfd, *stubs.arguments(undisturbed, *reported(times)))
     assert made == by_id(undisturbed)

@@ -75,6 +75,6 @@ def test_two_benches_on_one_folder_both_end_well(
             assert bench.returncode == 0, said
         assert by_id(results) == alone
         assert not list(results.rglob("*.tmp"))
-        assert not list(results.rglob("*.pt"))
+        assert not list(results.rglob("checkpoints/*/*.pt"))
         assert not (results / "set-aside").exists()
     record_property("figure", f"{2 * times} benches, {times * len(alone)} records, none differs")

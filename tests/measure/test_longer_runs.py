@@ -33,7 +33,9 @@ def place_of(spec: Spec, results: Path) -> Place:
 def trained(spec: Spec, results: Path) -> tuple[Outcome, list[int]]:
     """The outcome, and the steps of the validations that this process made."""
     steps: list[int] = []
-    found = train(spec, "cpu", lambda p: steps.append(p.step), place=place_of(spec, results))
+    place = place_of(spec, results)
+    found = train(spec, "cpu", lambda p: steps.append(p.step), place=place)
+    checkpoint.remove(place)  # a slow machine may have written one
     return found, steps
 
 

@@ -106,7 +106,7 @@ def test_a_plan_builds_no_network(
 def test_a_report_grows_with_its_runs(
     many: Callable[[int], tuple[str, Plan]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(page, "draw", lambda drawings, num_cores, as_png: iter(()))
+    monkeypatch.setattr(page, "draw", lambda drawings, num_cores: iter(list(drawings)[:0]))
     monkeypatch.setattr(page, "html", lambda markdown, title, folder: "")
     monkeypatch.setattr(page, "report_html", lambda **contents: "")
     monkeypatch.setattr(markup, "MOST_ROWS", 10)

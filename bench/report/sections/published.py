@@ -155,7 +155,7 @@ def _compared(
     entry: Published, records: Sequence[Record], planned: Mapping[Hashable, Sequence[Spec]]
 ) -> dict[str, Any]:
     task = entry.instance()
-    ours = [record for record in records if _what(record.spec) == _wanted(entry, task)]
+    ours = [records[at] for at in _matching(entry, task, [record.spec for record in records])]
     same = [record for record in ours if cell_of(record.spec) in planned]
     made = [record for record in same if record.status != "skipped"]
     row = {**_heading(entry), "seeds": len(made)}
@@ -178,12 +178,16 @@ def _compared(
     return {**row, "ours": mean, "low": low, "high": high, "agree": agree}
 
 
-def _what(spec: Spec) -> tuple[Any, ...]:
-    return spec.task.name, spec.model.name, spec.task.fields
-
-
-def _wanted(entry: Published, task: tasks.Task) -> tuple[Any, ...]:
-    return entry.task, entry.ours, task.fields
+def _matching(entry: Published, task: tasks.Task, specs: Sequence[Spec]) -> list[int]:
+    """Positions of the specs with the task and the model of a published value."""
+    fields = task.fields
+    return [
+        number
+        for number, spec in enumerate(specs)
+        if spec.task.name == entry.task
+        and spec.model.name == entry.ours
+        and spec.task.fields == fields
+    ]
 
 
 def _why_missing(
@@ -194,9 +198,8 @@ def _why_missing(
     planned: Mapping[Hashable, Sequence[Spec]],
 ) -> str:
     """Why fewer than two runs of a published configuration count."""
-    specs = [
-        spec for runs in planned.values() for spec in runs if _what(spec) == _wanted(entry, task)
-    ]
+    every = [spec for runs in planned.values() for spec in runs]
+    specs = [every[at] for at in _matching(entry, task, every)]
     if not specs:
         return f"the profile {entry.profile} does not plan it"
     training, made = specs[0].training, sum(record.status != "skipped" for record in same)
