@@ -47,7 +47,7 @@ gpu:  ## test, time and train PROFILE (default: paper) for MINUTES on a GPU; end
 report: setup  ## write tables, figures and pages from the records in RESULTS
 	$(PY) -m bench report $(SELECTED)
 
-smoke: setup  ## run every task and model at its smallest, in about a minute
+smoke: setup  ## run every task and model at its smallest, in about two minutes
 	$(PY) -m bench run --profile smoke --results "$(RESULTS)/smoke" $(ARGS)
 
 tune: setup  ## run the sweep of learning rates that the profiles use
