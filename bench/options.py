@@ -38,7 +38,7 @@ class Options:
     threads: int
     eager: bool
     workers: int | None = None
-    per_gpu: int = 1
+    per_gpu: int | None = None
     run_timeout: float = math.inf
     time_limit: float = math.inf
     ray: str | None = None
@@ -153,7 +153,11 @@ _RUNNING = (
     _integer(
         "--workers", "Number of parallel runs; by default one per core, or --per-gpu on each GPU."
     ),
-    _integer("--per-gpu", "Number of parallel runs on each GPU, if its memory allows.", default=1),
+    _integer(
+        "--per-gpu",
+        "Number of parallel runs on each GPU, if its memory allows; by default one per core where "
+        "NVIDIA's MPS is installed, otherwise 1.",
+    ),
     _minutes("--run-timeout", "End a run that takes longer than this; it counts as failed."),
     _minutes("--time-limit", "Start no run after this time; the same command continues later."),
     click.option(

@@ -10,12 +10,16 @@ from torch import nn
 import models
 import tasks
 from bench.core.backend import Backend, prepare
-from bench.core.records import Outcome
+from bench.core.records import Outcome, Record
 from bench.core.spec import Spec, Training
 from bench.measure import checkpoint, speed
 from bench.measure.train import Progress, train
 from bench.measure.update import Updater
 from bench.plan.grid import network_of, task_of
+from bench.run import workers
+from bench.run.job import Event, Job, Setup
+from bench.run.queue import Queue
+from bench.run.workers import Limits
 from models._stepper import CapturedStepper
 from tests.support.leaky import Leaky, SlowLeaky
 from tests.support.signatures import BUILT_IN, Signature, skip_unless_supported
@@ -168,9 +172,8 @@ def test_a_captured_run_continues_from_the_state_of_a_shorter_one(tmp_path: Path
     )
 
 
-def test_a_step_that_cannot_be_captured_gives_the_reason() -> None:
-    task = tasks.load("copy_memory", length=5)
-    network = models.network("rnn", task.signature, width=12).cuda()
+def with_a_wait(network: nn.Module) -> None:
+    """Let `forward` wait for the device, which no capture allows."""
     original = network.forward
 
     def waits(*arguments: Any, **how: Any) -> Any:
@@ -178,7 +181,13 @@ def test_a_step_that_cannot_be_captured_gives_the_reason() -> None:
         y.sum().item()
         return y, state
 
-    network.forward = waits  # pyright: ignore
+    network.forward = waits
+
+
+def test_a_step_that_cannot_be_captured_gives_the_reason() -> None:
+    task = tasks.load("copy_memory", length=5)
+    network = models.network("rnn", task.signature, width=12).cuda()
+    with_a_wait(network)
     training = Training(learning_rate=1e-3, batch_size=8, max_steps=20)
     take_step = Updater(network, task, training, task.generator("train", 0, "cuda"), capture=True)
     assert not take_step.captured
@@ -200,7 +209,8 @@ def test_a_captured_stepper_is_forward(model: str, dtype: torch.dtype) -> None:
         expected, _ = network(x)
         _, state = network(x[:, :7])
     stepper = network.stepper(3)
-    assert isinstance(stepper, CapturedStepper)
+    # A state that grows has no buffers of a fixed size, so that its steps can't be captured.
+    assert isinstance(stepper, CapturedStepper) != network.core.state_grows
     stepper.load(state)
     ys = torch.stack([stepper(x_t) for x_t in x[:, 7:].unbind(1)], 1)
     within = {torch.float32: 1e-5, torch.float64: 1e-10}.get(dtype, 2e-2)
@@ -230,6 +240,53 @@ def test_cached_sampling_is_naive_sampling(model: str) -> None:
         ]
         assert made[0].is_cuda
         assert torch.equal(*made)
+
+
+def test_convolutions_and_recurrent_layers_have_the_precision_of_float32() -> None:
+    prepare(GRAPH)
+    torch.manual_seed(0)
+    x = torch.randn(16, 64, 100, device="cuda")
+    conv = nn.Conv1d(64, 64, 5, device="cuda")
+    layers = [conv, *(kind(100, 64, device="cuda") for kind in (nn.RNN, nn.GRU, nn.LSTM))]
+    with torch.no_grad():
+        for layer in layers:
+            single = layer(x)
+            double = layer.double()(x.double())
+            if not isinstance(layer, nn.Conv1d):
+                single, double = single[0], double[0]
+            # TF32 has an error of about 3e-4.
+            assert (single - double).abs().max() <= 1e-5 * double.abs().max(), type(layer)
+
+
+def test_worker_processes_train_on_the_gpu(tmp_path: Path) -> None:
+    setup = Setup(results=tmp_path, backend=GRAPH, device="cuda:0")
+    specs = [tiny(seed=seed, max_steps=20) for seed in range(3)]
+    records: list[Record] = []
+
+    def on_event(event: Event) -> None:
+        if event.record is not None:
+            records.append(event.record)
+
+    queue = Queue([Job(spec=spec, estimate_s=1.0) for spec in specs])
+    workers.execute(queue, setup, Limits(num_workers=2), on_event)
+    assert [record.error for record in records] == [None] * 3
+    for record in records:
+        assert record.outcome is not None
+        assert record.outcome.eager_because is None
+        assert record.outcome.peak_memory_bytes
+
+
+def test_a_run_whose_step_cannot_be_captured_trains_eagerly_with_dropout() -> None:
+    prepare(GRAPH)
+    task = tasks.load("copy_memory", length=5)
+    network = models.network("tcn", task.signature, width=12, dropout=0.3).cuda()
+    with_a_wait(network)
+    training = Training(learning_rate=1e-3, batch_size=8, max_steps=20)
+    take_step = Updater(network, task, training, task.generator("train", 0, "cuda"), capture=True)
+    assert take_step.eager_because
+    for _ in range(3):
+        take_step()
+    assert take_step.mean_loss() > 0
 
 
 def test_speed_is_measured_on_the_gpu() -> None:

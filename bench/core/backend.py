@@ -3,7 +3,7 @@
 import ctypes
 import os
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from bench.core.errors import unknown
 from bench.core.spec import Frozen, Positive
@@ -59,7 +59,10 @@ def prepare(backend: Backend) -> None:
 
     _keep_freed_memory()
     torch.set_num_threads(backend.threads)
-    torch.backends.fp32_precision = "ieee"  # pyright: ignore  no TF32 on a GPU
+    # No TF32 on a GPU. PyTorch 2.11 does not pass the first setting on to cuDNN's layers.
+    backends: Any = torch.backends
+    for each in (backends, backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn):
+        each.fp32_precision = "ieee"
 
 
 def _keep_freed_memory() -> None:
@@ -87,6 +90,7 @@ def forget_peak_memory(device: str) -> None:
     import torch
 
     if device != "cpu":
+        torch.cuda.init()  # the counters do not exist before
         torch.cuda.reset_peak_memory_stats(device)
 
 

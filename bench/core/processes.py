@@ -22,7 +22,10 @@ def context() -> ForkServerContext:
     """Forks processes from a small server that has imported what each of them needs.
 
     The server itself never uses CUDA, since a process forked after CUDA has started can't use it.
+    Modules of PyTorch ask for a GPU when they are imported, which starts CUDA unless PyTorch asks
+    the driver's management library (NVML) instead.
     """
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(PRELOADED)
     return server

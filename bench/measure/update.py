@@ -116,7 +116,7 @@ class Updater:
     def __call__(self) -> None:
         self._set_rate()
         if self._graph is None:
-            self._take_step()
+            self.step_eagerly()
         else:
             self._graph.replay()
         self._num_summed += 1
@@ -153,7 +153,8 @@ class Updater:
         self._total_loss.fill_(state.total_loss)
         self._num_summed = state.num_summed
 
-    def _take_step(self) -> None:
+    def step_eagerly(self) -> None:
+        """Sample and take a step without the graph; neither counted nor cooled down."""
         batch = self._task.sample(self._training.batch_size, self._generator, "train")
         clip_norm = self._training.clip_norm
         self._total_loss += update(
@@ -167,8 +168,8 @@ class Updater:
         if not capturable:
             fused = {"fused": True} if training.optimizer != "rmsprop" else {}
             return kind(self._rated(rate), lr=rate, **fused)
-        # A captured step reads its rate from the device.
-        flags = {} if training.optimizer == "sgd" else {"capturable": True}
+        # A captured step reads its rate from the device; of SGD only the fused form does.
+        flags = {"fused": True} if training.optimizer == "sgd" else {"capturable": True}
         at = torch.tensor(rate, device=self._generator.device)
         return kind(self._rated(at), lr=at, **flags)
 
@@ -199,6 +200,9 @@ class Updater:
         device = self._generator.device
         weights = deepcopy(self._network.state_dict())
         drawn, dropped = self._generator.get_state(), torch.cuda.get_rng_state(device)
+        number = torch.cuda.current_device() if device.index is None else device.index
+        generators = (self._generator, torch.cuda.default_generators[number])
+        intact = [generator.clone_state() for generator in generators]
 
         def undo() -> None:
             self._network.load_state_dict(weights)
@@ -217,15 +221,18 @@ class Updater:
             beside.wait_stream(torch.cuda.current_stream(device))
             with torch.cuda.stream(beside):
                 for _ in range(NUM_WARM_UP):
-                    self._take_step()
+                    self.step_eagerly()
             torch.cuda.current_stream(device).wait_stream(beside)
             undo()
             graph = torch.cuda.CUDAGraph()
             graph.register_generator_state(self._generator)
             with torch.cuda.graph(graph):
-                self._take_step()
+                self.step_eagerly()
             self._graph = graph
         except RuntimeError as error:
             torch.cuda.synchronize(device)
+            # After a failed capture, a generator refuses to draw outside of a capture.
+            for generator, whole in zip(generators, intact, strict=True):
+                generator.graphsafe_set_state(whole.graphsafe_get_state())
             self.eager_because = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         undo()

@@ -4,7 +4,8 @@ import math
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 
 from bench.core.backend import num_cores, room_bytes
 from bench.core.errors import one_line
@@ -12,7 +13,7 @@ from bench.core.spec import Spec
 from bench.measure.checkpoint import remove_leftovers
 from bench.plan.labels import label_of
 from bench.plan.ladder import Rung, climb, longer_runs
-from bench.run import inventory, workers
+from bench.run import inventory, mps, workers
 from bench.run.estimate import wall_seconds
 from bench.run.inventory import Inventory
 from bench.run.job import Event, measure, run_in_this_process
@@ -31,7 +32,9 @@ class Manner:
 
     workers: int | None = None
     """Runs at the same time. None: one per core, or `per_gpu` on each GPU."""
-    per_gpu: int = 1
+    per_gpu: int | None = None
+    """Runs at the same time on each GPU. None: as many as the machine has CPU cores per GPU if the
+    runs can share a GPU through MPS, otherwise one."""
     run_timeout_s: float = math.inf
     time_limit_s: float = math.inf
     on_cluster: bool = False
@@ -55,10 +58,11 @@ class Manner:
         if self.on_cluster:
             from bench.run import cluster
 
-            return cluster.num_slots(request.backend, self.per_gpu)
+            return cluster.num_slots(request.backend, self.per_gpu or 1)
         if request.device == "cpu":
             return max(num_cores() // request.backend.threads, 1)
-        return len(request.devices) * self.per_gpu
+        shared = max(num_cores() // len(request.devices), 1) if mps.available() else 1
+        return len(request.devices) * (self.per_gpu or shared)
 
 
 def plan_table(request: Request, found: Inventory) -> str:
@@ -193,8 +197,9 @@ def _run_all(request: Request, queue: Queue, manner: Manner, bar: ProgressBar) -
     if manner.debug:
         _debug(request, queue, bar)
         return
+    num_workers = manner.num_at_once(request)
     limits = Limits(
-        num_workers=manner.num_at_once(request),
+        num_workers=num_workers,
         time_limit_s=manner.time_limit_s,
         run_timeout_s=manner.run_timeout_s,
         room=None
@@ -205,9 +210,11 @@ def _run_all(request: Request, queue: Queue, manner: Manner, bar: ProgressBar) -
         from bench.run import cluster
 
         fixed = manner.workers is not None
-        cluster.execute(queue, request.setup, limits, bar, per_gpu=manner.per_gpu, fixed=fixed)
-    else:
-        workers.execute(queue, request.setup, limits, bar)
+        cluster.execute(queue, request.setup, limits, bar, per_gpu=manner.per_gpu or 1, fixed=fixed)
+        return
+    several = request.device != "cpu" and num_workers > len(request.devices)
+    with mps.service() if several else nullcontext() as folder:
+        workers.execute(queue, replace(request.setup, mps=folder), limits, bar)
 
 
 def _debug(request: Request, queue: Queue, bar: ProgressBar) -> None:

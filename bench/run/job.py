@@ -21,6 +21,7 @@ from bench.measure import weights
 from bench.measure.checkpoint import Place, remove
 from bench.measure.train import train
 from bench.plan.plugins import Plugin, load
+from bench.run import mps
 from tasks import DataUnavailable
 
 
@@ -45,6 +46,8 @@ class Setup:
     device: str
     plugins: tuple[Plugin, ...] = ()
     speed_seconds: float = SPEED_SECONDS
+    mps: Path | None = None
+    """Folder of the service through which worker processes share a GPU, if it runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +150,8 @@ def begin(setup: Setup) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
     end_with_parent()
     gc.freeze()  # what the server has imported stays, so the collector need not look at it
+    if setup.mps is not None:
+        mps.join(setup.mps)
     prepare(setup.backend)
     for plugin in setup.plugins:
         load(plugin.path)

@@ -130,9 +130,9 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--per-gpu",
         type=_whole,
-        default=1,
         metavar="N",
-        help="Number of parallel runs on each GPU.",
+        help="Number of parallel runs on each GPU; by default one per core where NVIDIA's MPS is "
+        "installed, otherwise 1.",
     )
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="Replace a value.")
     add("--plugin", action="append", default=[], type=Path, metavar="FILE.py", help="A plug-in.")
