@@ -20,13 +20,16 @@ LEAST_SEQUENCES = 4
 """With fewer sequences most lanes would be empty, and PyTorch is faster."""
 
 
-def can_compile(x_BTI: Tensor, weight: Tensor) -> bool:
-    """Whether the compiled kernels compute these inputs, on this device and in this precision."""
+def can_compile(x_BTI: Tensor, weight: Tensor, least: int = LEAST_SEQUENCES) -> bool:
+    """Whether the compiled kernels compute these inputs, on this device and in this precision.
+
+    There must be at least `least` sequences.
+    """
     return (
         x_BTI.device.type == "cpu"
         and x_BTI.dtype in (torch.float32, torch.float64)
         and x_BTI.dtype == weight.dtype
-        and len(x_BTI) >= LEAST_SEQUENCES
+        and len(x_BTI) >= least
         and x_BTI.shape[1] > 0
         and _has_numba()
     )

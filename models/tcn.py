@@ -36,6 +36,9 @@ from torch.nn.utils.parametrizations import weight_norm
 from models._contract import Core, Kernel, Model, Signature
 from models._conv_training import Blocks, LateState, Layout, can_compile
 
+MOST_STEPS_OF_ONE = 256
+"""Up to this length the compiled kernels are faster than PyTorch for a single sequence."""
+
 
 def causal_conv(
     x_BTI: Tensor,
@@ -180,7 +183,7 @@ class TcnCore(Core):
         compiled: bool = True,
     ) -> tuple[Tensor, Any]:
         """Compiled kernels compute it on the CPU, where there are enough sequences for them."""
-        if compiled and state is None and self._can_compile(x_BTI):
+        if compiled and state is None and self._can_compile(x_BTI, last_only):
             return self._compiled(x_BTI, last_only)
         if last_only and state is None:
             return self._last(x_BTI), None
@@ -191,12 +194,12 @@ class TcnCore(Core):
             new_states.append(block_state)
         return (h_BTO[:, -1:], None) if last_only else (h_BTO, tuple(new_states))
 
-    def _can_compile(self, x_BTI: Tensor) -> bool:
+    def _can_compile(self, x_BTI: Tensor, last_only: bool) -> bool:
         """Whether the compiled kernels compute this network for these inputs."""
         bias: Any = self.blocks[0].conv1.conv.bias  # pyright: ignore[reportAttributeAccessIssue]
-        return (
-            not self.gated and not (self.training and self.dropout > 0) and can_compile(x_BTI, bias)
-        )
+        least = 1 if last_only or x_BTI.shape[1] <= MOST_STEPS_OF_ONE else 2
+        varies = self.training and self.dropout > 0
+        return not self.gated and not varies and can_compile(x_BTI, bias, least)
 
     def _compiled(self, x_BTI: Tensor, last_only: bool) -> tuple[Tensor, Any]:
         num_steps = x_BTI.shape[1]
