@@ -207,12 +207,15 @@ def make_speed_plan(
     profile: Profile, selection: Selection, specs: Sequence[Spec], *, source: str = "profile"
 ) -> tuple[SpeedSpec, ...]:
     """What to time: the profile's speed grids and, unless it says otherwise, one step of every
-    network in `specs`."""
+    network in `specs` and one of its updates, with the batch of its runs."""
     chosen = resolve(selection)
     timed: dict[str, SpeedSpec] = {}
-    for subject in _networks(specs) if profile.time_every_network else ():
-        each = SpeedSpec(**subject, batch_size=1, measures=("step",))
-        timed[each.id] = each
+    for subject, batch_size in _networks(specs) if profile.time_every_network else ():
+        for each in (
+            SpeedSpec(**subject, batch_size=1, measures=("step",)),
+            SpeedSpec(**subject, batch_size=batch_size, measures=("train",)),
+        ):
+            timed[each.id] = each
     grids: list[Placed] = []
     for i, grid in enumerate(profile.speed):
         place = f"{source}: speed.{i}"
@@ -272,15 +275,16 @@ def _rows(
                 )
 
 
-def _networks(specs: Sequence[Spec]) -> Iterator[dict[str, Any]]:
-    """The fields of a `Subject` for each different network."""
+def _networks(specs: Sequence[Spec]) -> Iterator[tuple[dict[str, Any], int]]:
+    """The fields of a `Subject` for each different network, and the batch size of its runs."""
     seen: set[tuple[int, ...]] = set()
     for spec in specs:
+        batch_size = spec.training.batch_size
         # Specs that differ only in the seed share these objects, so that no id has to be computed.
-        network = id(spec.task), id(spec.model), spec.width, spec.extra_width
+        network = id(spec.task), id(spec.model), spec.width, spec.extra_width, batch_size
         if network not in seen:
             seen.add(network)
-            yield {field: getattr(spec, field) for field in Subject.model_fields}
+            yield {field: getattr(spec, field) for field in Subject.model_fields}, batch_size
 
 
 def _fields(profile: Profile, grid: Networks, name: str, place: str) -> dict[str, Any]:

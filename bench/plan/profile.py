@@ -142,9 +142,9 @@ class Profile(Frozen):
     still improving or never left chance go on to it, the cheapest first."""
     grid: Annotated[list[Grid], Field(min_length=1)]
     time_every_network: bool = True
-    """Whether a step of every trained network is timed, besides the networks of `speed`."""
+    """Whether a step and an update of every trained network are timed, besides `speed`."""
     speed: list[SpeedGrid] = []
-    """Timings in addition to the streaming step, which is timed for every trained network."""
+    """Networks that are timed whether they are trained or not."""
     speed_rounds: Annotated[int, Field(ge=1, le=100)] = 5
     """Rounds over all networks that are timed. Each round times a network in a fresh process."""
     speed_seconds: Annotated[float, Field(gt=0, le=60)] = SPEED_SECONDS

@@ -8,7 +8,7 @@ import base64
 import gzip
 import hashlib
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -46,26 +46,31 @@ def report_html(
     explorer: str,
     intro: str,
     sections: Mapping[str, Sequence[str]],
+    unfolded: Collection[str],
 ) -> str:
-    """The page of a report: the first screen, the explorer, and all sections, folded.
+    """The page of a report: the first screen, open sections, the explorer, and folded sections.
 
-    `figure` is drawn in the folder. `explorer` is JSON; `intro` and `sections` are Markdown.
+    `figure` is drawn in the folder. `explorer` is JSON; `intro` and `sections` are Markdown;
+    `unfolded` are the titles of the sections that are open.
     """
     style = (TEMPLATES / "report.css").read_text("utf-8")
     scripts = ["\n".join((TEMPLATES / name).read_text("utf-8") for name in SCRIPTS)]
     library = LIBRARY.read_bytes()
     # Plotly adds an empty style element and fills it with rules; the empty text has a hash as well.
     allowed = policy([style, ""], [*scripts, gzip.decompress(library).decode()])
-    parts = [("In_words", "In words", intro)]
-    parts += [(file_name(name), name, "\n\n".join(blocks)) for name, blocks in sections.items()]
+    parts = {name: "\n\n".join(blocks) for name, blocks in sections.items()}
+    shown = {name: part for name, part in parts.items() if name in unfolded}
+    folded = {"In words": intro, **{name: parts[name] for name in parts if name not in shown}}
     return _template("report.html.jinja").render(
         title=title,
         front=front,
         figure=figure,
         image=figure and _data("svg+xml", (folder / "figures" / f"{figure.name}.svg").read_bytes()),
         explorer=explorer,
+        shown=[(file_name(name), name, rendered(part, folder)) for name, part in shown.items()],
         sections=[
-            (anchor, name, rendered(part, folder, folded=True)) for anchor, name, part in parts
+            (file_name(name), name, rendered(part, folder, folded=True))
+            for name, part in folded.items()
         ],
         style=style,
         scripts=scripts,

@@ -62,12 +62,12 @@ def screen(data: Data, points: Sequence[Mapping[str, Any]], step: str) -> Screen
 
 def answer(data: Data) -> list[str]:
     """At most three sentences: which family remembers further, trains faster and steps faster."""
-    sentences = filter(None, (_reach(data.horizons), *_costs(data)))
+    sentences = filter(None, (reach(data.horizons), *_costs(data)))
     return list(sentences)
 
 
-def _reach(horizons: Networks) -> str:
-    """On which tasks each family solves the longest dependencies."""
+def reach(horizons: Networks) -> str:
+    """On which tasks each family solves the longest dependencies; empty if none does."""
     furthest: dict[str, dict[str, int]] = {}
     for network, found in horizons:
         if network["family"] in SIDES:

@@ -66,6 +66,7 @@ def write_report(folder: Path, source: Source) -> str:
         explorer=explorer,
         intro=intro,
         sections=blocks,
+        unfolded={section.title for section, _ in parts if section.unfolded},
     )
     write(folder / "report.html", page)
     return _summary(folder, data)
@@ -123,7 +124,9 @@ def report_page(data: Data, sections: Mapping[str, Sequence[str]]) -> str:
 def as_markdown(item: Item) -> str:
     """An item of a section for the page; empty where it shows nothing."""
     if isinstance(item, Picture):
-        return f"![{text(item.alternative)}](figures/{item.name}.svg)\n\n*{text(item.caption)}*"
+        heading = f"### {text(item.title)}\n\n" if item.title else ""
+        image = f"![{text(item.alternative)}](figures/{item.name}.svg)"
+        return f"{heading}{image}\n\n*{text(item.caption)}*"
     if not isinstance(item, Filled):
         return item.markdown
     if item.frame.empty or not item.table.shown:

@@ -20,6 +20,8 @@ class Picture:
     name: str
     draw: Drawing
     caption: str
+    title: str = ""
+    """The message of the figure, as a sentence without a period; pages show it above the figure."""
     png: bool = False
     """Whether the README shows it, so that it is written as PNG too."""
 
@@ -58,6 +60,8 @@ class Section:
     title: str
     order: int
     """The place on the page; sections are sorted by it."""
+    unfolded: bool = False
+    """Whether the page shows it open and above the explorer, instead of folded and below it."""
     tables: tuple[Table, ...] = ()
     """Every table that `build` may return; the data dictionary describes them."""
     build: Callable[[Data], Iterable[Item]]

@@ -365,10 +365,14 @@ def test_the_plan_times_every_network_and_the_sweeps() -> None:
     specs = make_plan(smoke, selection).specs
     planned = make_speed_plan(smoke, selection, specs)
     fewer = make_speed_plan(profile.load("smoke"), selection, specs)
-    assert [spec.id for spec in fewer] == [s.id for s in planned if s.measures != ("step",)]
-    alone = [spec for spec in planned if spec.measures == ("step",)]
-    assert {spec.network for spec in alone} == {spec.network for spec in specs}
-    assert {spec.batch_size for spec in alone} == {1}
+    single = (("step",), ("train",))
+    assert [spec.id for spec in fewer] == [s.id for s in planned if s.measures not in single]
+    steps, updates = ([spec for spec in planned if spec.measures == each] for each in single)
+    assert {spec.network for spec in steps} == {spec.network for spec in specs}
+    assert {spec.batch_size for spec in steps} == {1}
+    assert {(spec.network, spec.batch_size) for spec in updates} == {
+        (spec.network, spec.training.batch_size) for spec in specs
+    }
     swept = [spec for spec in planned if spec.measures == ALL]
     assert {(s.task.name, s.model.name) for s in swept} == {
         ("copy_memory", "rnn"),

@@ -11,6 +11,10 @@ from bench.report import drawing, facets, runs
 from bench.report.facets import Style
 from bench.report.frame import ROW, Table, rows_of
 
+FIGURES = "In figures"
+"""Title of the sections whose figures carry the messages of a report."""
+MOST_PANELS = 6
+"""Most panels of such a figure."""
 Panels = list[tuple[Axes, pd.DataFrame]]
 """The panels of a figure, each with its rows."""
 

@@ -227,5 +227,9 @@ def _interval(values: Sequence[float], *, logarithmic: bool) -> tuple[float, flo
 
 
 SECTION = Section(
-    title="Published numbers beside ours", order=100, tables=(COMPARED, CONTEXT), build=build
+    title="Published numbers beside ours",
+    order=9,
+    unfolded=True,
+    tables=(COMPARED, CONTEXT),
+    build=build,
 )

@@ -1,4 +1,4 @@
-// The folded sections: figures and tools of tables appear when a section is opened. Which sections
+// Tables of open sections have their tools at once. The folded sections: figures and tools of tables appear when a section is opened. Which sections
 // are open is part of the address: `open=ANCHOR`.
 
 (() => {
@@ -33,6 +33,7 @@
     }
   }
 
+  document.querySelectorAll("section.shown").forEach(prepare);
   for (const section of sections) {
     section.addEventListener("toggle", () => {
       if (section.open) prepare(section);

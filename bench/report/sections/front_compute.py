@@ -1,0 +1,99 @@
+"""The second figure below the answer: score against training time and training operations."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from bench.report import drawing
+from bench.report.data import Data
+from bench.report.facets import Style
+from bench.report.points import points
+from bench.report.section import Item, Picture, Section
+from bench.report.sections._shared import FIGURES
+
+Points = Sequence[Mapping[str, Any]]
+AXES = (("train_s", "training time (s)"), ("train_flops", "training operations (FLOP)"))
+MOST_TASKS = 3
+"""Each task has one panel per axis."""
+
+
+def build(data: Data) -> Iterator[Item]:
+    shown = at_one_length(points(data)[1], data.solved_at)
+    title = message(shown)
+    if title:
+        yield Picture(
+            name="front_compute",
+            title=title,
+            draw=partial(compute_figure, shown, data.solved_at, data.style),
+            caption="Mean test score against what the training takes: the number of updates times "
+            "the time, or the operations, of one update that was timed alone. Training ends early "
+            "where a task is solved. Each task is shown at the longest T that some model of every "
+            "family shown solves, or else at the longest T. Hollow: a seed was still improving.",
+        )
+
+
+def at_one_length(found: Points, solved_at: Mapping[str, float]) -> list[Mapping[str, Any]]:
+    """The points of a few tasks, each at one length, that have a score and a training time."""
+    known = [p for p in found if "score" in p and "train_s" in p and p["task_label"] in solved_at]
+    shown = []
+    for task in dict.fromkeys(p["task_label"] for p in known):
+        of_task = [p for p in known if p["task_label"] == task]
+        families = {p["family"] for p in of_task}
+        solving: dict[int, set[str]] = {}
+        for point in of_task:
+            if point.get("solved", 0):
+                solving.setdefault(point["T"], set()).add(point["family"])
+        common = [T for T, those in solving.items() if those == families] or list(solving)
+        if common:
+            shown.append([p for p in of_task if p["T"] == max(common)])
+    shown.sort(key=len, reverse=True)
+    return [point for of_task in shown[:MOST_TASKS] for point in of_task]
+
+
+def message(shown: Points) -> str:
+    """Which model needs the least training time on each task; empty without points."""
+    parts = []
+    for task in dict.fromkeys(p["task_label"] for p in shown):
+        solving = [p for p in shown if p["task_label"] == task and _solves(p)]
+        if solving:
+            least = min(solving, key=lambda p: p["train_s"])
+            where = f"{task} (T = {least['T']:,}, {least['train_s']:.2g} s)"
+            parts.append(f"{least['model_label']} on {where}")
+    return f"The least training time is that of {'; '.join(parts)}" if parts else ""
+
+
+def _solves(point: Mapping[str, Any]) -> bool:
+    """Whether at least 80% of the seeds that ran solve it."""
+    return point.get("solved", 0) >= 0.8 * point["seeds"]
+
+
+def compute_figure(shown: Points, solved_at: Mapping[str, float], style: Style) -> Figure:
+    """One row of panels per axis, one panel per task, one marker per model."""
+    tasks = list(dict.fromkeys(p["task_label"] for p in shown))
+    lengths = {p["task_label"]: p["T"] for p in shown}
+    titles = [f"{task}, T = {lengths[task]:,}" for _ in AXES for task in tasks]
+    figure, panels = drawing.titled_panels(titles, len(tasks))
+    cells = [(axis, task) for axis in AXES for task in tasks]
+    for panel, ((column, axis_label), task) in zip(panels, cells, strict=True):
+        of_task = [p for p in shown if p["task_label"] == task and column in p]
+        for model in (model for model in style if any(p["model_label"] == model for p in of_task)):
+            look = style[model]
+            for point in (p for p in of_task if p["model_label"] == model):
+                low, high = (point.get(f"{column}_{end}", point[column]) for end in ("low", "high"))
+                panel.plot([low, high], [point["score"]] * 2, color=look["color"], lw=1.2)
+                face = "white" if point.get("improving", 0) else look["color"]
+                mark = {"marker": look["marker"], "color": look["color"], "mfc": face, "ms": 6}
+                panel.plot(point[column], point["score"], ls="none", label=model, **mark)
+        panel.set_xscale("log")
+        drawing.levels(panel, None, solved_at.get(task))
+        drawing.show_all_of_a_share(panel, [p["score"] for p in of_task])
+        panel.set_xlabel(axis_label, fontsize=9)
+        panel.set_ylabel("test score", fontsize=9)
+        panel.tick_params(labelsize=8)
+    drawing.shared_legend(figure, panels, style)
+    return figure
+
+
+SECTION = Section(title=FIGURES, order=2, unfolded=True, build=build)

@@ -1,0 +1,88 @@
+"""The fifth figure below the answer: score against the size of the network."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from bench.report import drawing
+from bench.report.data import Data
+from bench.report.facets import Style
+from bench.report.frame import CELL, ROW, groups, numbers
+from bench.report.runs import counted, over_seeds
+from bench.report.section import Item, Picture, Section
+from bench.report.sections._shared import FIGURES, MOST_PANELS
+
+CHANGED = 0.05
+"""A change of the mean score that the title counts, as a share of the way from 0 to 1."""
+
+
+def build(data: Data) -> Iterator[Item]:
+    shown = by_size(data.runs)
+    if len(shown):
+        yield Picture(
+            name="front_width",
+            title=message(shown),
+            draw=partial(width_figure, shown, data.solved_at, data.style),
+            caption="Test score against the number of parameters, with the learning rate of the "
+            "smaller network. Line: mean over seeds; bar: their range.",
+        )
+
+
+def by_size(runs: pd.DataFrame) -> pd.DataFrame:
+    """Mean scores by parameter budget, of the cells that have several budgets."""
+    made = counted(runs)
+    made = made[made["budget"].notna()]
+    of_size = "param_budget=" + made["budget"].astype(str)
+    made = made[(made["variant"] == "") | (made["variant"] == of_size)]
+    made = made.assign(variant="", model_label=made["model"])
+    sizes = made.groupby(CELL)["budget"].nunique()
+    several = set(sizes[sizes > 1].index)
+    made = made[[cell in several for cell in made[CELL].itertuples(index=False, name=None)]]
+    if made.empty:
+        return made
+    values = made.assign(value=numbers(made["score"]), score=made["score_name"])
+    return over_seeds(values, [*ROW, "budget", "score", "unit"])
+
+
+def message(shown: pd.DataFrame) -> str:
+    """How many cells the larger network changes."""
+    better = worse = 0
+    for _, cell in groups(shown, CELL):
+        ordered = cell.sort_values("budget")["mean"]
+        change = ordered.iloc[-1] - ordered.iloc[0]
+        better += change > CHANGED
+        worse += change < -CHANGED
+    factor = shown["budget"].max() / shown["budget"].min()
+    total = shown.groupby(CELL).ngroups
+    return (
+        f"With {factor:.2g} times the parameters {better} of {total} networks score higher by more "
+        f"than {CHANGED:g}, and {worse} lower"
+    )
+
+
+def width_figure(shown: pd.DataFrame, solved_at: dict[str, float], style: Style) -> Figure:
+    """One panel per task and T, one line per model."""
+    cells = {
+        f"{cell['task_label']}, T = {cell['T']:,}": rows
+        for cell, rows in groups(shown, ["task_label", "T"])
+    }
+    titles = list(cells)[:MOST_PANELS]
+    figure, panels = drawing.titled_panels(titles)
+    for panel, title in zip(panels, titles, strict=True):
+        rows = cells[title]
+        for model in (model for model in style if model in set(rows["model_label"])):
+            line = rows[rows["model_label"] == model].sort_values("budget")
+            spread = [line["mean"] - line["min"], line["max"] - line["mean"]]
+            look = {"label": model, "markersize": 5, "linewidth": 1.5, **style[model]}
+            panel.errorbar(line["budget"].astype(float), line["mean"], spread, capsize=3, **look)
+        panel.set_xscale("log")
+        drawing.logarithmic(panel.xaxis)
+        panel.set_xlabel("parameters", fontsize=9)
+        drawing.score_axis(panel, rows, solved_at)
+    drawing.shared_legend(figure, panels, style)
+    return figure
+
+
+SECTION = Section(title=FIGURES, order=5, unfolded=True, build=build)
