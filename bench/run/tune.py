@@ -39,7 +39,8 @@ def pair_of(spec: Spec) -> Pair:
 def sweep(request: Request, manner: Manner) -> bool:
     """Make the runs of a sweep, extend and refine its grids, and write the rates.
 
-    Returns whether no run failed. Repeated, it makes the runs that are not recorded yet.
+    Returns whether no run failed. Repeated, it makes the runs that are not recorded yet. Records of
+    another device count: which rate is best does not depend on the device.
     """
     grid, fine = list(request.plan.specs), list[Spec]()
     for task, model in sorted(with_one_seed(grid)):
@@ -48,12 +49,11 @@ def sweep(request: Request, manner: Manner) -> bool:
         )
     while True:
         specs = grid + fine
-        succeeded = execute(request, specs, manner)
-        found = inventory.read(request)
-        if succeeded and inventory.needed_specs(request, found, specs):
+        succeeded = execute(request, missing(request, specs), manner)
+        if succeeded and missing(request, specs):
             print("the sweep is not complete, so no rates are chosen yet", file=sys.stderr)
             return succeeded
-        of_grid = choose(found.of(grid, request.backend))
+        of_grid = choose(recorded(request, grid))
         further = beyond_the_edge(grid, of_grid)
         known = {spec.id for spec in specs}
         refining = refined(grid, of_grid, request.profile.refine)
@@ -65,11 +65,31 @@ def sweep(request: Request, manner: Manner) -> bool:
         print(f"{more}, since {why}", file=sys.stderr)
         grid += further
         fine += finer
-    choices = choose(found.of(specs, request.backend))
+    choices = choose(recorded(request, specs))
     chosen = rates.Sweep(records=str(request.results), rates=choices)
     path = rates.write(request.results / "rates.toml", chosen)
     print(f"\n{path.read_text()}\nwritten to {path}")
     return succeeded
+
+
+def recorded(request: Request, specs: Sequence[Spec]) -> list[Record]:
+    """One record of each spec that has any: a finished one of this device, or else of another."""
+    wanted, best = {spec.id for spec in specs}, dict[str, Record]()
+    for record in inventory.read(request).records:
+        key, known = record.spec.id, best.get(record.spec.id)
+        if key in wanted and (known is None or _rank(record, request) > _rank(known, request)):
+            best[key] = record
+    return [best[spec.id] for spec in specs if spec.id in best]
+
+
+def _rank(record: Record, request: Request) -> tuple[bool, bool]:
+    return record.finished, record.backend == request.backend
+
+
+def missing(request: Request, specs: Sequence[Spec]) -> list[Spec]:
+    """The specs without a finished record."""
+    finished = {record.spec.id for record in recorded(request, specs) if record.finished}
+    return [spec for spec in specs if spec.id not in finished]
 
 
 def choose(records: Sequence[Record]) -> Chosen:

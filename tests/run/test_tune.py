@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bench.core.backend import Backend
 from bench.core.records import Record
 from bench.core.spec import Spec
 from bench.core.store import Store
@@ -203,6 +204,45 @@ def test_a_sweep_extends_its_grid_and_then_refines_it_and_may_be_repeated(
     assert made == [[], [], []]
     assert (tmp_path / "results" / "rates.toml").read_bytes() == written
     assert "noise" not in capsys.readouterr().err
+
+
+def test_a_sweep_continues_one_of_another_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sweep.toml").write_text(PROFILE.replace("refine = { recurrent = 1.8 }", ""))
+    request = make_request(
+        results=tmp_path / "results",
+        selection=grid.Selection(),
+        device="cpu",
+        profile_name=str(tmp_path / "sweep.toml"),
+    )
+    best = {"gru": 0.003, "tcn": 0.001}
+
+    def write(each: Spec, backend: Backend, status: str = "ok") -> None:
+        score = 0.5 - abs(each.training.learning_rate - best[each.model.name])
+        changes = {} if status == "ok" else {"status": status, "error": "lost", "outcome": None}
+        request.store.write(record(each, score, backend=backend, **changes))
+
+    made: list[Spec] = []
+
+    def execute(request: Request, specs: Sequence[Spec], manner: Manner) -> bool:
+        made.extend(specs)
+        for each in specs:
+            write(each, request.backend)
+        return True
+
+    gpu = Backend(device="cuda", capture=True)
+    for number, each in enumerate(request.plan.specs):
+        write(each, gpu, "failed" if number == 0 else "ok")
+    monkeypatch.setattr(tune, "execute", execute)
+    assert tune.sweep(request, Manner())
+    first, *edges = made
+    assert first == request.plan.specs[0]
+    assert {(s.model.name, s.training.learning_rate) for s in edges} == {
+        ("gru", 0.01), ("tcn", 0.0003)
+    }  # fmt: skip
+    chosen = rates.load(tmp_path / "results" / "rates.toml").rates["copy_memory"]
+    assert {name: each.rate for name, each in chosen.items()} == best
 
 
 def tuned(rate: float) -> Tuned:
