@@ -14,6 +14,7 @@ import pytest
 from bench.cli import bench, main
 from bench.core.store import Store
 from bench.options import Options, request_of
+from bench.plan.labels import label_of
 from tests.support.commands import ROOT
 
 README, LECTURE = ROOT / "README.md", ROOT / "docs" / "lecture.md"
@@ -22,6 +23,8 @@ SMALLEST = (
     "max_steps=2", "validate_every=1", "num_validation=10", "batch_size=2"
 )  # fmt: skip
 """Settings with which a run of the lecture takes less than a second."""
+PLANNING = ("plan", "report", "run", "speed", "tune")
+"""Commands that take a profile and a selection of it."""
 LONG = ("64", "128", "400")
 """Lengths of the lecture that the test shortens."""
 ENVIRONMENT = {"SCRATCH": ".", "SLURM_ARRAY_TASK_ID": "1", "SLURM_ARRAY_TASK_COUNT": "8"}
@@ -74,25 +77,22 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plugins: None) -> Pa
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_on_a_page_is_valid(page: Path, folder: Path) -> None:
-    """Options exist and have valid values; what is selected exists, and something would run."""
+    """Options exist and have valid values; what is selected exists, and all of it would run."""
     for name, content in files(page).items():
         (folder / name).write_text(content)
-    for verb, *words in {tuple(command): command for command in commands(page)}.values():
-        command = bench.commands[verb]
-        values = command.make_context(verb, list(words)).params
-        if {"profile", "task"} <= values.keys() and is_there(values["profile"]):
+    for verb, *words in dict.fromkeys(map(tuple, commands(page))):
+        values = bench.commands[verb].make_context(verb, list(words)).params
+        # A profile of the user, such as my.toml, is only a name on a page.
+        if verb in PLANNING and not str(values["profile"]).endswith(".toml"):
             given = {
                 each.name: values[each.name] for each in fields(Options) if each.name in values
             }
-            options = replace(Options(**given), ray=None, again=None, device="cpu")
-            request = request_of(options)
-            assert request.speed_specs if verb == "speed" else request.plan.specs, words
+            request = request_of(replace(Options(**given), ray=None, again=None, device="cpu"))
+            specs = request.speed_specs if verb == "speed" else request.plan.specs
+            labels = {(label.model, label.variant) for label in map(label_of, specs)}
+            assert specs, words
+            assert len(labels) >= len(values["model"]), words
             assert not request.plan.left_out, words
-
-
-def is_there(profile: str | None) -> bool:
-    """Whether the profile is one of the project; those of the user are only names on a page."""
-    return profile is None or not profile.endswith(".toml")
 
 
 def test_the_lecture_runs_as_printed(folder: Path, stand_in_mnist: object) -> None:
