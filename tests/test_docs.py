@@ -148,3 +148,10 @@ def test_the_citation_agrees_with_the_file_for_reference_managers() -> None:
     assert given["title"] == known["title"]
     assert given["version"] == known["version"]
     assert given["date"] == known["date-released"]
+
+
+def test_the_torch_that_the_questions_install_is_the_pinned_one() -> None:
+    page = (ROOT / "docs" / "faq.md").read_text("utf-8")
+    pinned = (ROOT / "requirements.lock").read_text("utf-8")
+    (version,) = set(re.findall(r"torch==([\d.]+)", page))
+    assert f"\ntorch=={version}\n" in pinned
