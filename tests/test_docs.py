@@ -19,9 +19,7 @@ from tests.support.commands import ROOT
 
 README, LECTURE = ROOT / "README.md", ROOT / "docs" / "lecture.md"
 PAGES = (README, *sorted((ROOT / "docs").glob("*.md")))
-SMALLEST = (
-    "max_steps=2", "validate_every=1", "num_validation=10", "batch_size=2"
-)  # fmt: skip
+SMALLEST = ("max_steps=2", "validate_every=1", "num_validation=10", "batch_size=2")
 """Settings with which a run of the lecture takes less than a second."""
 PLANNING = ("plan", "report", "run", "speed", "tune")
 """Commands that take a profile and a selection of it."""
