@@ -56,7 +56,7 @@ tune: setup  ## run the sweep of learning rates that the profiles use
 fetch: setup  ## download MNIST ahead of time, for a machine without a network
 	$(PY) -m bench fetch $(ARGS)
 
-readme: setup  ## write the tables of README.md from results/reference, and docs/data.md
+readme: setup  ## write the tables of README.md, docs/results.md and docs/data.md from results/reference
 	$(PY) -m bench.report.readme
 
 test: setup  ## run the tests and list the ten slowest

@@ -38,6 +38,7 @@ SLOW = (
     "tests/tasks/test_downloads.py*",
     "tests/tasks/test_mnist.py*",
     "tests/test_cli.py*",
+    "tests/test_docs.py*",
     "tests/test_readme.py*",
     "*after_training*",
     "*holds_the_true_horizon*",

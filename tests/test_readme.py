@@ -1,4 +1,4 @@
-"""What the README and the data dictionary show is what the committed run says."""
+"""What README, docs/results.md and the data dictionary show is what the committed run says."""
 
 import re
 
@@ -8,7 +8,7 @@ from bench.core.store import Store
 from bench.plan.protocols import is_older
 from bench.report import readme
 from bench.report.data import Data
-from bench.report.readme import DICTIONARY, README, REFERENCE, ROOT
+from bench.report.readme import DICTIONARY, README, REFERENCE, RESULTS, ROOT
 from bench.report.runs import NOT_CLIMBED, NOT_NEEDED
 from bench.report.section import Picture, built
 from tests.support.reports import planted, source
@@ -22,9 +22,8 @@ def skip_unless_present() -> None:
 
 def test_the_marked_blocks_are_those_that_make_readme_writes() -> None:
     skip_unless_present()
-    page = README.read_text(encoding="utf-8")
-    data = Data(readme.committed())
-    assert page == readme.with_blocks(page, readme.blocks(data)), "stale: run `make readme`"
+    for path, page in readme.written(Data(readme.committed())).items():
+        assert path.read_text(encoding="utf-8") == page, f"{path.name} is stale: run `make readme`"
 
 
 def test_the_data_dictionary_is_the_one_that_make_readme_writes() -> None:
@@ -38,12 +37,25 @@ def test_a_block_is_replaced_between_its_marks_and_must_be_there_once() -> None:
         readme.with_blocks(page, {"y": ""})
 
 
-def test_the_figures_that_the_readme_shows_are_written_as_png() -> None:
-    shown = re.findall(r"reference/cpu/figures/(\w+)\.png", README.read_text(encoding="utf-8"))
+def test_each_page_has_its_blocks_and_a_planted_run_fills_them() -> None:
+    pages = readme.written(Data(source(*planted())))
+    assert set(pages) == {README, RESULTS}
+    assert "| copy_memory | tcn" in pages[README]
+    assert "<!-- verdicts -->\n|" in pages[RESULTS]
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def test_the_figures_that_the_pages_show_are_written_by_a_report() -> None:
+    pages = README.read_text(encoding="utf-8") + RESULTS.read_text(encoding="utf-8")
+    shown = re.findall(r"reference/cpu/figures/(\w+)\.(png|svg)", pages)
     items = [item for _, items in built(Data(source(*planted()))) for item in items]
     drawn = {item.name: item.png for item in items if isinstance(item, Picture)}
     assert shown
-    assert all(drawn.get(name, True) for name in shown)
+    assert all(drawn.get(name, True) for name, suffix in shown if suffix == "png")
+    assert "reach" in drawn
 
 
 def test_the_committed_records_are_those_that_the_profile_plans() -> None:

@@ -1,10 +1,12 @@
-"""The marked blocks of README.md and the data dictionary, written from the committed reference.
+"""The marked blocks of README.md and docs/results.md, and the data dictionary.
 
-`python -m bench.report.readme` writes both; it is what `make readme` calls.
+All are written from the committed reference. `make readme` calls this module.
 """
 
 import re
 from pathlib import Path
+
+import pandas as pd
 
 from bench.core.files import write_whole
 from bench.core.records import SampleRecord
@@ -14,17 +16,23 @@ from bench.plan.grid import Selection, make_plan, thresholds
 from bench.plan.labels import labels
 from bench.plan.ladder import longer_among
 from bench.plan.protocols import newest, with_stand_ins
+from bench.report import front
 from bench.report.data import Data, Source
 from bench.report.frame import IDENTITY
 from bench.report.markup import for_people, markdown_table, template, text
 from bench.report.page import TEMPLATES
+from bench.report.points import points, step_measure
 from bench.report.reference import REFERENCE
 from bench.report.section import sections
 from bench.report.sections.choice import choice, measured
 from bench.report.sections.cost import yardstick_table
 
 ROOT = Path(__file__).parent.parent.parent
-README, DICTIONARY = ROOT / "README.md", ROOT / "docs" / "data.md"
+README, RESULTS, DICTIONARY = (
+    ROOT / name for name in ("README.md", "docs/results.md", "docs/data.md")
+)
+PAGES = {README: ("answer", "decision"), RESULTS: ("verdicts", "choice", "cost", "yardsticks")}
+"""The marked blocks of each page."""
 
 
 def committed() -> Source:
@@ -60,8 +68,12 @@ def committed() -> Source:
 
 def blocks(data: Data) -> dict[str, str]:
     """Name of a block → its content."""
+    screen = front.screen(data, points(data)[1], step_measure(data))
+    decision = markdown_table(pd.DataFrame(screen.decision, columns=list(screen.columns)))
     picks = markdown_table(for_people(choice(data.whole, data.step_us)))
     return {
+        "answer": text(" ".join(screen.answer)),
+        "decision": f"{decision}\n\n{text(screen.rule)}",
         "verdicts": template(TEMPLATES, "verdicts.md.jinja").render(
             verdicts=data.verdicts, reference={}
         ),
@@ -76,9 +88,19 @@ def with_blocks(page: str, contents: dict[str, str]) -> str:
     for name, content in contents.items():
         parts = re.split(rf"(?<=<!-- {name} -->\n).*?(?=<!-- /{name} -->)", page, flags=re.DOTALL)
         if len(parts) != 2:
-            raise ValueError(f"README.md has {len(parts) - 1} blocks {name}; there must be one")
+            raise ValueError(f"the page has {len(parts) - 1} blocks {name}; there must be one")
         page = f"{parts[0]}{content.strip()}\n{parts[1]}"
     return page
+
+
+def written(data: Data) -> dict[Path, str]:
+    """Each page that has marked blocks → its text with the present content of these blocks."""
+    contents = blocks(data)
+    pages = {}
+    for path, names in PAGES.items():
+        of_page = {name: contents[name] for name in names}
+        pages[path] = with_blocks(path.read_text(encoding="utf-8"), of_page)
+    return pages
 
 
 def dictionary() -> str:
@@ -88,8 +110,8 @@ def dictionary() -> str:
 
 
 def main() -> None:
-    page = with_blocks(README.read_text(encoding="utf-8"), blocks(Data(committed())))
-    write_whole(README, page.encode())
+    for path, page in written(Data(committed())).items():
+        write_whole(path, page.encode())
     write_whole(DICTIONARY, dictionary().encode())
 
 
