@@ -35,6 +35,7 @@ from bench.options import (
 
 if TYPE_CHECKING:
     from bench.core.store import Damaged
+    from bench.report.data import Source
     from bench.run.request import Request
 
 EXIT_OK, EXIT_FAILED_RUNS, EXIT_REGRESSION, EXIT_BAD_REQUEST = 0, 1, 1, 2
@@ -380,49 +381,26 @@ def _warn_of_damaged(damaged: "Sequence[Damaged]") -> None:
 
 
 def _write_report(request: "Request") -> None:
-    """Write the report of the records of one backend: the one with the most records."""
-    from collections import Counter
+    from bench.report.page import write_report
 
-    from bench.plan import rates
-    from bench.plan.grid import thresholds
-    from bench.plan.labels import labels
-    from bench.report import reference
-    from bench.report.page import Source, write_report
+    print(write_report(request.results, _source(request)))
+
+
+def _source(request: "Request") -> "Source":
+    """What a report of the results folder covers; what it leaves out is printed."""
+    from bench.report.folder import source_of
     from bench.run import inventory
-    from bench.run.coverage import covered, newest_timings, usable
 
     found = inventory.read(request)
     _warn_of_damaged(found.damaged)
-    records, left_out = usable(found.records)
-    counts = Counter(record.backend for record in records)
-    backend = max(counts, key=lambda backend: counts[backend], default=request.backend)
-    records = [record for record in records if record.backend == backend]
-    plan = covered(request.plan, request.profile, request.selection, records)
-    timed, older = newest_timings(found.speed, request.backend.name)
-    for sentence in (*left_out, *plan.left_out, *older):
-        print(f"warning: {sentence}", file=sys.stderr)
-    if found.records and not records:
-        raise RequestError(f"no record in {request.results} can be reported; see the warnings")
-    ids = {spec.id for spec in plan.specs}
-    source = Source(
+    source, left_out = source_of(
+        found,
+        plan=request.plan,
+        profile=request.profile,
         profile_name=request.profile_name,
-        profile_description=request.profile.description,
-        caveat=request.profile.caveat,
-        demonstration=request.profile.demonstration,
-        reference=reference.answers() if request.profile.demonstration else {},
-        specs=plan.specs,
-        labels=labels(plan.specs),
-        thresholds=thresholds(plan.specs),
-        records=found.of(plan.specs, backend),
-        num_records=len(found.records),
-        unsupported=[(each.task, each.model, each.reason) for each in plan.unsupported],
-        damaged=found.damaged,
-        speed=timed,
-        yardsticks=inventory.yardsticks_of(found, timed),
-        other_backends=[other.name for other in counts if other != backend],
-        studies=plan.studies,
-        ladders=plan.ladders,
-        sweep=rates.load(),
-        samples=[each for each in found.samples if each.spec.id in ids],
+        selection=request.selection,
+        backend=request.backend,
     )
-    print(write_report(request.results, source))
+    for sentence in left_out:
+        print(f"warning: {sentence}", file=sys.stderr)
+    return source
