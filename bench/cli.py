@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bench.answers import choose, source_of, warn_of_damaged
 from bench.core.errors import RequestError, StorageError, message_of, one_line
 from bench.core.processes import start_server
 from bench.options import (
@@ -34,8 +35,6 @@ from bench.options import (
 )
 
 if TYPE_CHECKING:
-    from bench.core.store import Damaged
-    from bench.report.data import Source
     from bench.run.request import Request
 
 EXIT_OK, EXIT_FAILED_RUNS, EXIT_REGRESSION, EXIT_BAD_REQUEST = 0, 1, 1, 2
@@ -122,7 +121,7 @@ def plan(options: Options) -> None:
 
     request = request_of(options)
     found = inventory.read(request)
-    _warn_of_damaged(found.damaged)
+    warn_of_damaged(found.damaged)
     specs, manner = request.plan.specs, manner_of(options)
     queue = make_queue(request, found, specs, manner)
     print(plan_table(request, found))
@@ -216,7 +215,7 @@ def show(spec_id: str, json: bool, results: Path) -> None:
     store = Store(results)
     records, damaged = store.read_all()
     timed, damaged_speed = store.read_speed()
-    _warn_of_damaged(damaged + damaged_speed)
+    warn_of_damaged(damaged + damaged_speed)
     found = [record for record in [*records, *timed] if record.spec.id.startswith(spec_id)]
     if not found:
         raise RequestError(f"no record in {results} has an id that begins with {spec_id!r}")
@@ -279,7 +278,7 @@ def sample(
         judged=judge,
     )
     records, damaged = Store(results).read_all()
-    _warn_of_damaged(damaged)
+    warn_of_damaged(damaged)
     record = samples.choose(results, records, model, task, length)
     num_steps = steps or task_of(record.spec).signature.num_steps
     hidden = not sys.stderr.isatty()
@@ -327,7 +326,7 @@ def compare(
     from bench import compare as comparing
 
     before, after = comparing.read(a, "A"), comparing.read(b, "B")
-    _warn_of_damaged([*before.damaged, *after.damaged])
+    warn_of_damaged([*before.damaged, *after.damaged])
     found = comparing.compare(before, after, models=models, tolerance=tolerance / 100)
     print(comparing.write_comparison(output or b / "comparison", found))
     if fail_on_regression and found.scores.empty and found.times.empty:
@@ -374,33 +373,10 @@ def _status(succeeded: bool) -> int:
     return EXIT_OK if succeeded else EXIT_FAILED_RUNS
 
 
-def _warn_of_damaged(damaged: "Sequence[Damaged]") -> None:
-    for file in damaged:
-        path = one_line(str(file.path))
-        print(f"warning: {path} is not a valid record: {file.reason}", file=sys.stderr)
-
-
 def _write_report(request: "Request") -> None:
     from bench.report.page import write_report
 
-    print(write_report(request.results, _source(request)))
+    print(write_report(request.results, source_of(request)))
 
 
-def _source(request: "Request") -> "Source":
-    """What a report of the results folder covers; what it leaves out is printed."""
-    from bench.report.folder import source_of
-    from bench.run import inventory
-
-    found = inventory.read(request)
-    _warn_of_damaged(found.damaged)
-    source, left_out = source_of(
-        found,
-        plan=request.plan,
-        profile=request.profile,
-        profile_name=request.profile_name,
-        selection=request.selection,
-        backend=request.backend,
-    )
-    for sentence in left_out:
-        print(f"warning: {sentence}", file=sys.stderr)
-    return source
+bench.add_command(choose)
