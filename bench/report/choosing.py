@@ -134,7 +134,10 @@ def _cell_at(cells: Cells, length: int, judged: bool) -> Evidence | None:
 
 
 def preference(updates: float, step_us: float | None, model: str) -> tuple[float, float, str]:
-    """The order of models that solve a task: the fewest updates, then the fastest step."""
+    """The order of models that solve a task: the fewest updates, then the fastest step.
+
+    The table of choices and the first screen of the page use it too.
+    """
     return updates, inf if step_us is None or math.isnan(step_us) else step_us, model
 
 
@@ -206,8 +209,8 @@ def _by_updates(
         sure = "close" if is_close and sure == "decided" else sure
     unsolved = [f"{task} at T = {T:,}" for task, T in places.items() if not _solves(best, task)]
     if best and unsolved:
-        why.append(f"it does not solve {', '.join(unsolved)}")
-    why += [each for cells in standing for each in _excluded(cells, problem) if _solved(cells)]
+        why.append(f"nothing shows that it solves {', '.join(unsolved)}")
+    why += [text for cells in standing if _solved(cells) for text in _excluded(cells, problem)[:1]]
     return Answer(
         problem=problem,
         sure=sure,
