@@ -112,8 +112,8 @@ def _cell_at(cells: Cells, length: int, judged: bool) -> Evidence | None:
     """The cell that stands for a model at a length, from all of its cells on a task.
 
     It is the cell at this length; else a longer one that the model solves; else the longest one
-    below that it does not solve, since its ladder ends there. If it solves all that it was run on,
-    the length itself is missing.
+    below that it does not solve, since its ladder ends there. If it solves all that it was run on
+    and this length is planned, the length itself is missing.
     """
     for each in cells:
         if each.length == length:
@@ -128,7 +128,7 @@ def _cell_at(cells: Cells, length: int, judged: bool) -> Evidence | None:
     failing = [each for each in below if each.state != "solves"]
     if failing:
         return failing[-1]
-    if not below:
+    if not below or length not in below[-1].planned:
         return None
     return replace(below[-1], state="undecided", missing=(NOT_RUN,), only_updates=False)
 

@@ -82,10 +82,10 @@ def evidence_of(data: Data) -> list[Evidence]:
 
     Networks whose receptive field is shortened on purpose are left out.
     """
+    if not data.source.records:
+        return []
     runs = data.whole
     made = counted(runs)
-    if made.empty:
-        return []
     specs = {spec.id: spec for spec in data.source.specs}
     better = {
         record.spec.id: record.outcome.score.higher_is_better
