@@ -1,14 +1,16 @@
 """Which model is picked for a problem, how sure that is, and the commands for what is missing."""
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import tasks
 from bench.cli import main
-from bench.core.records import Record
+from bench.core.records import Record, SpeedRecord
 from bench.core.store import Store
 from bench.plan import needed, profile
 from bench.plan.grid import Selection, make_plan
@@ -66,9 +68,9 @@ def test_equal_updates_are_settled_by_the_step_and_a_runner_up_is_no_variant() -
 @pytest.mark.parametrize(
     "budget", [{"step_us": 10.0}, {"state_bytes": 1_000.0}, {"minutes": 2.0}], ids=str
 )
-def test_a_model_beyond_a_budget_is_left_out(budget: dict[str, float]) -> None:
-    large = {"step_us": 30.0, "state_bytes": 5_000.0, "minutes": 3.0}
-    small = {name: value / 10 for name, value in large.items()}
+def test_a_model_beyond_a_budget_is_left_out(budget: dict[str, Any]) -> None:
+    large: dict[str, Any] = {"step_us": 30.0, "state_bytes": 5_000.0, "minutes": 3.0}
+    small: dict[str, Any] = {name: value / 10 for name, value in large.items()}
     cells = [solving("tcn", 100, FAST, **large), solving("gru", 100, SLOW, **small)]
     answer = choose(at(**budget), cells)
     assert named(answer) == ("gru", None, "decided")
@@ -193,10 +195,10 @@ def planted() -> list[Record]:
     ]
 
 
-def data_of(records: list[Record], **more: object) -> Data:
+def data_of(records: list[Record], speed: Sequence[SpeedRecord] = ()) -> Data:
     rates = {"copy_memory": {"gru": tuned(0.001, (0.0003, 0.001, 0.003))}}
     sweep = Sweep(records="made up", rates=rates)
-    return Data(source([each.spec for each in records], records, sweep=sweep, **more))
+    return Data(source([each.spec for each in records], records, sweep=sweep, speed=speed))
 
 
 def test_evidence_comes_from_the_frames_of_the_report() -> None:

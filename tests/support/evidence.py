@@ -24,7 +24,7 @@ def solving(
         decision=Decision(num_solved=len(updates), num_failed=0, num_seeds=len(updates)),
         needed=tuple(map(float, updates)),
         updates=float(median(updates)),
-        cost=Cost(**cost),
+        cost=Cost(**cost),  # pyright: ignore
     )
 
 
@@ -50,7 +50,7 @@ def failing(
         decision=Decision(num_solved=0, num_failed=2, num_seeds=5),
         updates=math.inf,
         allowed=allowed,
-        cost=Cost(**cost),
+        cost=Cost(**cost),  # pyright: ignore
     )
 
 
@@ -75,7 +75,7 @@ def scoring(
         decision=None,
         higher_is_better=False,
         allowed=2_000,
-        cost=Cost(**cost),
+        cost=Cost(**cost),  # pyright: ignore
     )
 
 
