@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bench.answers import choose, source_of, warn_of_damaged
 from bench.core.errors import RequestError, StorageError, message_of, one_line
 from bench.core.processes import start_server
 from bench.options import (
@@ -34,7 +35,6 @@ from bench.options import (
 )
 
 if TYPE_CHECKING:
-    from bench.core.store import Damaged
     from bench.run.request import Request
 
 EXIT_OK, EXIT_FAILED_RUNS, EXIT_REGRESSION, EXIT_BAD_REQUEST = 0, 1, 1, 2
@@ -121,7 +121,7 @@ def plan(options: Options) -> None:
 
     request = request_of(options)
     found = inventory.read(request)
-    _warn_of_damaged(found.damaged)
+    warn_of_damaged(found.damaged)
     specs, manner = request.plan.specs, manner_of(options)
     queue = make_queue(request, found, specs, manner)
     print(plan_table(request, found))
@@ -215,7 +215,7 @@ def show(spec_id: str, json: bool, results: Path) -> None:
     store = Store(results)
     records, damaged = store.read_all()
     timed, damaged_speed = store.read_speed()
-    _warn_of_damaged(damaged + damaged_speed)
+    warn_of_damaged(damaged + damaged_speed)
     found = [record for record in [*records, *timed] if record.spec.id.startswith(spec_id)]
     if not found:
         raise RequestError(f"no record in {results} has an id that begins with {spec_id!r}")
@@ -278,7 +278,7 @@ def sample(
         judged=judge,
     )
     records, damaged = Store(results).read_all()
-    _warn_of_damaged(damaged)
+    warn_of_damaged(damaged)
     record = samples.choose(results, records, model, task, length)
     num_steps = steps or task_of(record.spec).signature.num_steps
     hidden = not sys.stderr.isatty()
@@ -326,7 +326,7 @@ def compare(
     from bench import compare as comparing
 
     before, after = comparing.read(a, "A"), comparing.read(b, "B")
-    _warn_of_damaged([*before.damaged, *after.damaged])
+    warn_of_damaged([*before.damaged, *after.damaged])
     found = comparing.compare(before, after, models=models, tolerance=tolerance / 100)
     print(comparing.write_comparison(output or b / "comparison", found))
     if fail_on_regression and found.scores.empty and found.times.empty:
@@ -373,56 +373,10 @@ def _status(succeeded: bool) -> int:
     return EXIT_OK if succeeded else EXIT_FAILED_RUNS
 
 
-def _warn_of_damaged(damaged: "Sequence[Damaged]") -> None:
-    for file in damaged:
-        path = one_line(str(file.path))
-        print(f"warning: {path} is not a valid record: {file.reason}", file=sys.stderr)
-
-
 def _write_report(request: "Request") -> None:
-    """Write the report of the records of one backend: the one with the most records."""
-    from collections import Counter
+    from bench.report.page import write_report
 
-    from bench.plan import rates
-    from bench.plan.grid import thresholds
-    from bench.plan.labels import labels
-    from bench.report import reference
-    from bench.report.page import Source, write_report
-    from bench.run import inventory
-    from bench.run.coverage import covered, newest_timings, usable
+    print(write_report(request.results, source_of(request)))
 
-    found = inventory.read(request)
-    _warn_of_damaged(found.damaged)
-    records, left_out = usable(found.records)
-    counts = Counter(record.backend for record in records)
-    backend = max(counts, key=lambda backend: counts[backend], default=request.backend)
-    records = [record for record in records if record.backend == backend]
-    plan = covered(request.plan, request.profile, request.selection, records)
-    timed, older = newest_timings(found.speed, request.backend.name)
-    for sentence in (*left_out, *plan.left_out, *older):
-        print(f"warning: {sentence}", file=sys.stderr)
-    if found.records and not records:
-        raise RequestError(f"no record in {request.results} can be reported; see the warnings")
-    ids = {spec.id for spec in plan.specs}
-    source = Source(
-        profile_name=request.profile_name,
-        profile_description=request.profile.description,
-        caveat=request.profile.caveat,
-        demonstration=request.profile.demonstration,
-        reference=reference.answers() if request.profile.demonstration else {},
-        specs=plan.specs,
-        labels=labels(plan.specs),
-        thresholds=thresholds(plan.specs),
-        records=found.of(plan.specs, backend),
-        num_records=len(found.records),
-        unsupported=[(each.task, each.model, each.reason) for each in plan.unsupported],
-        damaged=found.damaged,
-        speed=timed,
-        yardsticks=inventory.yardsticks_of(found, timed),
-        other_backends=[other.name for other in counts if other != backend],
-        studies=plan.studies,
-        ladders=plan.ladders,
-        sweep=rates.load(),
-        samples=[each for each in found.samples if each.spec.id in ids],
-    )
-    print(write_report(request.results, source))
+
+bench.add_command(choose)

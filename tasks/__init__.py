@@ -8,15 +8,17 @@ import pkgutil
 from functools import cache
 from typing import Any
 
-from tasks._contract import IGNORE, Batch, Metric, Objective, Signature, Split, Task
+from tasks._contract import IGNORE, KINDS, Batch, Kind, Metric, Objective, Signature, Split, Task
 from tasks._files import DATA_VARIABLES, DataUnavailable
 from tasks._media import Media, Pictures, Sounds, Texts
 
 __all__ = [
     "DATA_VARIABLES",
     "IGNORE",
+    "KINDS",
     "Batch",
     "DataUnavailable",
+    "Kind",
     "Media",
     "Metric",
     "Objective",

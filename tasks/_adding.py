@@ -26,6 +26,8 @@ class AddingProblem(Task):
     answering 1, which has a mean squared error of 1/6. The task is solved at 0.95.
     """
 
+    kind = "accumulation"
+
     @property
     def signature(self) -> Signature:
         return Signature(

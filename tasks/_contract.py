@@ -17,6 +17,16 @@ from torch import Tensor
 from tasks._media import Media
 
 Split = Literal["train", "validation", "test"]
+Kind = Literal["fixed-lag", "varying-places", "recall", "accumulation", "state-tracking", "local"]
+KINDS: dict[Kind, str] = {
+    "fixed-lag": "the answer depends on inputs at a fixed distance",
+    "varying-places": "a few inputs matter, at places that differ from sequence to sequence",
+    "recall": "an input names what has to be found again, such as a key",
+    "accumulation": "the answer sums up evidence from several inputs",
+    "state-tracking": "every input changes a state, and the answer is the state",
+    "local": "the next input is predicted, mostly from the last ones: texture, text, sound",
+}
+"""Kind of problem → what it means. `python -m bench choose` looks for tasks of a kind."""
 
 IGNORE = -100
 """Class id of a target that is neither trained nor scored (PyTorch's `ignore_index`)."""
@@ -127,6 +137,8 @@ class Task(ABC):
     """Fields of an instance that is small enough for tests and for the smoke profile."""
     lengths: ClassVar[tuple[int, ...]]
     """Lengths for a profile that does not list this task."""
+    kind: ClassVar[Kind | None] = None
+    """The kind of problem that the task stands for; None: no choice of a model is based on it."""
     num_evaluation: ClassVar[int] = 2_000
     """Number of validation sequences, and of test sequences, where they are drawn at random."""
 

@@ -121,6 +121,7 @@ class SequentialMnist(Task):
     `length`, so that no single score is a threshold and the task has no horizon.
     """
 
+    kind = "accumulation"
     smallest: ClassVar = {"length": 49, "side": 7}
     lengths: ClassVar = (49, 100, 196)
 

@@ -46,6 +46,7 @@ class AssociativeRecall(Task):
     """
 
     version = 1
+    kind = "recall"
     smallest: ClassVar = {"length": 8, "num_pairs": 2, "vocabulary": 16}
     lengths: ClassVar = (32, 64, 128)
 

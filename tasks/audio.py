@@ -63,6 +63,7 @@ class Audio(LikelihoodTask):
     """
 
     version = 1
+    kind = "local"
     smallest: ClassVar = {"length": 64, "levels": 16}
     lengths: ClassVar = (256, 1024)
 

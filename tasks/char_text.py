@@ -59,6 +59,7 @@ class CharText(LikelihoodTask):
     """
 
     version = 1
+    kind = "local"
     smallest: ClassVar = {"length": 16}
     lengths: ClassVar = (64, 256)
 

@@ -49,6 +49,7 @@ class CopyMemory(Task):
     """
 
     version = 1
+    kind = "fixed-lag"
     smallest: ClassVar = {"length": 3}
     lengths: ClassVar = (5, 20, 100)
 

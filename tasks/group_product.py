@@ -45,6 +45,7 @@ class GroupProduct(Task):
     """
 
     version = 1
+    kind = "state-tracking"
     smallest: ClassVar = {"length": 6}
     lengths: ClassVar = (8, 32, 128)
 

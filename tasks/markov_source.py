@@ -46,6 +46,7 @@ class MarkovSource(LikelihoodTask):
     """
 
     version = 1
+    kind = "fixed-lag"
     smallest: ClassVar = {"length": 4}
     lengths: ClassVar = (5, 20, 50)
 

@@ -43,6 +43,7 @@ class MnistGeneration(LikelihoodTask):
     """
 
     version = 1
+    kind = "local"
     smallest: ClassVar = {"length": 49}
     lengths: ClassVar = (49, 196)
 

@@ -41,6 +41,7 @@ class SelectiveCopy(Task):
     """
 
     version = 1
+    kind = "varying-places"
     smallest: ClassVar = {"length": 12}
     lengths: ClassVar = (16, 64, 256)
 

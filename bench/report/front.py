@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.report.choosing import preference
 from bench.report.data import Data
 from bench.report.frame import span
 from bench.report.horizon import Horizon
@@ -40,8 +41,8 @@ class Screen:
     decision: Sequence[Sequence[str | None]]
     """Rows with one text per column; None where it is not known."""
     rule: str = (
-        "The pick solves the longest dependency T. Among equals, more seeds solve it, or its step "
-        "is faster. The training time is the median of a run."
+        "The pick solves the longest dependency T. Among equals, it needs the fewest updates, or "
+        "else its step is faster. The training time is the median of a run."
     )
     evidence: Sequence[tuple[str, str]]
     verdicts: Sequence[tuple[str, str]]
@@ -131,7 +132,8 @@ def decision(
 ) -> list[dict[str, Any]]:
     """What to pick per task: the model that solves the longest dependency.
 
-    Among equals, it is the one that more seeds solve with, then the one with the faster step.
+    Among equals, it is the one that needs the fewest updates there, then the one with the faster
+    step.
     The runner-up is another model than the pick, not a variant of it.
     `step` names the measure of a step's latency. Tasks that no model solves come last.
     """
@@ -140,7 +142,8 @@ def decision(
     for network, found in horizons:
         model = network["model_label"]
         cell = cells.get((network["task_label"], model, found.length), {})
-        rank = (-(found.length or 0), -cell.get("share", 0), cell.get(step, inf), model)
+        order = preference(cell.get("solved_after", inf), cell.get(step), model)
+        rank = (-(found.length or 0), *order)
         entry = {**cell, "model": model, "name": network["model"], "rank": rank}
         entry["reached"] = found.reached
         ranked.setdefault(network["task_label"], []).append({**entry, "solves": bool(cell)})

@@ -22,8 +22,8 @@ from bench.core.errors import RequestError, StorageError, one_line
 from bench.core.files import MOST_BYTES, read_bytes, write_whole
 from bench.core.records import Filed
 from bench.core.store import KINDS, MOST_LINES, Damaged, Store
+from bench.core.wording import counted
 from bench.measure import checkpoint
-from bench.run.progress import counted
 
 MOST_TOTAL_BYTES = 2**30
 """Largest size of all files of an archive together."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from bench.core.backend import num_cores, room_bytes
 from bench.core.errors import one_line
 from bench.core.spec import Spec
+from bench.core.wording import counted, duration
 from bench.measure.checkpoint import remove_leftovers
 from bench.plan.labels import label_of
 from bench.plan.ladder import Rung, climb, longer_runs
@@ -17,7 +18,7 @@ from bench.run import inventory, mps, workers
 from bench.run.estimate import wall_seconds
 from bench.run.inventory import Inventory
 from bench.run.job import Event, measure, run_in_this_process
-from bench.run.progress import ProgressBar, counted, duration, speed_line
+from bench.run.progress import ProgressBar, speed_line
 from bench.run.queue import Queue, breadth_first, cheapest_first, longest_first
 from bench.run.request import Request, make_results, without_data
 from bench.run.workers import Limits

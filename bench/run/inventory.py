@@ -153,10 +153,3 @@ def continued(
 def num_timed(records: Sequence[SpeedRecord]) -> int:
     """How many processes took the times of these records."""
     return sum(record.speed.num_processes for record in records if record.speed is not None)
-
-
-def yardsticks_of(found: Inventory, timed: Sequence[SpeedRecord]) -> list[YardstickRecord]:
-    """The yardsticks of the machine that took these times, in the order of their creation."""
-    slug = timed[0].machine.slug if timed else fingerprint().slug
-    here = [record for record in found.yardsticks if record.machine.slug == slug]
-    return sorted(here, key=lambda record: record.created)

@@ -13,15 +13,15 @@ from bench.core.files import sweep, write_whole
 from bench.core.records import Record
 from bench.core.spec import SpeedSpec
 from bench.core.store import Store
+from bench.core.wording import counted
 from bench.measure import weights
 from bench.plan import plugins, profile
+from bench.plan.coverage import is_current
 from bench.plan.grid import Plan, Selection, make_plan, make_speed_plan, task_of, thresholds
 from bench.plan.plugins import Plugin
 from bench.plan.profile import Profile
 from bench.plan.protocols import is_older, present
-from bench.run.coverage import is_current
 from bench.run.job import Job, Setup, failure, make_record
-from bench.run.progress import counted
 from bench.run.shard import Shard, part
 
 REPORT_BYTES, RUN_BYTES = 20_000_000, 30_000

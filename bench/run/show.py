@@ -4,8 +4,9 @@ from pathlib import Path
 
 from bench.core.records import Outcome, Record, SpeedRecord
 from bench.core.spec import Part, Spec
+from bench.core.wording import counted, duration
 from bench.plan.again import command
-from bench.run.progress import call_time, counted, duration, medians, name_of
+from bench.run.progress import call_time, medians, name_of
 
 NUM_POINTS = 16
 """Validations that a learning curve shows at most."""

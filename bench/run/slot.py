@@ -292,9 +292,9 @@ def _time(request: "Request", specs: "Sequence[SpeedSpec]", slot: Slot) -> bool:
 
 def _summary(request: "Request", slot: Slot, num_records: int, num_checkpoints: int) -> str:
     """What is recorded, what is left, and the commands that merge the archive and go on."""
+    from bench.core.wording import counted
     from bench.plan.ladder import longer_runs
     from bench.run import inventory
-    from bench.run.progress import counted
 
     specs, found = request.plan.specs, inventory.read(request)
     recorded = len(specs) - len(inventory.waiting_specs(request, found, specs))

@@ -15,12 +15,12 @@ from statistics import mean
 from bench.core.intervals import censored_median
 from bench.core.records import Outcome, Record
 from bench.core.spec import Spec
+from bench.core.wording import counted
 from bench.plan import rates
 from bench.plan.labels import family, label_of
 from bench.plan.rates import Tried, Tuned
 from bench.run import inventory
 from bench.run.execute import Manner, execute
-from bench.run.progress import counted
 from bench.run.request import Request
 
 MOST_RUNGS = 6

@@ -13,10 +13,11 @@ from bench.core.errors import RequestError, one_line, short_reason
 from bench.core.machine import fingerprint
 from bench.core.records import Outcome, Record
 from bench.core.store import Store
+from bench.core.wording import counted, duration
 from bench.measure.train import train
+from bench.plan.coverage import is_current
 from bench.plan.protocols import is_older
-from bench.run.coverage import is_current
-from bench.run.progress import counted, duration, name_of
+from bench.run.progress import name_of
 from tasks import DataUnavailable
 
 COMPARED = ("stopped", "steps", "best_step", "test", "num_test", "beyond")

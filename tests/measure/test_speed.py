@@ -16,9 +16,9 @@ from bench.core.store import Damaged, Store
 from bench.measure import speed, timing
 from bench.measure.speed import sequence_flops, step_flops
 from bench.plan import plugins, profile
+from bench.plan.coverage import speed_of_one_machine
 from bench.plan.grid import Selection, make_plan, make_speed_plan
 from bench.run import inventory, job
-from bench.run.coverage import speed_of_one_machine
 from bench.run.execute import time_networks
 from bench.run.job import Setup, measure
 from bench.run.request import Request, make_request

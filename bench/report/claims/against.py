@@ -1,7 +1,7 @@
 """Which cells count against a family, and what is missing where one does not."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.plan.rates import Rates
@@ -10,6 +10,12 @@ from bench.report.frame import span
 
 LONG_BUDGET = 62_400
 """Updates that a seed at chance must have had."""
+MORE_UPDATES = "more updates for seeds that were improving"
+LONG_RUNS = f"{LONG_BUDGET:,} updates for seeds at chance"
+STABLE_SETTINGS = "settings with which no seed diverges"
+REPEATED = "new runs of seeds that ended with an error"
+TUNED_RATE = "a learning rate tuned for the model on the task"
+WIDER_GRID = "a wider grid of rates than that of its sweep"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,23 +76,54 @@ def missing_for(
         if each.model == cell.model and each.length < cell.length and each.solves
     ]
     best = best_solved(family)
-    tuned = rates.get(cell.task_name, {}).get(cell.model)
     needed = {
-        "more updates for seeds that were improving": "improving" in cell.endings,
-        f"{LONG_BUDGET:,} updates for seeds at chance": "at chance" in cell.endings
-        and cell.allowed < LONG_BUDGET,
-        "settings with which no seed diverges": "diverged" in cell.endings,
-        "new runs of seeds that ended with an error": "failed" in cell.endings,
         "a shorter T that the same model solves": not shorter,
         "the same settings at the shorter T": bool(shorter)
         and not any(each.settings == cell.settings for each in shorter),
         "runs of the best of the family": not alone
         and best is not None
         and best.model != cell.model,
-        "a learning rate tuned for the model on the task": tuned is None
-        or cell.rates != {tuned.rate},
-        "a wider grid of rates than that of its sweep": tuned is not None and tuned.at_edge,
     }
+    return (
+        *lacking_updates(cell),
+        *lacking_runs(cell),
+        *_those(needed),
+        *lacking_rates(cell, rates),
+    )
+
+
+def lacking_updates(cell: Cell) -> tuple[str, ...]:
+    """Which failing seeds of the cell may solve it with more updates."""
+    return _those(
+        {
+            MORE_UPDATES: "improving" in cell.endings,
+            LONG_RUNS: "at chance" in cell.endings and cell.allowed < LONG_BUDGET,
+        }
+    )
+
+
+def lacking_runs(cell: Cell) -> tuple[str, ...]:
+    """Which failing seeds of the cell say nothing about the model."""
+    return _those(
+        {
+            STABLE_SETTINGS: "diverged" in cell.endings,
+            REPEATED: "failed" in cell.endings,
+        }
+    )
+
+
+def lacking_rates(cell: Cell, rates: Rates) -> tuple[str, ...]:
+    """What is missing for the learning rate of the cell to be the best one known."""
+    tuned = rates.get(cell.task_name, {}).get(cell.model)
+    return _those(
+        {
+            TUNED_RATE: tuned is None or cell.rates != {tuned.rate},
+            WIDER_GRID: tuned is not None and tuned.at_edge,
+        }
+    )
+
+
+def _those(needed: Mapping[str, bool]) -> tuple[str, ...]:
     return tuple(reason for reason, is_missing in needed.items() if is_missing)
 
 

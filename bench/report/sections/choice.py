@@ -6,8 +6,9 @@ from math import inf
 
 import pandas as pd
 
+from bench.report.choosing import preference
 from bench.report.data import Data
-from bench.report.frame import ROW, TASK, Column, Table, groups, numbers
+from bench.report.frame import ROW, TASK, Column, Table, groups, numbers, rows_of
 from bench.report.markup import text
 from bench.report.runs import counted, decisions
 from bench.report.section import Filled, Item, Section, Text
@@ -90,8 +91,10 @@ def choice(
 def _pick(cells: pd.DataFrame, budget_us: float) -> str:
     """The pick among the models of one task and T."""
     fits = cells[cells["solves"] & ((cells["step_us"] <= budget_us) | (budget_us == inf))]
-    ranked = fits.sort_values(["updates", "step_us", "model_label"], na_position="last")
-    return str(ranked["model_label"].iloc[0]) if len(ranked) else "none of these"
+    ranked = sorted(
+        preference(row["updates"], row["step_us"], row["model_label"]) for row in rows_of(fits)
+    )
+    return ranked[0][-1] if ranked else "none of these"
 
 
 SECTION = Section(title="Given T and a latency budget", order=80, tables=(TABLE,), build=build)

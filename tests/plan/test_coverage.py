@@ -6,12 +6,11 @@ import pytest
 
 from bench.core.records import Record, SpeedRecord
 from bench.core.spec import PROTOCOL, SPEED_PROTOCOL, Spec, Subject
-from bench.plan import profile
+from bench.plan import coverage, profile
+from bench.plan.coverage import covered, is_current, newest_timings, usable
 from bench.plan.grid import Plan, Selection, make_plan
 from bench.plan.labels import labels
 from bench.plan.profile import Profile
-from bench.run import coverage
-from bench.run.coverage import covered, is_current, newest_timings, usable
 from tests.support.records import record, speed_record
 
 PROFILE = """

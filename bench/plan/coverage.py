@@ -10,12 +10,12 @@ import tasks
 from bench.core.machine import fingerprint
 from bench.core.records import Record, SpeedRecord
 from bench.core.spec import Spec, SpeedSpec, Subject
+from bench.core.wording import counted
 from bench.plan import plugins
 from bench.plan.grid import Plan, Selection, make_plan, model_of, task_of
 from bench.plan.labels import Label, changed_fields, label_of
 from bench.plan.profile import Profile, Study
 from bench.plan.protocols import newest, present, with_stand_ins
-from bench.run.progress import counted
 
 
 def is_current(spec: Spec | SpeedSpec) -> bool:

@@ -1,0 +1,174 @@
+"""What is known of each model on each task and length, for the choice of a model."""
+
+import math
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+
+import tasks
+from bench.core.decision import Decision
+from bench.core.intervals import Interval, mean_interval
+from bench.core.spec import Spec
+from bench.plan.rates import Rates
+from bench.report.claims.against import MORE_UPDATES, lacking_rates, lacking_runs, lacking_updates
+from bench.report.claims.cells import FEWEST_FAILED, FEWEST_SOLVED, Cell, cells_of
+from bench.report.data import Data
+from bench.report.frame import ROW, first, groups, numbers
+from bench.report.points import IMPROVING, points
+from bench.report.runs import counted, ends
+from bench.report.runs import scores as score_table
+from tasks import Kind
+
+State = Literal["solves", "does not", "undecided"]
+FEW = f"{FEWEST_SOLVED} seeds that solve it, or {FEWEST_FAILED} that do not"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What a network costs; None where it was not measured."""
+
+    step_us: float | None = None
+    """Microseconds of a step of one stream, without its call from Python."""
+    state_bytes: float | None = None
+    """Bytes of the state of one stream."""
+    minutes: float | None = None
+    """Training time of a run, median over seeds."""
+    timed_alone: bool = False
+    """Whether `minutes` is updates times an update timed alone; else runs shared the machine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """The seeds of one model on one task and length."""
+
+    kind: Kind | None
+    task: str
+    length: int
+    model: str
+    spec: Spec
+    """One of the runs."""
+    state: State
+    missing: tuple[str, ...] = ()
+    """What is missing for the state to be certain."""
+    only_updates: bool = False
+    """Whether more updates are all that is missing."""
+    decision: Decision | None
+    """None: the task has no score that counts as solved."""
+    share: tuple[float, float] | None = None
+    """Wilson 95% interval of the share of seeds that solve the task."""
+    score: Interval
+    """Mean score with Student's 95% interval."""
+    scores: tuple[float, ...]
+    higher_is_better: bool = True
+    needed: tuple[float, ...] = ()
+    """Updates until a validation first solved the task, of the seeds that did."""
+    updates: float = math.inf
+    """Their median over all seeds, where the others never did."""
+    allowed: int = 0
+    """Updates that every seed was allowed."""
+    cost: Cost = Cost()
+    planned: tuple[int, ...] = ()
+    """Lengths of this model on this task that are planned and have no runs yet."""
+
+    @property
+    def place(self) -> str:
+        return f"{self.task} at T = {self.length:,}"
+
+
+def evidence_of(data: Data) -> list[Evidence]:
+    """The evidence of every task, length and model that has runs.
+
+    Networks whose receptive field is shortened on purpose are left out.
+    """
+    if not data.source.records:
+        return []
+    runs = data.whole
+    made = counted(runs)
+    specs = {spec.id: spec for spec in data.source.specs}
+    better = {
+        record.spec.id: record.outcome.score.higher_is_better
+        for record in data.source.records
+        if record.outcome is not None
+    }
+    cells = {(cell.task, cell.length, cell.model): cell for cell in cells_of(runs)}
+    costs = _costs(data)
+    planned = _planned(runs)
+    shares = {_place(row): row for row in score_table(runs).to_dict("records")}
+    found = []
+    for about, seeds in groups(made, ROW):
+        place = _place(about)
+        cell = cells.get(place)
+        directions = [better[each] for each in seeds["id"] if each in better]
+        scores = tuple(map(float, seeds["score"]))
+        mean = mean_interval(scores)
+        low, high = ends(mean, 0.0, first(seeds, "unit") or "")
+        step = seeds["id"].map(data.step_us).astype(float).median()
+        cost = costs.get(place, {})
+        minutes = cost.get("train_s", cost.get("run_s"))
+        found.append(
+            Evidence(
+                kind=_kind(about["task"]),
+                task=place[0],
+                length=place[1],
+                model=place[2],
+                spec=specs[seeds["id"].iloc[0]],
+                **_judged(cell, seeds, data.rates),
+                share=_share(shares[place]),
+                score=Interval(mean=mean.mean, low=low, high=high, n=mean.n),
+                scores=scores,
+                higher_is_better=all(directions),
+                needed=tuple(numbers(seeds["solved_after"]).dropna()),
+                allowed=int(seeds["max_steps"].min()),
+                cost=Cost(
+                    step_us=None if math.isnan(step) else step,
+                    state_bytes=cost.get("state_bytes"),
+                    minutes=None if minutes is None else minutes / 60,
+                    timed_alone="train_s" in cost,
+                ),
+                planned=planned.get((place[0], place[2]), ()),
+            )
+        )
+    return found
+
+
+def _place(row: Mapping[Hashable, Any] | Mapping[str, Any]) -> tuple[str, int, str]:
+    return row["task_label"], int(row["T"]), row["model_label"]
+
+
+def _costs(data: Data) -> dict[tuple[str, int, str], dict[str, Any]]:
+    return {_place(point): point for point in points(data)[1]}
+
+
+def _planned(runs: pd.DataFrame) -> dict[tuple[str, str], tuple[int, ...]]:
+    missing = runs[runs["status"] == "missing"]
+    return {
+        (about["task_label"], about["model_label"]): tuple(map(int, rows["T"].unique()))
+        for about, rows in groups(missing, ["task_label", "model_label"])
+    }
+
+
+def _kind(task: str) -> Kind | None:
+    return tasks.task_class(task).kind if task in tasks.names() else None
+
+
+def _share(row: Mapping[Hashable, Any]) -> tuple[float, float] | None:
+    low, high = row["share_low"], row["share_high"]
+    return None if pd.isna(low) else (low, high)
+
+
+def _judged(cell: Cell | None, seeds: pd.DataFrame, rates: Rates) -> dict[str, Any]:
+    """The fields that say whether the model solves the task, and what is missing to say so."""
+    if cell is None:
+        improving = int((seeds["ended"] == IMPROVING).sum())
+        missing = (MORE_UPDATES,) if improving else ()
+        return {"state": "undecided", "decision": None, "missing": missing, "only_updates": True}
+    about = {"decision": cell.decision, "updates": cell.updates}
+    if cell.decision.solved:
+        return {**about, "state": "solves", "missing": () if cell.solves else (FEW,)}
+    if not cell.fails:
+        return {**about, "state": "undecided", "missing": (FEW,)}
+    updates, others = lacking_updates(cell), (*lacking_runs(cell), *lacking_rates(cell, rates))
+    state: State = "undecided" if updates or others else "does not"
+    return {**about, "state": state, "missing": (*updates, *others), "only_updates": not others}
