@@ -44,6 +44,7 @@ class Options:
     ray: str | None = None
     shard: "Shard | None" = None
     no_speed: bool = False
+    keep_weights: bool = False
     debug: bool = False
     again: str | None = None
     yardsticks: bool = False
@@ -181,6 +182,10 @@ _AGAIN = click.option(
 
 _RUN = (
     _flag("--no-speed", "Train and write the report, but take no timings."),
+    _flag(
+        "--keep-weights",
+        "Keep the weights of every trained network. A recorded run without them is repeated.",
+    ),
     _flag(
         "--debug",
         "Train in this process, one run after the other, and stop at the first error with its "
@@ -339,7 +344,10 @@ def request_of(options: Options) -> "Request":
             tasks=options.task, models=options.model, lengths=options.length, seeds=options.seed
         ),
         shard=options.shard,
+        keep_weights=options.keep_weights,
     )
     for sentence in request.plan.left_out:
         print(f"warning: {sentence}", file=sys.stderr)
-    return request if options.again is None else again(request, options.again)
+    if options.again is None:
+        return request
+    return again(request, options.again, keep_weights=options.keep_weights)
