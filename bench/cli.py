@@ -29,6 +29,7 @@ from bench.options import (
     for_tune,
     for_verify,
     manner_of,
+    print_styled,
     request_of,
     results,
 )
@@ -425,4 +426,4 @@ def _write_report(request: "Request") -> None:
         sweep=rates.load(),
         samples=[each for each in found.samples if each.spec.id in ids],
     )
-    print(write_report(request.results, source))
+    print_styled(write_report(request.results, source))

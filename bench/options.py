@@ -2,6 +2,7 @@
 
 import functools
 import math
+import os
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -293,6 +294,11 @@ for_tune = _taking(*_SELECTORS, *_RUNNING)
 for_sample = _with(*_SAMPLE)
 for_verify = _with(*_VERIFY)
 for_compare = _with(*_COMPARE)
+
+
+def print_styled(text: str) -> None:
+    """Print text with ANSI styles, which are left out where no terminal or no colour is wanted."""
+    click.echo(text, color=False if os.environ.get("NO_COLOR") else None)  # no-color.org
 
 
 def connection(options: Options) -> AbstractContextManager[None]:
