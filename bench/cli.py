@@ -30,6 +30,7 @@ from bench.options import (
     for_tune,
     for_verify,
     manner_of,
+    print_styled,
     request_of,
     results,
 )
@@ -376,7 +377,7 @@ def _status(succeeded: bool) -> int:
 def _write_report(request: "Request") -> None:
     from bench.report.page import write_report
 
-    print(write_report(request.results, source_of(request)))
+    print_styled(write_report(request.results, source_of(request)))
 
 
 bench.add_command(choose)

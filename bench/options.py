@@ -2,6 +2,7 @@
 
 import functools
 import math
+import os
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -44,6 +45,7 @@ class Options:
     ray: str | None = None
     shard: "Shard | None" = None
     no_speed: bool = False
+    keep_weights: bool = False
     debug: bool = False
     again: str | None = None
     yardsticks: bool = False
@@ -182,6 +184,10 @@ _AGAIN = click.option(
 _RUN = (
     _flag("--no-speed", "Train and write the report, but take no timings."),
     _flag(
+        "--keep-weights",
+        "Keep the weights of every trained network. A recorded run without them is repeated.",
+    ),
+    _flag(
         "--debug",
         "Train in this process, one run after the other, and stop at the first error with its "
         "traceback. No timings are taken and no report is written.",
@@ -290,6 +296,11 @@ for_verify = _with(*_VERIFY)
 for_compare = _with(*_COMPARE)
 
 
+def print_styled(text: str) -> None:
+    """Print text with ANSI styles, which are left out where no terminal or no colour is wanted."""
+    click.echo(text, color=False if os.environ.get("NO_COLOR") else None)  # no-color.org
+
+
 def connection(options: Options) -> AbstractContextManager[None]:
     """The connection to a cluster, if one is asked for."""
     if options.ray is None:
@@ -339,7 +350,10 @@ def request_of(options: Options) -> "Request":
             tasks=options.task, models=options.model, lengths=options.length, seeds=options.seed
         ),
         shard=options.shard,
+        keep_weights=options.keep_weights,
     )
     for sentence in request.plan.left_out:
         print(f"warning: {sentence}", file=sys.stderr)
-    return request if options.again is None else again(request, options.again)
+    if options.again is None:
+        return request
+    return again(request, options.again, keep_weights=options.keep_weights)

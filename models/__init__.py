@@ -4,11 +4,13 @@ import importlib
 import inspect
 import pkgutil
 from functools import cache
-from typing import Any
+from pathlib import Path
+from typing import Any, overload
 
 from models._contract import Core, Model, Signature
 from models._generate import generate
 from models._network import Network, build, count_parameters, fit_width, num_parameters
+from models._saved import load_network, serialize
 from models._scan import linear_scan
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "network",
     "num_parameters",
     "register",
+    "serialize",
 ]
 
 _plugins: dict[str, type[Model]] = {}
@@ -53,6 +56,8 @@ def model_class(name: str) -> type[Model]:
 
 @cache
 def _class_of_file(name: str) -> type[Model]:
+    if name.endswith(".safetensors"):
+        raise ValueError(f"{name!r} is no model; load a weights file with load(Path({name!r}))")
     if name not in names():
         raise ValueError(f"unknown model {name!r}; the models are {', '.join(names())}")
     module = importlib.import_module(f"{__name__}.{name}")
@@ -70,8 +75,20 @@ def _class_of_file(name: str) -> type[Model]:
     return found[0]
 
 
-def load(name: str, **fields: Any) -> Model:
-    """A configuration of this model, for example `load("tcn", kernel_size=3)`."""
+@overload
+def load(name: str, **fields: Any) -> Model: ...
+@overload
+def load(name: Path) -> Network: ...
+def load(name: str | Path, **fields: Any) -> Model | Network:
+    """A configuration of the model of this name, or the trained network of a weights file.
+
+    `load("tcn", kernel_size=3)` is a configuration. `load(Path("….safetensors"))` is the network
+    whose weights a run kept, on the CPU and in evaluation mode; it raises `FileNotFoundError`, and
+    `ValueError` for a damaged file, an unknown model, or one whose version computes another
+    function.
+    """
+    if isinstance(name, Path):
+        return load_network(name, model_class)
     return model_class(name)(**fields)
 
 

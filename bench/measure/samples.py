@@ -66,8 +66,8 @@ def choose(
     ]
     if not kept:
         raise RequestError(
-            f"{results} holds no weights; a profile keeps them with keep_weights = true, "
-            "as --profile generation does"
+            f"{results} holds no weights; python -m bench run --keep-weights keeps them, and so "
+            "does a profile with keep_weights = true"
         )
     for kind, wanted, of in (
         ("task", task, lambda record: {record.spec.task.name, record.outcome.task_label}),

@@ -1,6 +1,7 @@
-"""Weights of trained networks, which a profile keeps with `keep_weights`, as safetensors files.
+"""Weights of trained networks as safetensors files, which `models.load` reads as well.
 
-The path is that of the record: `weights/BACKEND/TASK/MODEL-T50-s0-ID.safetensors`.
+They are kept if a profile says `keep_weights` or a command `--keep-weights`. The path is that of
+the record: `weights/BACKEND/TASK/MODEL-T50-s0-ID.safetensors`.
 """
 
 from collections.abc import Mapping
@@ -8,11 +9,12 @@ from pathlib import Path
 
 from torch import Tensor
 
+import models
 from bench.core.backend import Backend
 from bench.core.errors import RequestError
 from bench.core.files import write_whole
 from bench.core.spec import Spec
-from bench.plan.grid import network_of
+from bench.plan.grid import model_of, network_of, task_of
 from models import Network
 
 
@@ -22,10 +24,14 @@ def path(results: Path, spec: Spec, backend: Backend) -> Path:
 
 def write(results: Path, spec: Spec, backend: Backend, weights: Mapping[str, Tensor]) -> None:
     """Write the whole file or nothing; raises `StorageError` if that fails."""
-    from safetensors.torch import save
-
-    content = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-    write_whole(path(results, spec, backend), save(content))
+    content = models.serialize(
+        weights,
+        model=model_of(spec),
+        signature=task_of(spec).signature,
+        width=spec.width,
+        extra_width=spec.extra_width,
+    )
+    write_whole(path(results, spec, backend), content)
 
 
 def trained(results: Path, spec: Spec, backend: Backend) -> Network:

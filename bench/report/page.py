@@ -1,7 +1,6 @@
 """A report: tables as CSV, figures as SVG, and pages as Markdown and as HTML that loads nothing."""
 
 import re
-import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,7 +8,6 @@ from pathlib import Path
 import pandas as pd
 
 from bench.core.backend import num_cores
-from bench.core.errors import one_line
 from bench.core.files import write_whole
 from bench.core.intervals import wilson
 from bench.plan.protocols import is_older
@@ -24,6 +22,7 @@ from bench.report.pictures import Drawing, draw
 from bench.report.points import points, step_measure
 from bench.report.runs import NO_PROBLEM
 from bench.report.section import Filled, Item, Picture, Section, built
+from bench.report.summary import summary
 
 __all__ = ["TEMPLATES", "Source", "html", "markdown_table", "write", "write_report"]
 
@@ -31,7 +30,7 @@ __all__ = ["TEMPLATES", "Source", "html", "markdown_table", "write", "write_repo
 def write_report(folder: Path, source: Source) -> str:
     """Write `report.md`, `report.html`, `claims.md`, `claims.html`, `tables/` and `figures/`.
 
-    Returns a summary of a few lines. The same records give the same files.
+    Returns a summary of one screen. The same records give the same files.
     """
     data = Data(source)
     parts: list[tuple[Section, list[Item]]] = []
@@ -69,7 +68,7 @@ def write_report(folder: Path, source: Source) -> str:
         unfolded={section.title for section, _ in parts if section.unfolded},
     )
     write(folder / "report.html", page)
-    return _summary(folder, data)
+    return summary(folder, data)
 
 
 def _figures_of(
@@ -190,35 +189,6 @@ def horizon_headlines(data: Data) -> list[tuple[str, str]]:
 def _all_solved(num_seeds: int) -> str:
     low, high = wilson(num_seeds, num_seeds)
     return f"{num_seeds} of {num_seeds} seeds is {low:.2f} to {high:.2f}"
-
-
-def _summary(folder: Path, data: Data) -> str:
-    """What the command prints."""
-    runs, profile = data.runs, data.source.profile_name
-    counts = Counter(runs["status"])
-    statuses = ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))
-    lines = []
-    if data.source.demonstration:
-        lines += ["This is a demonstration: its budgets are too small to decide the claims.", ""]
-    if data.horizons:
-        lines += ["Horizon: the largest T below the first one that is not solved", ""]
-        lines += [f"{one_line(task)}: {one_line(far)}" for task, far in horizon_headlines(data)]
-        lines += [""]
-    lines += [*data.headlines, ""] if data.headlines else []
-    answers = {verdict.word for verdict in data.verdicts}
-    judged = "; ".join(f"({verdict.key}) {verdict.word}" for verdict in data.verdicts)
-    lines += [f"Claims: {judged if len(answers) > 1 else answers.pop()}", ""]
-    reasons = runs[runs["status"].isin(("failed", "skipped"))]
-    for (status, error), group in reasons.groupby(["status", "error"], sort=False):
-        where = ", ".join(dict.fromkeys(group["task_label"]))
-        lines.append(f"{status} ({len(group)}), {where}: {one_line(str(error))}")
-        if status == "failed":
-            show = shlex.join(["show", group["id"].iloc[0], "--results", str(folder)])
-            lines.append(f"  for its traceback: python -m bench {one_line(show)}")
-    lines.append(f"Runs of profile {profile}: {len(runs)}; {statuses}")
-    place = one_line(str(folder))
-    lines.append(f"The report is {place}/report.html, the claims {place}/claims.html")
-    return "\n".join(lines)
 
 
 def write(path: Path, content: str | bytes) -> None:

@@ -18,7 +18,7 @@ from bench.run import inventory, mps, workers
 from bench.run.estimate import wall_seconds
 from bench.run.inventory import Inventory
 from bench.run.job import Event, measure, run_in_this_process
-from bench.run.progress import ProgressBar, speed_line
+from bench.run.progress import ProgressBar, with_bar
 from bench.run.queue import Queue, breadth_first, cheapest_first, longest_first
 from bench.run.request import Request, make_results, without_data
 from bench.run.workers import Limits
@@ -261,7 +261,6 @@ def time_networks(request: Request, *, again: bool = False) -> bool:
     total = rounds * len(specs) - inventory.num_timed(earlier)
     succeeded = True
     timed = measure(specs, request.setup, num_processes=rounds, earlier=earlier)
-    for number, record in enumerate(timed, 1):
+    for record in with_bar(timed, total):
         succeeded &= record.status != "failed"
-        print(f"[{number}/{total}] {speed_line(record)}", file=sys.stderr)
     return succeeded

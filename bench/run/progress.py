@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from tqdm import tqdm
 
@@ -65,6 +65,26 @@ def speed_line(record: SpeedRecord) -> str:
         times = medians(record.speed)
         text = ", ".join(f"{name} {call_time(each.median)}" for name, each in times.items())
     return f"{name_of(record.spec)}: {text}"
+
+
+def with_bar(timed: Iterable[SpeedRecord], total: int) -> Iterator[SpeedRecord]:
+    """The same timings, with a bar and the time left on a terminal, plain lines elsewhere.
+
+    On a terminal only failed timings have a line.
+    """
+    bar = tqdm(
+        timed,
+        total=total,
+        disable=not sys.stderr.isatty(),
+        dynamic_ncols=True,
+        bar_format="{percentage:3.0f}% |{bar:24}| {n_fmt}/{total_fmt}, about {remaining} left",
+    )
+    for number, record in enumerate(bar, 1):
+        if bar.disable:
+            print(f"[{number}/{total}] {speed_line(record)}", file=sys.stderr, flush=True)
+        elif record.status != "ok":
+            bar.write(speed_line(record), file=sys.stderr)
+        yield record
 
 
 class ProgressBar:

@@ -74,14 +74,20 @@ def make_request(
     settings: Sequence[str] = (),
     plugin_files: Sequence[Path] = (),
     shard: Shard | None = None,
+    keep_weights: bool = False,
 ) -> Request:
-    """Resolve the arguments of a command; raises `RequestError` for an invalid one."""
+    """Resolve the arguments of a command; raises `RequestError` for an invalid one.
+
+    With `keep_weights` the weights of all runs are kept, not only those that the profile keeps.
+    """
     devices = choose_devices(device, gpus)
     on_cpu = devices[0] == "cpu"
     loaded = tuple(plugins.load(path.resolve()) for path in plugin_files)
     profile_name = profile_name or ("quick" if on_cpu else "paper")
     chosen = profile.load(profile_name, settings)
     plan, speed_specs = _planned(chosen, profile_name, selection)
+    if keep_weights:
+        plan = replace(plan, kept=frozenset(plan.studies))  # the longer runs of ladders as well
     if shard is not None:
         plan = part(plan, shard)
     if results.exists() and not results.is_dir():
@@ -117,8 +123,11 @@ def _planned(
     return plan, timed
 
 
-def again(request: Request, spec_id: str) -> Request:
-    """The same request for one recorded run or timing, chosen by the beginning of its id."""
+def again(request: Request, spec_id: str, *, keep_weights: bool = False) -> Request:
+    """The same request for one recorded run or timing, chosen by the beginning of its id.
+
+    Its weights are kept if they were kept before, or with `keep_weights`.
+    """
     records, _ = request.store.read_all()
     timed, _ = request.store.read_speed()
     found = {
@@ -146,7 +155,7 @@ def again(request: Request, spec_id: str) -> Request:
     if isinstance(spec, SpeedSpec):
         return replace(request, plan=nothing, speed_specs=(spec,))
     has_weights = weights.path(request.results, spec, request.backend).is_file()
-    kept = frozenset({spec.id} if has_weights else ())
+    kept = frozenset({spec.id} if has_weights or keep_weights else ())
     return replace(request, plan=replace(nothing, specs=(spec,), kept=kept), speed_specs=())
 
 

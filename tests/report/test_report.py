@@ -288,8 +288,7 @@ def test_the_same_records_give_the_same_files(written: tuple[Path, str], tmp_pat
 
 def test_the_summary_fits_a_glance(written: tuple[Path, str]) -> None:
     summary = written[1]
-    assert "copy_memory: tcn 10 (3/3; T = 100: 2/3); gru < 10 (1/3)" in summary
-    assert "Runs of profile planted: 12; 1 failed, 11 ok" in summary
+    assert "12 runs: 11 ok, 1 failed (6 solved, 5 at chance); profile planted" in summary
     assert str(written[0] / "report.html") in summary
     assert len(summary.splitlines()) < 15
 
