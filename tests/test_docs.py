@@ -79,6 +79,9 @@ def test_every_command_on_a_page_is_valid(page: Path, folder: Path) -> None:
     for name, content in files(page).items():
         (folder / name).write_text(content)
     for verb, *words in dict.fromkeys(map(tuple, commands(page))):
+        if "--help" in words:
+            assert verb in bench.commands
+            continue
         values = bench.commands[verb].make_context(verb, list(words)).params
         # A profile of the user, such as my.toml, is only a name on a page.
         if verb in PLANNING and not str(values["profile"]).endswith(".toml"):
