@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bench.core.errors import one_line
+from bench.core.errors import RequestError, one_line
 from bench.core.processes import start_server
 from bench.options import FOLDER, NUMBER, PLUGIN, Checked, whole_number
 from bench.options import results as all_results
@@ -116,6 +116,8 @@ def choose(
     from bench.report.reference import REFERENCE
     from bench.run.request import make_request
 
+    if results is not None and not results.is_dir():
+        raise RequestError(f"--results: {one_line(str(results))} is not a folder")
     request = make_request(
         results=results or REFERENCE,
         selection=Selection(),
