@@ -1,9 +1,10 @@
-# `make help` lists the targets. Variables: PROFILE=quick|reference|…|my.toml RESULTS=folder ARGS="…" MINUTES=n
+# `make help` lists the targets. Variables: PROFILE=quick|reference|…|my.toml RESULTS=folder ARGS="…" MINUTES=n CLAIM=a
 PYTHON ?= python3
 RESULTS ?= results
 PROFILE ?=
 ARGS ?=
 MINUTES ?= 25
+CLAIM ?= a
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -16,7 +17,7 @@ PYTEST := $(PY) -m pytest --numprocesses auto --dist worksteal
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench plan speed gpu report smoke tune fetch readme test test-fast test-faults check format clean
+.PHONY: help setup bench plan claim speed gpu report smoke tune fetch readme test test-fast test-faults check format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1|/' \
@@ -37,6 +38,9 @@ bench: setup  ## run what is missing of PROFILE (default: paper with a GPU, else
 
 plan: setup  ## show what bench would run and how long it would take
 	$(PY) -m bench plan $(SELECTED)
+
+claim: setup  ## run the smallest grid that decides CLAIM (a, b, d2, e or f), and print the verdict
+	$(PY) -m bench claim "$(CLAIM)" --results "$(RESULTS)" $(ARGS)
 
 speed: setup  ## time training, inference and streaming, also of other implementations, and report
 	$(PY) -m bench speed --yardsticks $(SELECTED)

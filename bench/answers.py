@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bench.core.errors import one_line
+from bench.core.errors import RequestError, one_line
+from bench.core.processes import start_server
 from bench.options import FOLDER, NUMBER, PLUGIN, Checked, whole_number
+from bench.options import results as all_results
 
 if TYPE_CHECKING:
     from bench.core.store import Damaged
@@ -114,6 +116,8 @@ def choose(
     from bench.report.reference import REFERENCE
     from bench.run.request import make_request
 
+    if results is not None and not results.is_dir():
+        raise RequestError(f"--results: {one_line(str(results))} is not a folder")
     request = make_request(
         results=results or REFERENCE,
         selection=Selection(),
@@ -127,3 +131,47 @@ def choose(
         place = place.relative_to(Path.cwd())
     folder = Folder(profile=profile, results=str(place), plugins=tuple(map(str, plugin)))
     print(advise(problem, source_of(request), folder))
+
+
+@click.command()
+@click.argument("key", metavar="CLAIM")
+@all_results
+@click.option("--plan", "plan_only", is_flag=True, help="Show the grid and its time; run nothing.")
+@click.option("--workers", type=whole_number(1), help="Number of parallel runs.")
+@_budget("--time-limit", "MINUTES", "Start no run after this time; the same command continues.")
+def claim(
+    key: str, results: Path, plan_only: bool, workers: int | None, time_limit: float
+) -> int | None:
+    """Run the smallest grid that decides a claim, and print the verdict.
+
+    CLAIM is the letter of a claim on the page of claims. The runs have the settings of the profile
+    reference, and runs that are recorded already are not repeated.
+    """
+    from bench.plan import deciding
+
+    path = deciding.profile_of(key)
+    if not plan_only:
+        start_server()
+
+    from bench.plan.grid import Selection
+    from bench.report.data import Data
+    from bench.run import inventory
+    from bench.run.execute import Manner, execute, make_queue, outlook, plan_table, time_networks
+    from bench.run.request import make_request
+
+    request = make_request(results=results, selection=Selection(), profile_name=str(path))
+    is_timed = bool(request.profile.speed)
+    manner = Manner(workers=workers, time_limit_s=60 * time_limit, timed=is_timed, reported=False)
+    specs = () if is_timed else request.plan.specs
+    print(f"{key}: {request.profile.description}")
+    if plan_only:
+        found = inventory.read(request)
+        if not is_timed:
+            print(plan_table(request, found))
+        print(outlook(request, found, specs, make_queue(request, found, specs, manner), manner))
+        return None
+    succeeded = time_networks(request) if is_timed else execute(request, specs, manner)
+    for verdict in Data(source_of(request)).verdicts:
+        if verdict.key == key:
+            print(f"{verdict.claim} {verdict.word.capitalize()}: {verdict.sentence}")
+    return None if succeeded else 1

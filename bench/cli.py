@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bench.answers import choose, source_of, warn_of_damaged
+from bench.answers import choose, claim, source_of, warn_of_damaged
 from bench.core.errors import RequestError, StorageError, message_of, one_line
 from bench.core.processes import start_server
 from bench.options import (
@@ -381,3 +381,4 @@ def _write_report(request: "Request") -> None:
 
 
 bench.add_command(choose)
+bench.add_command(claim)

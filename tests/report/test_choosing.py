@@ -217,6 +217,18 @@ def test_evidence_comes_from_the_frames_of_the_report() -> None:
     assert evidence_of(data_of([])) == []
 
 
+def test_two_solving_seeds_are_too_few() -> None:
+    tcn = evidence_of(data_of(planted()[:2]))[0]
+    assert (tcn.state, str(tcn.decision), tcn.missing) == ("solves", "2/2", (FEW,))
+
+
+def test_training_time_is_updates_times_an_update_timed_alone() -> None:
+    timed = speed_record(length=64, train_ms=400.0, batch_size=32)
+    tcn = evidence_of(data_of(planted(), speed=[timed]))[0]
+    assert tcn.cost.minutes == pytest.approx(150 * 0.4 / 60)
+    assert tcn.cost.timed_alone
+
+
 def test_an_untuned_rate_leaves_a_failing_cell_undecided() -> None:
     records = planted()
     without = Data(source([each.spec for each in records], records))
@@ -283,6 +295,8 @@ def test_the_command_answers_from_any_folder(
     arguments = ["choose", "--kind", "fixed-lag", "--length", "64", "--results", str(tmp_path)]
     assert main(arguments) == 0
     assert "pick       tcn" in capsys.readouterr().out
+    assert main([*arguments[:-1], str(tmp_path / "nowhere")]) == 2
+    assert "nowhere is not a folder" in capsys.readouterr().err
     assert main(["choose", "--kind", "riddle", "--length", "64"]) == 2
     assert "valid: fixed-lag, varying-places" in capsys.readouterr().err
     assert main(["choose", "--help"]) == 0

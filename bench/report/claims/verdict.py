@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from bench.plan.deciding import remedy
+
 LONG = 100
 """Number of steps in claims (a) and (c)."""
 MOST_NAMED = 3
@@ -32,6 +34,11 @@ class Verdict:
     @property
     def word(self) -> str:
         return f"{self.verdict} by arithmetic" if self.arithmetic else self.verdict
+
+    @property
+    def remedy(self) -> str | None:
+        """The command that decides it and its time; None if it is decided or no runs can."""
+        return remedy(self.key) if self.verdict in ("undecided", "not tested") else None
 
 
 def answered(supports: bool, contradicts: bool, tested: bool) -> Answer:
