@@ -22,6 +22,7 @@ from bench.options import (
     Options,
     connection,
     for_compare,
+    for_export,
     for_plan,
     for_report,
     for_run,
@@ -291,6 +292,39 @@ def sample(
         print(path)
     if drawn.agreement is not None:
         print(samples.agreement_line(drawn.agreement))
+
+
+@bench.command()
+@for_export
+def export(
+    model: str,
+    results: Path,
+    task: str | None,
+    length: int | None,
+    batch_size: int,
+    output: Path | None,
+) -> None:
+    """Write the streaming step of a trained network as an ONNX file.
+
+    The file maps x_t and the state to y_t and the next state. It is checked against our stepper in
+    ONNX Runtime over 1,000 steps, and timed beside it.
+
+    MODEL is the name of a model, with fields if needed, such as "tcn kernel_size=3".
+    """
+    from bench.core.files import write_whole
+    from bench.core.store import Store
+    from bench.measure import export as exporting
+    from bench.measure import samples, weights
+
+    exporting.check_possible(model)
+    records, damaged = Store(results).read_all()
+    _warn_of_damaged(damaged)
+    record = samples.choose(results, records, model, task, length)
+    network = weights.trained(results, record.spec, record.backend)
+    file = output or exporting.path(results, record.spec, record.backend)
+    made = exporting.export(network, batch_size)
+    write_whole(file, made.content)
+    print("\n".join(exporting.lines(made, file)))
 
 
 @bench.command()

@@ -233,6 +233,15 @@ _SAMPLE = (
     ),
 )
 
+_EXPORT = (
+    click.argument("model", metavar="MODEL"),
+    results,
+    click.option("--task", help="Use a network that was trained on this task."),
+    _integer("--length", "Use a network that was trained at this T; by default the longest."),
+    _integer("--batch-size", "Number of streams that a step reads.", default=1),
+    click.option("--output", type=FOLDER, metavar="FILE", help="By default a file below DIR/onnx."),
+)
+
 _VERIFY = (
     click.argument("folder", type=FOLDER, metavar="DIR"),
     _integer("--number", "Number of runs to make again.", default=10),
@@ -292,6 +301,7 @@ for_speed = _taking(*_SELECTORS, _YARDSTICKS, _AGAIN)
 for_report = _taking(*_SELECTORS)
 for_tune = _taking(*_SELECTORS, *_RUNNING)
 for_sample = _with(*_SAMPLE)
+for_export = _with(*_EXPORT)
 for_verify = _with(*_VERIFY)
 for_compare = _with(*_COMPARE)
 

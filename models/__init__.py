@@ -28,6 +28,7 @@ __all__ = [
     "names",
     "network",
     "num_parameters",
+    "onnx_step",
     "register",
     "serialize",
 ]
@@ -90,6 +91,19 @@ def load(name: str | Path, **fields: Any) -> Model | Network:
     if isinstance(name, Path):
         return load_network(name, model_class)
     return model_class(name)(**fields)
+
+
+def onnx_step(network: Network, batch_size: int = 1) -> bytes:
+    """One streaming step of `batch_size` streams as the content of an ONNX file.
+
+    The inputs are `x_t`, (B,) ids or (B, I) reals, `condition_t` (B, C) if the network has
+    conditions, and the tensors of the state. The outputs are `y_t` (B, O) and, in the same order,
+    the state after the step. A stream begins with a state of zeros. It needs the package `onnx`,
+    and raises `ValueError` for a model without `has_onnx_step`.
+    """
+    from models import _onnx
+
+    return _onnx.step(network, batch_size)
 
 
 def register(cls: type[Model]) -> None:

@@ -6,10 +6,13 @@ Shape letters: B sequences, T steps, I inputs, O outputs, H features.
 import dataclasses
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from models._onnx import Graph
 
 
 class Signature(Protocol):
@@ -94,6 +97,13 @@ class Core(nn.Module, ABC):
         """
         return self
 
+    def onnx_step(self, graph: "Graph", x_BI: str) -> str:
+        """Add the nodes of one streaming step; returns the name of the features (B, H).
+
+        `x_BI` is the name of the step's inputs. Only cores of models with `has_onnx_step` have it.
+        """
+        raise ValueError("no ONNX step has been written for this core")
+
     def kernel(self, head: nn.Linear, batch_size: int) -> Kernel | None:
         """This core and its head compiled for the CPU; None if no kernel has been written."""
         return None
@@ -111,6 +121,8 @@ class Model(ABC):
     reported. None: the present version."""
     has_stock: ClassVar[bool] = False
     """Whether `Core.stock` of this model is another implementation, to be timed beside this one."""
+    has_onnx_step: ClassVar[bool] = False
+    """Whether `Core.onnx_step` of this model is written, so that `onnx_step` can export it."""
     family: ClassVar[str] = "other"
     """Models are compared by family: `convolutional`, `recurrent` or a name of your own."""
 

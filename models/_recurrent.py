@@ -6,13 +6,16 @@ Shape letters: B sequences, T steps, I inputs, H hidden units, G gates.
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from models._contract import Core, Kernel, Model, Signature
 from models._recurrent_training import can_scan, scan
+
+if TYPE_CHECKING:
+    from models._onnx import Graph
 
 RecurrentInit = Literal["uniform", "orthogonal", "identity"]
 RECURRENT_INITS = ("uniform", "orthogonal", "identity")
@@ -46,6 +49,11 @@ class RecurrentCore(Core):
         twin._scans = False
         return twin
 
+    def onnx_step(self, graph: "Graph", x_BI: str) -> str:
+        from models._onnx import recurrent_step  # onnx is an optional package
+
+        return recurrent_step(graph, self, x_BI)
+
     def kernel(self, head: nn.Linear, batch_size: int) -> Kernel:
         from models._kernels import RecurrentKernel  # Numba is imported only when it is used
 
@@ -63,6 +71,7 @@ class Recurrent(Model):
 
     family = "recurrent"
     has_stock = True
+    has_onnx_step = True
     num_gates: ClassVar[int]
     """Number of state-to-state matrices in a layer, one per gate."""
 

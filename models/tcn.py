@@ -26,7 +26,7 @@ Shape letters: B sequences, T steps, I input channels, O output channels, K taps
 
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -35,6 +35,9 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from models._contract import Core, Kernel, Model, Signature
 from models._conv_training import Blocks, LateState, Layout, can_compile
+
+if TYPE_CHECKING:
+    from models._onnx import Graph
 
 MOST_STEPS_OF_ONE = 256
 """Up to this length the compiled kernels are faster than PyTorch for a single sequence."""
@@ -210,6 +213,11 @@ class TcnCore(Core):
         state = None if last_only else LateState(lambda: self(x_BTI, compiled=False)[1])
         return y_BTO, state
 
+    def onnx_step(self, graph: "Graph", x_BI: str) -> str:
+        from models._onnx import tcn_step  # onnx is an optional package
+
+        return tcn_step(graph, self, x_BI)
+
     def kernel(self, head: nn.Linear, batch_size: int) -> Kernel:
         from models._kernels import TcnKernel  # Numba is imported only when it is used
 
@@ -239,6 +247,7 @@ class Tcn(Model):
     version = 1
     family = "convolutional"
     has_stock = True
+    has_onnx_step = True
 
     kernel_size: int = 8
     """Number of taps of a convolution."""
