@@ -366,7 +366,7 @@ def _mean_ranks(standing: Sequence[Cells]) -> dict[str, float]:
 
 
 def _scored(best: Cells, other: Cells) -> tuple[list[str], bool]:
-    """How the scores of both differ, and whether some task does not show that the pick is better."""
+    """How the scores of both differ, and whether some task does not favour the pick."""
     said, is_close = [], False
     for ours in best:
         theirs = next((each for each in other if each.task == ours.task), None)
