@@ -70,9 +70,10 @@ def choose(problem: Problem, evidence: Iterable[Evidence]) -> Answer:
     places = near(of_kind, problem.length)
     if not places:
         lengths = sorted({each.length for each in of_kind})
-        known = f"T = {', '.join(f'{each:,}' for each in lengths)}" if lengths else "no T"
-        why = (f"tasks of this kind have runs at {known}, none within a factor of {NEAR:g} of T",)
-        return Answer(problem=problem, sure="no evidence here", why=why)
+        known = f"at T = {', '.join(f'{each:,}' for each in lengths)} only; " if lengths else ""
+        why = f"no task of this kind has runs within a factor of {NEAR:g} of T"
+        why = f"there are runs {known}{why}" if known else why
+        return Answer(problem=problem, sure="no evidence here", why=(why,))
     judged = {each.task for each in of_kind if each.task in places and each.decision is not None}
     if judged:
         places = {task: length for task, length in places.items() if task in judged}
@@ -365,7 +366,7 @@ def _mean_ranks(standing: Sequence[Cells]) -> dict[str, float]:
 
 
 def _scored(best: Cells, other: Cells) -> tuple[list[str], bool]:
-    """How the scores of the pick and of the runner-up differ, and whether they may be equal."""
+    """How the scores of both differ, and whether some task does not favour the pick."""
     said, is_close = [], False
     for ours in best:
         theirs = next((each for each in other if each.task == ours.task), None)
@@ -376,7 +377,8 @@ def _scored(best: Cells, other: Cells) -> tuple[list[str], bool]:
             said.append(f"too few seeds compare it with {theirs.model} on {ours.place}")
             is_close = True
             continue
-        is_close |= gap.low <= 0 <= gap.high
+        is_better = gap.low > 0 if ours.higher_is_better else gap.high < 0
+        is_close |= not is_better
         said.append(
             f"its score minus that of {theirs.model} on {ours.place} is {gap.mean:.3g} (95% "
             f"interval {gap.low:.3g} to {gap.high:.3g})"

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from bench.cli import main
+from bench.core.store import Store
 from bench.plan import deciding, profile
 from bench.plan.grid import Selection, make_plan, make_speed_plan
 from bench.report.claims.verdict import Answer, Verdict
@@ -67,3 +68,23 @@ def test_the_command_runs_the_grid_and_prints_the_verdict(
     assert "8 runs in" in said.err
     assert said.out.splitlines()[-1].startswith("Recurrent networks can't learn")
     assert "Not tested: no recurrent network has runs on a task with T > 100" in said.out
+
+
+def test_a_claim_on_speed_takes_times_and_trains_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(deciding, "CLAIMS", tmp_path)
+    timed = (
+        '[[speed]]\ntask = "copy_memory"\nlengths = [3]\nmeasures = ["step"]\nbatch_sizes = [1]\n'
+    )
+    untimed = PROFILE.replace("speed_rounds", "time_every_network = false\nspeed_rounds")
+    models = 'models = ["tcn", "gru"]\n'
+    (tmp_path / "f.toml").write_text(f"{untimed.format(steps=4)}\n{timed}{models}")
+    results = tmp_path / "results"
+    assert main(["claim", "f", "--results", str(results)]) == 0
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said.startswith("Convolutional step-by-step inference is inefficient. Undecided: ")
+    assert "2 more ratios of times" in said
+    store = Store(results)
+    assert not store.read_all()[0]
+    assert len(store.read_speed()[0]) == 2

@@ -178,6 +178,9 @@ def test_without_a_threshold_the_best_score_is_picked() -> None:
     assert named(choose(problem, cells)) == ("gru", "tcn", "decided")
     alike = [cells[0], scoring("tcn", 64, [2.3, 2.41, 2.6])]
     assert named(choose(problem, alike)) == ("gru", "tcn", "close")
+    mixed = [*cells, scoring("gru", 64, [2.5, 2.51], task="audio")]
+    mixed.append(scoring("tcn", 64, [2.4, 2.41], task="audio"))
+    assert choose(problem, mixed).sure == "close"  # each is better on one of the tasks
     improving = [cells[0], replace(cells[1], missing=(MORE_UPDATES,))]
     answer = choose(problem, improving)
     assert named(answer) == ("gru", "tcn", "undecided")

@@ -8,6 +8,7 @@ from bench.core.decision import Decision
 from bench.core.intervals import mean_interval
 from bench.report.claims.against import MORE_UPDATES
 from bench.report.evidence import Cost, Evidence
+from tasks import task_class
 from tests.support.records import spec
 
 
@@ -83,7 +84,7 @@ def _evidence(
     model: str, length: int, task: str, scores: Sequence[float], **fields: object
 ) -> Evidence:
     return Evidence(
-        kind="local" if task == "char_text" else "fixed-lag",
+        kind=task_class(task).kind,
         task=task,
         length=length,
         model=model,
