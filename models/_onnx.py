@@ -36,6 +36,7 @@ class Graph:
         self.constants: list[onnx.TensorProto] = []
         self.inputs: list[onnx.ValueInfoProto] = []
         self.next_states: dict[str, onnx.ValueInfoProto] = {}
+        self._shapes: dict[str, tuple[int, ...]] = {}
         self._type = helper.np_dtype_to_tensor_dtype(dtype)
 
     def add(self, op: str, *inputs: str, **attributes: Any) -> str:
@@ -63,21 +64,20 @@ class Graph:
 
     def input(self, name: str, *shape: int, ids: bool = False) -> str:
         kind = onnx.TensorProto.INT64 if ids else self._type
-        value = helper.make_tensor_value_info(name, kind, (self.batch_size, *shape))
-        self.inputs.append(value)
+        self._shapes[name] = (self.batch_size, *shape)
+        self.inputs.append(helper.make_tensor_value_info(name, kind, self._shapes[name]))
         return name
 
     def state(self, kind: str, *shape: int) -> str:
         """A tensor (B, …) that the caller passes on from step to step; see `set_state`."""
         return self.input(f"{kind}_{len(self.inputs)}", *shape)
 
-    def set_state(self, state: str, new: str, *shape: int) -> None:
+    def set_state(self, state: str, new: str) -> None:
         """What the state becomes after the step."""
         name = f"next_{state}"
         self.nodes.append(helper.make_node("Identity", [new], [name]))
-        self.next_states[state] = helper.make_tensor_value_info(
-            name, self._type, (self.batch_size, *shape)
-        )
+        shape = self._shapes[state]
+        self.next_states[state] = helper.make_tensor_value_info(name, self._type, shape)
 
     def linear(self, x: str, weight_OI: Tensor, bias_O: Tensor) -> str:
         return self.add("Gemm", x, self.constant(weight_OI), self.constant(bias_O), transB=1)
@@ -122,7 +122,7 @@ def recurrent_step(graph: Graph, core: "RecurrentCore", x_BI: str) -> str:
         assert isinstance(layer, nn.RNNBase)
         h_BH = graph.state("h", layer.hidden_size)
         x_BI = cells[layer.mode](graph, layer, x_BI, h_BH)
-        graph.set_state(h_BH, x_BI, layer.hidden_size)
+        graph.set_state(h_BH, x_BI)
     return x_BI
 
 
@@ -161,7 +161,7 @@ def _lstm(graph: Graph, layer: nn.RNNBase, x_BI: str, h_BH: str) -> str:
     i, f, o = (graph.add("Sigmoid", gate) for gate in (i, f, o))
     kept, new = graph.add("Mul", f, c_BH), graph.add("Mul", i, graph.add("Tanh", g))
     c = graph.add("Add", kept, new)
-    graph.set_state(c_BH, c, layer.hidden_size)
+    graph.set_state(c_BH, c)
     return graph.add("Mul", o, graph.add("Tanh", c))
 
 
@@ -192,7 +192,7 @@ def _conv(graph: Graph, layer: "CausalConv", x_BI: str) -> str:
         x_B1I = graph.add("Unsqueeze", x_BI, graph.constant([1]))
         past_BSI = graph.state("past", layer.memory, num_inputs)
         window = graph.add("Concat", past_BSI, x_B1I, axis=1)
-        graph.set_state(past_BSI, graph.every(window, 1, first=1), layer.memory, num_inputs)
+        graph.set_state(past_BSI, graph.every(window, 1, first=1))
         taps_BKI = graph.every(window, layer.dilation)
         size = [graph.batch_size, num_taps * num_inputs]
         taps = graph.add("Reshape", taps_BKI, graph.constant(size))
