@@ -215,14 +215,14 @@ def test_timings_continue_where_they_stopped(
     selected = [*selectors(profile, results), "--model", "rnn", "--length", "3"]
     assert main(["speed", *selected]) == 0
     said = capsys.readouterr()
-    assert "timing: 3 networks, 0 recorded; each is timed in 1 fresh process" in said.err
+    assert "timing: 4 networks, 0 recorded; each is timed in 1 fresh process" in said.err
     assert "rnn on copy_memory, T=3, batch 2: " in said.err
     assert not list(results.rglob("runs/**/*.json"))
-    assert (results / "tables" / "training_speed.csv").read_text().count("\n") == 3
+    assert (results / "tables" / "training_speed.csv").read_text().count("\n") == 4
     found, damaged = Store(results).read_speed()
-    assert (len(found), damaged) == (3, [])
+    assert (len(found), damaged) == (4, [])
     assert main(["speed", *selected]) == 0
-    assert "timing: 3 networks, 3 recorded" in capsys.readouterr().err
+    assert "timing: 4 networks, 4 recorded" in capsys.readouterr().err
     some_id = found[0].spec.id
     assert main(["show", some_id[:8], "--json", "--results", str(results)]) == 0
     assert json.loads(capsys.readouterr().out)["spec"]["batch_size"] == found[0].spec.batch_size
