@@ -6,7 +6,7 @@ import pandas as pd
 
 from bench.plan.rates import Rates, find
 from bench.report.data import Data
-from bench.report.frame import LABELS, MODEL, NETWORK, TASK, Column, Table, groups, listed
+from bench.report.frame import LABELS, MODEL, NETWORK, TASK, Column, Table, groups, listed, numbers
 from bench.report.runs import counted
 from bench.report.section import Filled, Item, Section
 
@@ -48,13 +48,14 @@ def fairness(runs: pd.DataFrame, rates: Rates, stock: set[str]) -> pd.DataFrame:
         tuned = find(rates, network["task"], label, network["model"])
         if tuned is not None and set(made["rate"]) != {tuned.rate}:
             tuned = None
+        updates = numbers(made["steps"])
         rows.append(
             {
                 **network,
                 "runs": len(made),
                 "updates_allowed": listed(made["max_steps"]),
-                "updates_used": made["steps"].median(),
-                "sequences": (made["steps"] * made["batch"]).median(),
+                "updates_used": updates.median(),
+                "sequences": (updates * made["batch"]).median(),
                 "tuning_trials": sum(each.num_runs for each in tuned.tried) if tuned else None,
                 "rates_tried": len(tuned.tried) if tuned else None,
                 "settled": made["ended"].isin(SETTLED).mean(),
