@@ -58,7 +58,9 @@ def model_class(name: str) -> type[Model]:
 @cache
 def _class_of_file(name: str) -> type[Model]:
     if name.endswith(".safetensors"):
-        raise ValueError(f"{name!r} is no model; load a weights file with load(Path({name!r}))")
+        raise ValueError(
+            f"{name!r} is not the name of a model; load a weights file with load(Path({name!r}))"
+        )
     if name not in names():
         raise ValueError(f"unknown model {name!r}; the models are {', '.join(names())}")
     module = importlib.import_module(f"{__name__}.{name}")

@@ -88,7 +88,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{path} is damaged or no safetensors file: {reason}") from None
+        raise ValueError(f"{path} is damaged or is not a safetensors file: {reason}") from None
     if text is None or not weights:
         raise ValueError(
             f"{path} does not say what network it holds; load its tensors with safetensors.torch, "

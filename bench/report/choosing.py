@@ -212,16 +212,9 @@ def _by_updates(
     if best and unsolved:
         why.append(f"nothing shows that it solves {', '.join(unsolved)}")
     why += [text for cells in standing if _solved(cells) for text in _excluded(cells, problem)[:1]]
-    return Answer(
-        problem=problem,
-        sure=sure,
-        pick=best[0].model if best else None,
-        runner_up=other[0].model if other else None,
-        why=tuple(why),
-        places=places,
-        cells=_in_order(best, other, sorted(standing, key=_rank)),
-        needs=tuple(needs),
-    )
+    ranked = sorted(standing, key=_rank)
+    about = Answer(problem=problem, sure=sure, why=tuple(why), places=places, needs=tuple(needs))
+    return _with_picks(about, best, other, ranked)
 
 
 def _excluded(cells: Cells, problem: Problem) -> list[str]:
@@ -302,10 +295,15 @@ def _compared(best: Cells, other: Cells) -> tuple[str, bool]:
     return said, ratio.low <= 0
 
 
-def _in_order(best: Cells, other: Cells, ranked: Sequence[Cells]) -> tuple[Evidence, ...]:
-    """All cells: those of the pick, then of the runner-up, then of the other models."""
+def _with_picks(answer: Answer, best: Cells, other: Cells, ranked: Sequence[Cells]) -> Answer:
+    """The answer with the pick, the runner-up, and all cells: first theirs, then the others."""
     rest = [cells for cells in ranked if cells is not best and cells is not other]
-    return tuple(each for cells in (best, other, *rest) for each in cells)
+    return replace(
+        answer,
+        pick=best[0].model if best else None,
+        runner_up=other[0].model if other else None,
+        cells=tuple(each for cells in (best, other, *rest) for each in cells),
+    )
 
 
 def _by_score(
@@ -342,16 +340,9 @@ def _by_score(
         compared, is_close = _scored(best, other)
         why += compared
         sure = "close" if is_close and not needs else sure
-    return Answer(
-        problem=problem,
-        sure=sure,
-        pick=best[0].model if best else None,
-        runner_up=other[0].model if other else None,
-        why=tuple(why),
-        places=places,
-        cells=_in_order(best, other, sorted(standing, key=order)),
-        needs=tuple(needs),
-    )
+    ranked = sorted(standing, key=order)
+    about = Answer(problem=problem, sure=sure, why=tuple(why), places=places, needs=tuple(needs))
+    return _with_picks(about, best, other, ranked)
 
 
 def _mean_ranks(standing: Sequence[Cells]) -> dict[str, float]:

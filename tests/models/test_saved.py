@@ -76,7 +76,7 @@ def test_a_truncated_file_is_refused_at_every_length(tmp_path: Path) -> None:
     whole, cut = path.read_bytes(), tmp_path / "cut.safetensors"
     for length in (0, 4, 8, 100, len(whole) // 2, len(whole) - 1):
         cut.write_bytes(whole[:length])
-        with pytest.raises(ValueError, match="damaged or no safetensors file"):
+        with pytest.raises(ValueError, match="damaged or is not a safetensors file"):
             models.load(cut)
 
 

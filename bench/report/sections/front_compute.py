@@ -6,6 +6,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from bench.core.decision import Decision
 from bench.report import drawing
 from bench.report.data import Data
 from bench.report.facets import Style
@@ -65,8 +66,9 @@ def message(shown: Points) -> str:
 
 
 def _solves(point: Mapping[str, Any]) -> bool:
-    """Whether at least 80% of the seeds that ran solve it."""
-    return point.get("solved", 0) >= 0.8 * point["seeds"]
+    """Whether the seeds that ran solve it."""
+    solved, seeds = point.get("solved", 0), point["seeds"]
+    return bool(Decision(num_solved=solved, num_failed=seeds - solved, num_seeds=seeds).solved)
 
 
 def compute_figure(shown: Points, solved_at: Mapping[str, float], style: Style) -> Figure:
