@@ -34,10 +34,10 @@ HEADER = (
 def advise(problem: Problem, source: Source, folder: Folder) -> str:
     """The answer from the records of a results folder."""
     data = Data(source)
-    return text(choose(problem, evidence_of(data)), folder, times=_times(data))
+    return text(choose(problem, evidence_of(data)), folder, times=times_of(data))
 
 
-def _times(data: Data) -> str:
+def times_of(data: Data) -> str:
     """Where the costs in the table come from."""
     said = "Step and state: batch 1, "
     if not data.source.speed:
@@ -63,13 +63,15 @@ def text(answer: Answer, folder: Folder, *, times: str) -> str:
     lines += [f"{'why' if i == 0 else '':10} {reason}" for i, reason in enumerate(answer.why)]
     if answer.cells:
         shown = answer.cells[:MOST_CELLS]
-        lines += ["", *_table([HEADER, *map(_row, shown)])]
+        lines += ["", *_table([HEADER, *map(row, shown)])]
         if len(shown) < len(answer.cells):
             lines.append(f"… and {len(answer.cells) - len(shown)} further rows")
         lines += [times, *_missing(answer.cells)]
-    commands = _commands(answer, folder)
-    if commands:
-        lines += ["", "These commands make the missing evidence:", *commands]
+    found = steps(answer, folder)
+    if found:
+        lines += ["", "These commands make the missing evidence:"]
+    for step in found:
+        lines += [*([f"- {step.said}"] if step.said else []), f"  {step.command}"]
     return "\n".join(lines)
 
 
@@ -84,7 +86,8 @@ def _question(problem: Problem) -> str:
     return "; ".join([f"{kind}, T = {problem.length:,}", *limits])
 
 
-def _row(each: Evidence) -> tuple[str, ...]:
+def row(each: Evidence) -> tuple[str, ...]:
+    """A row of the table of evidence, under `HEADER`."""
     score, cost = each.score, each.cost
     low, high = each.share or (None, None)
     return (
@@ -124,23 +127,32 @@ def _table(rows: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-def _commands(answer: Answer, folder: Folder) -> list[str]:
-    """The commands that make what is missing, each after a line that says what it is for."""
+@dataclass(frozen=True)
+class Step:
+    """A command that makes missing evidence."""
+
+    command: str
+    said: str = ""
+    """What is missing."""
+
+
+def steps(answer: Answer, folder: Folder) -> list[Step]:
+    """The commands that make what is missing."""
     if answer.sure == "no evidence here":
         command = needed.of_kind(answer.problem.kind, answer.problem.length, folder)
-        return [f"  {command}"] if command else []
+        return [Step(command)] if command else []
     found: dict[tuple[Work, str, int], dict[str, list[Need]]] = {}
     for need in answer.needs:
         for reason in need.reasons:
             key = work_for(need, reason), need.cell.task, need.length
             found.setdefault(key, {}).setdefault(reason, []).append(need)
-    lines = []
+    made = []
     for (work, task, length), by_reason in found.items():
         said = "; ".join(f"{reason} ({_models(by_reason[reason])})" for reason in by_reason)
         specs = {need.cell.model: need.cell.spec for each in by_reason.values() for need in each}
         command = needed.command(work.verb, [*specs.values()], length, folder, *work.settings)
-        lines += [f"- {task} at T = {length:,}: {said}", f"  {command}"]
-    return lines
+        made.append(Step(command, f"{task} at T = {length:,}: {said}"))
+    return made
 
 
 def _models(needs: Iterable[Need]) -> str:

@@ -67,7 +67,7 @@ class Answer:
 def choose(problem: Problem, evidence: Iterable[Evidence]) -> Answer:
     """The answer for a problem."""
     of_kind = [each for each in evidence if each.kind == problem.kind]
-    places = near(of_kind, problem.length)
+    places = near(tested(of_kind), problem.length)
     if not places:
         lengths = sorted({each.length for each in of_kind})
         known = f"at T = {', '.join(f'{each:,}' for each in lengths)} only; " if lengths else ""
@@ -82,14 +82,19 @@ def choose(problem: Problem, evidence: Iterable[Evidence]) -> Answer:
     return answer(problem, places, standing)
 
 
-def near(evidence: Iterable[Evidence], length: int) -> dict[str, int]:
-    """Task → the tested length that is nearest to T by its ratio, if it is within `NEAR`."""
-    tested: dict[str, set[int]] = {}
+def tested(evidence: Iterable[Evidence]) -> dict[str, set[int]]:
+    """Task → its lengths with evidence."""
+    found: dict[str, set[int]] = {}
     for each in evidence:
-        tested.setdefault(each.task, set()).add(each.length)
+        found.setdefault(each.task, set()).add(each.length)
+    return found
+
+
+def near(lengths: Mapping[str, Iterable[int]], length: int) -> dict[str, int]:
+    """Task → the tested length that is nearest to T by its ratio, if it is within `NEAR`."""
     nearest = {
-        task: min(lengths, key=lambda tried: (abs(math.log(tried / length)), -tried))
-        for task, lengths in tested.items()
+        task: min(of_task, key=lambda tried: (abs(math.log(tried / length)), -tried))
+        for task, of_task in lengths.items()
     }
     return {
         task: tried for task, tried in nearest.items() if length / NEAR <= tried <= length * NEAR

@@ -21,7 +21,7 @@ from bench.report.markup import file_name
 from bench.report.section import Picture
 
 TEMPLATES = Path(__file__).parent / "templates"
-SCRIPTS = ("state.js", "tables.js", "sections.js", "plots.js", "explorer.js")
+SCRIPTS = ("state.js", "tables.js", "sections.js", "chooser.js", "plots.js", "explorer.js")
 """The scripts of the report, in the order in which they run."""
 LIBRARY = TEMPLATES / "vendor" / "plotly-basic-4.1.1.min.js.gz"
 """The library that draws the explorer, compressed; docs/architecture.md says why it is this one."""
@@ -43,6 +43,7 @@ def report_html(
     folder: Path,
     front: Screen,
     figure: Picture | None,
+    chooser: str,
     explorer: str,
     intro: str,
     sections: Mapping[str, Sequence[str]],
@@ -50,8 +51,8 @@ def report_html(
 ) -> str:
     """The page of a report: the first screen, open sections, the explorer, and folded sections.
 
-    `figure` is drawn in the folder. `explorer` is JSON; `intro` and `sections` are Markdown;
-    `unfolded` are the titles of the sections that are open.
+    `figure` is drawn in the folder. `chooser` and `explorer` are JSON; `intro` and `sections` are
+    Markdown; `unfolded` are the titles of the sections that are open.
     """
     style = (TEMPLATES / "report.css").read_text("utf-8")
     scripts = ["\n".join((TEMPLATES / name).read_text("utf-8") for name in SCRIPTS)]
@@ -66,6 +67,7 @@ def report_html(
         front=front,
         figure=figure,
         image=figure and _data("svg+xml", (folder / "figures" / f"{figure.name}.svg").read_bytes()),
+        chooser=chooser,
         explorer=explorer,
         shown=[(file_name(name), name, rendered(part, folder)) for name, part in shown.items()],
         sections=[

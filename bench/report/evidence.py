@@ -1,7 +1,7 @@
 """What is known of each model on each task and length, for the choice of a model."""
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -77,10 +77,11 @@ class Evidence:
         return f"{self.task} at T = {self.length:,}"
 
 
-def evidence_of(data: Data) -> list[Evidence]:
+def evidence_of(data: Data, costs: Sequence[Mapping[str, Any]] | None = None) -> list[Evidence]:
     """The evidence of every task, length and model that has runs.
 
-    Networks whose receptive field is shortened on purpose are left out.
+    Networks whose receptive field is shortened on purpose are left out. `costs` are the points of
+    the report, if they are known already.
     """
     if not data.source.records:
         return []
@@ -93,7 +94,7 @@ def evidence_of(data: Data) -> list[Evidence]:
         if record.outcome is not None
     }
     cells = {(cell.task, cell.length, cell.model): cell for cell in cells_of(runs)}
-    costs = _costs(data)
+    cost_at = {_place(point): point for point in (points(data)[1] if costs is None else costs)}
     planned = _planned(runs)
     shares = {_place(row): row for row in score_table(runs).to_dict("records")}
     found = []
@@ -105,7 +106,7 @@ def evidence_of(data: Data) -> list[Evidence]:
         mean = mean_interval(scores)
         low, high = ends(mean, 0.0, first(seeds, "unit") or "")
         step = seeds["id"].map(data.step_us).astype(float).median()
-        cost = costs.get(place, {})
+        cost = cost_at.get(place, {})
         minutes = cost.get("train_s", cost.get("run_s"))
         found.append(
             Evidence(
@@ -135,10 +136,6 @@ def evidence_of(data: Data) -> list[Evidence]:
 
 def _place(row: Mapping[Hashable, Any] | Mapping[str, Any]) -> tuple[str, int, str]:
     return row["task_label"], int(row["T"]), row["model_label"]
-
-
-def _costs(data: Data) -> dict[tuple[str, int, str], dict[str, Any]]:
-    return {_place(point): point for point in points(data)[1]}
 
 
 def _planned(runs: pd.DataFrame) -> dict[tuple[str, str], tuple[int, ...]]:

@@ -3,7 +3,6 @@
 The page holds it as text of a script element that is never executed.
 """
 
-import json
 import math
 import shlex
 from collections.abc import Hashable, Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from bench.plan.labels import Label
 from bench.plan.protocols import is_older
 from bench.report.data import Data
 from bench.report.frame import first
+from bench.report.markup import embedded
 from bench.report.points import Measure
 
 FOLDER, RUN = "RESULTS", "RUN"
@@ -43,11 +43,11 @@ LINE_WIDTH = 2
 
 
 def content(data: Data, measures: Sequence[Measure], found: Sequence[Mapping[str, Any]]) -> str:
-    """The JSON of the explorer. No text in it can end the script element that holds it."""
+    """The JSON of the explorer."""
     records = {record.spec.id: record for record in data.source.records}
     runs, behind, commands = _runs(data, records)
     names = list(dict.fromkeys(point["task_label"] for point in found))
-    text = json.dumps(
+    return embedded(
         {
             "measures": [asdict(measure) for measure in measures],
             "tasks": [_task(data, name) for name in names],
@@ -57,12 +57,8 @@ def content(data: Data, measures: Sequence[Measure], found: Sequence[Mapping[str
             "commands": commands,
             "columns": [*(name for name in RUN_COLUMNS if name in data.runs), "command"],
             "left_out": max(len(data.runs) - MOST_RUNS, 0),
-        },
-        allow_nan=False,
-        ensure_ascii=False,
-        separators=(",", ":"),
+        }
     )
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def _task(data: Data, label: str) -> dict[str, Any]:

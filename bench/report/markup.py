@@ -1,8 +1,10 @@
 """Markdown and file names; text from records is escaped, so that it never becomes markup."""
 
 import hashlib
+import json
 import re
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import pandas as pd
@@ -23,6 +25,13 @@ def code(words: object) -> str:
     """A code span; a grave accent, which would end it, becomes an apostrophe."""
     line = " ".join(str(words).split()).replace("`", "'")
     return f"`{line}`"
+
+
+def embedded(content: object) -> str:
+    """JSON for a script element that is never executed; no text in it can end the element."""
+    form: dict[str, Any] = {"allow_nan": False, "ensure_ascii": False, "separators": (",", ":")}
+    said = json.dumps(content, **form)
+    return said.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def file_name(words: str) -> str:

@@ -12,9 +12,12 @@ from bench.core.files import write_whole
 from bench.core.intervals import wilson
 from bench.plan.protocols import is_older
 from bench.report import front
+from bench.report.advice import times_of
+from bench.report.chooser import content as chooser_of
 from bench.report.claims import limits
 from bench.report.data import Data, Source
 from bench.report.document import TEMPLATES, html, report_html
+from bench.report.evidence import evidence_of
 from bench.report.explorer import content as explorer_of
 from bench.report.frame import span
 from bench.report.markup import markdown_table, shortened, template, text
@@ -47,6 +50,7 @@ def write_report(folder: Path, source: Source) -> str:
     measures, found = points(data)
     screen = front.screen(data, found, step_measure(data))
     explorer = explorer_of(data, measures, found)
+    chooser = chooser_of(evidence_of(data, found), times_of(data), source.profile_name)
     # This comes last, since other processes are still drawing.
     written = set()
     for name, files in drawn:
@@ -62,6 +66,7 @@ def write_report(folder: Path, source: Source) -> str:
         folder=folder,
         front=screen,
         figure=figures.get(front.FIGURE),
+        chooser=chooser,
         explorer=explorer,
         intro=intro,
         sections=blocks,

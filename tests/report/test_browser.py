@@ -7,6 +7,7 @@ are kept in the folder that SCREENSHOTS names.
 import csv
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,9 @@ import pytest
 
 from bench.core.records import Record
 from bench.core.spec import Spec
+from bench.report.choosing import Problem, choose
+from bench.report.data import Data
+from bench.report.evidence import evidence_of
 from bench.report.page import write_report
 from tests.support.records import record, speed_record
 from tests.support.reports import planted, source
@@ -67,6 +71,17 @@ class Visit:
         self.page.goto("about:blank")
         self.page.goto(f"{self.address}{state}")
         self.page.wait_for_selector("html[data-ready]", state="attached", timeout=30_000)
+
+    def wait(self, condition: str, timeout_s: float = 30.0) -> None:
+        """Wait until the condition holds in the page.
+
+        Playwright's own `wait_for_function` evaluates text in the page, which the policy forbids
+        once the first evaluation is false.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not self.page.evaluate(condition):
+            assert time.monotonic() < deadline, f"still false: {condition}"
+            self.page.wait_for_timeout(20)
 
     @property
     def state(self) -> str:
@@ -124,10 +139,8 @@ def visit(browser: "Browser", page_file: Path) -> Iterator[Visit]:
 def test_the_page_draws_everything_without_an_error_or_a_request(visit: Visit) -> None:
     assert visit.curves() == [["gru", "tcn"]]
     visit.page.click("#unfold")
-    visit.page.wait_for_function("!document.querySelector('img[data-svg]')")
-    visit.page.wait_for_function(
-        "[...document.querySelectorAll('img')].every(image => image.complete)"
-    )
+    visit.wait("!document.querySelector('img[data-svg]')")
+    visit.wait("[...document.querySelectorAll('img')].every(image => image.complete)")
     sizes = visit.page.evaluate(
         "[...document.querySelectorAll('img')].map(image => image.naturalWidth)"
     )
@@ -151,7 +164,7 @@ def test_the_first_screen_is_drawn_within_two_seconds(visit: Visit) -> None:
 
 def test_a_curve_is_clicked_away_and_a_link_keeps_it_away(visit: Visit) -> None:
     visit.page.click("button.model[value=gru]")
-    visit.page.wait_for_function("document.querySelector('.plot').data.length === 1")
+    visit.wait("document.querySelector('.plot').data.length === 1")
     assert visit.curves() == [["tcn"]]
     assert visit.page.get_attribute("button.model[value=gru]", "aria-pressed") == "false"
     state = visit.state
@@ -159,14 +172,14 @@ def test_a_curve_is_clicked_away_and_a_link_keeps_it_away(visit: Visit) -> None:
     visit.open(state)
     assert visit.curves() == [["tcn"]]
     visit.page.click("#reset")
-    visit.page.wait_for_function("document.querySelector('.plot').data.length === 2")
+    visit.wait("document.querySelector('.plot').data.length === 2")
     assert visit.state == ""
 
 
 def test_curves_and_tables_are_used_with_the_keyboard(visit: Visit) -> None:
     visit.page.focus("button.model[value=tcn]")
     visit.page.keyboard.press("Space")
-    visit.page.wait_for_function("document.querySelector('.plot').data.length === 1")
+    visit.wait("document.querySelector('.plot').data.length === 1")
     assert visit.curves() == [["gru"]]
     visit.page.focus("#points .action button")
     visit.page.keyboard.press("Enter")
@@ -181,7 +194,7 @@ def test_both_axes_show_any_measure_and_a_link_opens_them(visit: Visit) -> None:
     visit.page.select_option("#x", "step_us@1@fastest")
     visit.page.select_option("#y", "share")
     visit.page.uncheck("#logx")
-    visit.page.wait_for_function("document.querySelector('.plot').layout.xaxis.type === 'linear'")
+    visit.wait("document.querySelector('.plot').layout.xaxis.type === 'linear'")
     drawn = visit.page.evaluate("document.querySelector('.plot').data.map(c => [c.name, c.x, c.y])")
     assert drawn == [
         ["gru", [10, 10], [0.333333, 0]],
@@ -228,7 +241,7 @@ def test_clicking_a_point_shows_its_runs_and_commands_as_text(
     assert visit.column("#behind-point", "seed") == ["0", "1", "2"]
     assert EVIL in visit.column("#behind-point", "error")
     assert visit.page.locator("#behind-point b").count() == 0
-    commands = visit.page.locator("pre.command").all_inner_texts()
+    commands = visit.page.locator("#behind-point pre.command").all_inner_texts()
     specs, _ = planted_records()
     wanted = [each.id for each in specs if (each.model.name, each.length) == ("gru", 10)]
     folder = str(page_file.parent)
@@ -238,6 +251,33 @@ def test_clicking_a_point_shows_its_runs_and_commands_as_text(
         for spec_id in wanted
     ]
     assert "point=" in visit.state
+
+
+def test_the_form_answers_and_a_link_keeps_what_was_entered(visit: Visit, page_file: Path) -> None:
+    assert visit.page.is_visible("#chooser")
+    assert visit.page.input_value("#kind") == "fixed-lag"  # the first kind with evidence
+    visit.page.fill("#length", "12")
+    facts = visit.page.inner_text("#chosen dl")
+    source_ = source(*planted_records())
+    answer = choose(Problem(kind="fixed-lag", length=12), evidence_of(Data(source_)))
+    assert answer.pick is not None
+    assert f"pick\n{answer.pick}\n" in facts
+    assert facts.endswith(answer.sure)
+    assert visit.page.inner_text("#chosen ul").splitlines() == list(answer.why)
+    visit.page.select_option("#kind", "recall")
+    visit.page.fill("#length", "64")
+    assert visit.page.inner_text("#chosen dl").endswith("no evidence here")
+    visit.page.click("#chosen summary")
+    folder = str(page_file.parent).replace("'", "'\"'\"'")
+    command = visit.page.inner_text("#chosen pre")
+    assert f"--results '{folder}' --task associative_recall --length 64" in command
+    visit.page.select_option("#most-step", "20")
+    visit.open(visit.state)
+    assert visit.page.input_value("#kind") == "recall"
+    assert visit.page.input_value("#length") == "64"
+    assert visit.page.input_value("#most-step") == "20"
+    visit.page.fill("#length", "-3")  # neither an error nor another page
+    assert "no evidence here" in visit.page.inner_text("#chosen dl")
 
 
 def test_a_table_sorts_filters_and_downloads(visit: Visit, tmp_path: Path) -> None:
@@ -263,7 +303,7 @@ def test_a_table_sorts_filters_and_downloads(visit: Visit, tmp_path: Path) -> No
 def test_an_anchor_opens_its_section_and_the_address_keeps_it(visit: Visit) -> None:
     visit.open("#Problems")
     assert visit.page.locator("#Problems[open]").count() == 1
-    visit.page.wait_for_function("location.hash === '#open=Problems'")
+    visit.wait("location.hash === '#open=Problems'")
     visit.open("#open=Problems")
     assert visit.page.locator("#Problems[open] td").count() > 0
     assert EVIL in visit.page.inner_text("#Problems")

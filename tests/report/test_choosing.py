@@ -130,7 +130,7 @@ def test_too_few_seeds_decide_nothing() -> None:
 def test_the_nearest_length_within_a_factor_of_two_stands_for_it(
     tested: tuple[int, ...], length: int, near: dict[str, int]
 ) -> None:
-    assert choosing.near([solving("tcn", T, FAST) for T in tested], length) == near
+    assert choosing.near(choosing.tested([solving("tcn", T, FAST) for T in tested]), length) == near
 
 
 def test_without_a_task_of_the_kind_near_the_length_there_is_no_evidence() -> None:

@@ -203,13 +203,6 @@
     tables.enhance(table, "points");
   }
 
-  // The folder of the page holds the records, if the page is read from a disk.
-  function folder() {
-    if (location.protocol !== "file:") return "results";
-    const path = decodeURIComponent(location.pathname).replace(/\/[^/]*$/, "") || "/";
-    return /^[\w@%+=:,./-]+$/.test(path) ? path : `'${path.replaceAll("'", `'"'"'`)}'`;
-  }
-
   function runsTable(point) {
     const columns = data.columns.filter((name) => name !== "command");
     const kept = columns.filter((name) =>

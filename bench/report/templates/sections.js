@@ -1,8 +1,8 @@
-// Tables of open sections have their tools at once. The folded sections: figures and tools of tables appear when a section is opened. Which sections
-// are open is part of the address: `open=ANCHOR`.
+// Tables of open sections have their tools at once. Figures and tools of folded sections appear when
+// a section is opened. Which sections are open is part of the address: `open=ANCHOR`.
 
 (() => {
-  const sections = [...document.querySelectorAll("details")];
+  const sections = [...document.querySelectorAll("#sections > details")];
   const ready = new Set();
 
   async function show(image) {

@@ -53,3 +53,10 @@ async function inflated(base64) {
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
   return new Response(stream).text();
 }
+
+// The results folder, for a command. The folder of the page holds the records, if the page is read from a disk.
+function folder() {
+  if (location.protocol !== "file:") return "results";
+  const path = decodeURIComponent(location.pathname).replace(/\/[^/]*$/, "") || "/";
+  return /^[\w@%+=:,./-]+$/.test(path) ? path : `'${path.replaceAll("'", `'"'"'`)}'`;
+}

@@ -1,0 +1,89 @@
+// The form "Choose a model": every answer was computed when the page was written, by the rules of
+// `python -m bench choose`. What is entered is part of the address.
+
+(() => {
+  const $ = (id) => document.getElementById(id);
+  const data = JSON.parse($("choices").textContent);
+  const LENGTH = 100;
+  const BUDGETS = [
+    ["step", data.latencies, (most) => `at most ${most} µs`],
+    ["state", data.states, (most) => `at most ${most.toLocaleString("en")} bytes`],
+    ["minutes", data.minutes, (most) => `at most ${most} min`],
+  ];
+  const kinds = new Map(data.kinds.map((kind) => [kind.name, kind]));
+  const usual = (data.kinds.find((kind) => kind.ranges.length > 1) ?? data.kinds[0]).name;
+
+  function answerTo(kind, length) {
+    const { ranges } = kinds.get(kind);
+    const range = ranges.find(({ to }) => length <= to) ?? ranges.at(-1);
+    let place = 0;
+    for (const [name, levels] of BUDGETS) {
+      place = place * (levels.length + 1) + $(`most-${name}`).selectedIndex;
+    }
+    return data.answers[range.answers[place]];
+  }
+
+  function evidenceTable(rows) {
+    const cells = (tag, texts) => texts.map((text) => element(tag, {}, text));
+    const head = element("thead", {}, element("tr", {}, ...cells("th", data.header)));
+    const body = element("tbody");
+    for (const row of rows) body.append(element("tr", {}, ...cells("td", data.rows[row])));
+    return element("div", { className: "scroll" }, element("table", {}, head, body));
+  }
+
+  function show() {
+    const length = Math.max(1, Math.round(Number($("length").value)) || LENGTH);
+    const [pick, other, sure, why, rows, further, commands] = answerTo($("kind").value, length);
+    const fact = (name, value) =>
+      element("div", {}, element("dt", {}, name), element("dd", {}, value ?? "none"));
+    const facts = [fact("pick", pick), fact("runner-up", other), fact("how sure", sure)];
+    const shown = [element("dl", { className: "evidence" }, ...facts)];
+    shown.push(element("ul", {}, ...why.map((reason) => element("li", {}, reason))));
+    if (rows.length) {
+      const left = further ? `Further rows, not shown: ${further}. ` : "";
+      shown.push(evidenceTable(rows));
+      shown.push(element("p", { className: "note" }, left + data.times));
+    }
+    if (commands.length) {
+      const title = "Commands that make the missing evidence";
+      const steps = commands.map(([said, command]) => {
+        const text = command
+          .replace("--results RESULTS", () => `--results ${folder()}`)
+          .replace("--length LENGTH", `--length ${length}`);
+        return element("div", {}, said, element("pre", { className: "command" }, text));
+      });
+      const summary = element("summary", {}, `${title} (${commands.length})`);
+      shown.push(element("details", {}, summary, element("div", { className: "part" }, ...steps)));
+    }
+    $("chosen").replaceChildren(...shown);
+  }
+
+  function remember() {
+    const length = $("length").value;
+    address.set("kind", $("kind").value === usual ? null : $("kind").value);
+    address.set("length", length === String(LENGTH) ? null : length);
+    for (const [name] of BUDGETS) address.set(name, $(`most-${name}`).value);
+    show();
+  }
+
+  function restore() {
+    $("kind").value = kinds.has(address.get("kind")) ? address.get("kind") : usual;
+    $("length").value = address.get("length") ?? LENGTH;
+    for (const [name, levels] of BUDGETS) {
+      $(`most-${name}`).selectedIndex = 1 + levels.indexOf(Number(address.get(name)));
+    }
+    show();
+  }
+
+  $("kind").append(...data.kinds.map(({ name, text }) => new Option(`${name}: ${text}`, name)));
+  for (const [name, levels, said] of BUDGETS) {
+    const options = levels.map((most) => new Option(said(most), most));
+    $(`most-${name}`).append(new Option("any", ""), ...options);
+  }
+  for (const control of $("problem").querySelectorAll("select, input")) {
+    control.addEventListener("input", remember);
+  }
+  address.onChange(restore);
+  restore();
+  $("chooser").hidden = false;
+})();
