@@ -95,8 +95,11 @@ def missing(request: Request, specs: Sequence[Spec]) -> list[Spec]:
 def choose(records: Sequence[Record]) -> Chosen:
     """Task → model label → the rate that solves most runs.
 
-    Among rates that solve as many runs, the one with the best mean validation score is chosen, and
-    among equal scores the one with the fewest updates to solve. Test scores are not used.
+    Among rates that solve as many runs, the one with the best mean validation score is chosen.
+    Among equal scores it is the one whose runs ended after the fewest updates: a run ends early
+    only if its task stays solved, which a rate at the edge of stability delays. Numbers of updates
+    that differ by less than the distance of two validations are equal; then the smallest rate is
+    chosen, since it is the furthest from that edge. Test scores are not used.
     """
     groups: dict[Pair, dict[float, list[Record]]] = {}
     for record in records:
@@ -105,14 +108,22 @@ def choose(records: Sequence[Record]) -> Chosen:
     chosen: Chosen = {}
     for (task, model), by_rate in sorted(groups.items()):
         tried = tuple(_tried(rate, found) for rate, found in sorted(by_rate.items()))
-        best = max(tried, key=lambda each: _merit(each, by_rate[each.rate]))
-        chosen.setdefault(task, {})[model] = Tuned(rate=best.rate, tried=tried)
+        chosen.setdefault(task, {})[model] = Tuned(rate=_best(tried, by_rate), tried=tried)
     return chosen
 
 
-def _merit(tried: Tried, records: Sequence[Record]) -> tuple[int, float, float]:
+def _best(tried: Sequence[Tried], records: Mapping[float, Sequence[Record]]) -> float:
+    """The best of the rates that were tried, which are in ascending order."""
+    merits = [_merit(each, records[each.rate]) for each in tried]
+    best = [each for each, merit in zip(tried, merits, strict=True) if merit == max(merits)]
+    between = max(r.spec.training.validate_every for each in best for r in records[each.rate])
+    most = min(each.updates for each in best) + between
+    return next(each.rate for each in best if each.updates < most)
+
+
+def _merit(tried: Tried, records: Sequence[Record]) -> tuple[int, float]:
     score = -math.inf if tried.score is None else mean(map(_counted, records))
-    return tried.num_solved, score, -math.inf if tried.solved_after is None else -tried.solved_after
+    return tried.num_solved, score
 
 
 def _tried(rate: float, records: list[Record]) -> Tried:

@@ -249,12 +249,12 @@ def test_ids_of_the_projects_profiles_are_pinned() -> None:
         ids = "\n".join(sorted(spec.id for spec in plan_of(name).specs))
         found[name] = hashlib.sha256(ids.encode()).hexdigest()[:16]
     assert found == {
-        "full": "857974566c96093b",
+        "full": "9e8749e4ceb48b7c",
         "generation": "9508ff574ba2e9fe",
         "paper": "a792ca03222d07ae",
-        "quick": "9ad5ae9190d17b2a",
-        "reference": "505fde847c76e8be",
-        "smoke": "39cb09db1ff85383",
+        "quick": "c843b6881ed1e386",
+        "reference": "e111bab4333e8567",
+        "smoke": "87603ee3034f5d0e",
         "tuning": "4a6db07285125ec3",
     }
 

@@ -49,7 +49,10 @@ def chosen(records: list[Record]) -> Tuned:
         ({0.001: [(0.5, 50), (0.3, 50)], 0.003: [(0.35, 40)] * 2}, 0.001),
         ({0.001: [(1.0, 9), (0.2, 50)], 0.003: [(0.96, 99), (0.3, 50)]}, 0.003),
         # Among rates that solve all seeds, the fewest updates win.
-        ({0.001: [(1.0, 50)] * 2, 0.003: [(0.96, 40)] * 2}, 0.003),
+        ({0.001: [(1.0, 500)] * 2, 0.003: [(0.96, 400)] * 2}, 0.003),
+        # Updates that no validation tells apart count as equal, and the smallest rate wins.
+        ({0.001: [(1.0, 499)] * 2, 0.003: [(0.96, 400)] * 2}, 0.001),
+        ({0.001: [(1.0, 900)] * 2, 0.003: [(1.0, 480)] * 2, 0.01: [(1.0, 400)] * 2}, 0.003),
     ],
 )
 def test_solved_seeds_then_the_score_then_updates_decide(found: Scores, rate: float) -> None:
@@ -60,8 +63,18 @@ def test_solved_seeds_then_the_score_then_updates_decide(found: Scores, rate: fl
     assert choice.chosen.num_solved == sum(score >= 0.95 for score in scores)
 
 
+def test_a_rate_that_solves_early_but_does_not_stay_solved_loses_a_tie() -> None:
+    first, late = planted({0.003: [(1.0, 200)], 0.01: [(1.0, 600)]})
+    assert late.outcome is not None
+    unstable = outcome(1.0, steps=50).curve + late.outcome.curve[1:]
+    late = late.model_copy(update={"outcome": late.outcome.model_copy(update={"curve": unstable})})
+    choice = chosen([first, late])
+    assert choice.rate == 0.003
+    assert [tried.solved_after for tried in choice.tried] == [200, 50]
+
+
 def test_the_score_counts_above_the_threshold_where_runs_go_on() -> None:
-    scores: Scores = {0.001: [(0.99, 50)] * 2, 0.003: [(0.96, 40)] * 2}
+    scores: Scores = {0.001: [(0.99, 500)] * 2, 0.003: [(0.96, 400)] * 2}
     assert chosen(planted(scores)).rate == 0.003
     assert chosen(planted(scores, stop_when_solved=False)).rate == 0.001
 
@@ -77,7 +90,7 @@ def test_the_median_number_of_updates_to_solve_counts_runs_that_do_not() -> None
     [
         ({0.001: [(0.3, 50), (0.5, 50)], 0.003: [(0.45, 40)] * 2}, 0.001),
         ({0.001: [(0.3, 9)] * 2, 0.003: [(0.2, 50), (0.4, 50)]}, 0.003),
-        ({0.001: [(0.1, 50)] * 2, 0.003: [(0.19, 40)] * 2}, 0.003),
+        ({0.001: [(0.1, 500)] * 2, 0.003: [(0.19, 400)] * 2}, 0.003),
     ],
 )
 def test_where_lower_is_better_the_least_cost_wins(found: Scores, rate: float) -> None:
