@@ -117,7 +117,15 @@ def test_the_lecture_runs_as_printed(folder: Path, stand_in_mnist: object) -> No
 
 
 @pytest.mark.parametrize("page", [README, LECTURE], ids=lambda page: page.name)
-def test_the_python_on_a_page_runs_as_printed(page: Path, capsys: pytest.CaptureFixture) -> None:
+def test_the_python_on_a_page_runs_as_printed(
+    page: Path, folder: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """The README loads a network that one of its commands trains, here at the smallest size."""
+    smaller = [word for setting in SMALLEST for word in ("--set", setting)]
+    for command in commands(page) if page is README else ():
+        if "--keep-weights" in command:
+            assert main([*command, *smaller, "--debug"]) == 0
+            capsys.readouterr()
     shown = set(files(page).values())
     for code in blocks(page, "python"):
         if code not in shown:
