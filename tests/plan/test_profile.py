@@ -249,12 +249,12 @@ def test_ids_of_the_projects_profiles_are_pinned() -> None:
         ids = "\n".join(sorted(spec.id for spec in plan_of(name).specs))
         found[name] = hashlib.sha256(ids.encode()).hexdigest()[:16]
     assert found == {
-        "full": "9e8749e4ceb48b7c",
+        "full": "4ea3dcfdb255c1e4",
         "generation": "9508ff574ba2e9fe",
         "paper": "a792ca03222d07ae",
-        "quick": "c843b6881ed1e386",
-        "reference": "e111bab4333e8567",
-        "smoke": "87603ee3034f5d0e",
+        "quick": "4346da113a04ad44",
+        "reference": "606ef2e0792fc8c2",
+        "smoke": "2ec3dc56493c6372",
         "tuning": "4a6db07285125ec3",
     }
 
