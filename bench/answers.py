@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from bench.run.request import Request
     from tasks import Kind
 
+OWN = "results/mine"
+"""A copy of the committed reference, to which commands add evidence."""
+
 
 def warn_of_damaged(damaged: "Sequence[Damaged]") -> None:
     for file in damaged:
@@ -129,7 +132,12 @@ def choose(
     place = request.results
     if place.is_relative_to(Path.cwd()):
         place = place.relative_to(Path.cwd())
-    folder = Folder(profile=profile, results=str(place), plugins=tuple(map(str, plugin)))
+    folder = Folder(
+        profile=profile,
+        results=str(place) if results else OWN,
+        plugins=tuple(map(str, plugin)),
+        copy_of=None if results else str(place),
+    )
     print(advise(problem, source_of(request), folder))
 
 

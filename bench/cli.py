@@ -219,7 +219,10 @@ def show(spec_id: str, json: bool, results: Path) -> None:
     warn_of_damaged(damaged + damaged_speed)
     found = [record for record in [*records, *timed] if record.spec.id.startswith(spec_id)]
     if not found:
-        raise RequestError(f"no record in {results} has an id that begins with {spec_id!r}")
+        raise RequestError(
+            f"no record in {results} has an id that begins with {spec_id!r}; --results names "
+            "another folder, such as results/reference/cpu"
+        )
     for record in found:
         print(record.model_dump_json(indent=1) if json else screen(record, results))
 

@@ -142,6 +142,11 @@ class Task(ABC):
     num_evaluation: ClassVar[int] = 2_000
     """Number of validation sequences, and of test sequences, where they are drawn at random."""
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.kind is not None and cls.kind not in KINDS:
+            raise ValueError(f"{cls.__name__}.kind is {cls.kind!r}; valid: {', '.join(KINDS)}")
+
     @classmethod
     def task_name(cls) -> str:
         return cls.__module__.rpartition(".")[2]

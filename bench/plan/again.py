@@ -1,10 +1,11 @@
-"""The command that makes a recorded run or timing again."""
+"""The command that makes a recorded run or timing again, or why there is none."""
 
 import shlex
 from pathlib import Path
 
 from bench.core.records import Record, SpeedRecord
 from bench.core.spec import SpeedSpec
+from bench.plan.protocols import is_older, present
 
 
 def command(record: Record | SpeedRecord, results: Path | str) -> str:
@@ -19,3 +20,15 @@ def command(record: Record | SpeedRecord, results: Path | str) -> str:
     for plugin in spec.plugin_sha256:
         words += ["--plugin", f"{plugin}.py"]
     return shlex.join(words)
+
+
+def outdated(record: Record | SpeedRecord) -> str | None:
+    """Why the present code cannot make it again with the same numbers; None: it can."""
+    spec, commit = record.spec, record.machine.commit
+    if not is_older(spec):
+        return None
+    made_by = f"commit {commit}" if commit else "an unknown commit"
+    return (
+        f"made by {made_by} with protocol {spec.protocol}; the present code, protocol "
+        f"{present(spec)}, computes other numbers"
+    )

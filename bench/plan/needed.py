@@ -22,6 +22,8 @@ class Folder:
     results: str
     plugins: tuple[str, ...] = ()
     """Files of the plug-ins."""
+    copy_of: str | None = None
+    """The folder that is copied to `results` first, so that it stays as it is."""
 
     @property
     def words(self) -> list[str]:

@@ -1,10 +1,12 @@
 """The answer of `python -m bench choose` as text."""
 
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
 
 from bench.core.machine import fingerprint
+from bench.core.wording import counted
 from bench.plan import needed
 from bench.plan.needed import Folder
 from bench.report.choosing import NOT_MEASURED, NOT_TIMED, Answer, Need, Problem, choose
@@ -59,20 +61,36 @@ def text(answer: Answer, folder: Folder, *, times: str) -> str:
     """
     lines = [_question(answer.problem), ""]
     lines += [f"pick       {answer.pick or 'none'}", f"runner-up  {answer.runner_up or 'none'}"]
-    lines += [f"how sure   {answer.sure}"]
+    lacking = open_questions(answer)
+    lines += [f"how sure   {answer.sure}{f', since {lacking}' if lacking else ''}"]
     lines += [f"{'why' if i == 0 else '':10} {reason}" for i, reason in enumerate(answer.why)]
     if answer.cells:
-        shown = answer.cells[:MOST_CELLS]
-        lines += ["", *_table([HEADER, *map(row, shown)])]
-        if len(shown) < len(answer.cells):
-            lines.append(f"… and {len(answer.cells) - len(shown)} further rows")
-        lines += [times, *_missing(answer.cells)]
+        shown, left = answer.cells[:MOST_CELLS], len(answer.cells[MOST_CELLS:])
+        lines += ["", tested(answer), *_table([HEADER, *map(row, shown)])]
+        if left:
+            lines.append(f"… and {counted(left, 'further row')}")
+        lines.append(times)
     found = steps(answer, folder)
     if found:
         lines += ["", "These commands make the missing evidence:"]
+    if found and folder.copy_of:
+        lines.append(f"- first, a copy for it; `choose --results {folder.results}` reads it then")
+        lines.append(f"  cp -r {shlex.join([folder.copy_of, folder.results])}")
     for step in found:
         lines += [*([f"- {step.said}"] if step.said else []), f"  {step.command}"]
     return "\n".join(lines)
+
+
+def open_questions(answer: Answer) -> str | None:
+    """What is missing, in short; None: nothing is."""
+    reasons = dict.fromkeys(reason for need in answer.needs for reason in need.reasons)
+    return f"this is missing: {'; '.join(reasons)}" if reasons else None
+
+
+def tested(answer: Answer) -> str:
+    """Which lengths stand for T."""
+    places = [f"{task} at T = {length:,}" for task, length in (answer.places or {}).items()]
+    return f"Tested at the lengths nearest to T: {', '.join(places)}."
 
 
 def _question(problem: Problem) -> str:
@@ -104,15 +122,6 @@ def row(each: Evidence) -> tuple[str, ...]:
 
 def _interval(low: float | None, high: float | None, form: str) -> str:
     return "" if low is None or high is None else f" [{low:{form}}, {high:{form}}]"
-
-
-def _missing(cells: Sequence[Evidence]) -> list[str]:
-    """What is missing in all cells, one line per reason."""
-    models: dict[str, dict[str, None]] = {}
-    for each in cells:
-        for reason in each.missing:
-            models.setdefault(reason, {})[each.model] = None
-    return [f"Missing: {reason} ({', '.join(names)})." for reason, names in models.items()]
 
 
 def _number(value: float | None, form: str) -> str:

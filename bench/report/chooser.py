@@ -61,8 +61,11 @@ class _Pages:
         """The place of this answer among `answers`."""
         shown = answer.cells[:MOST_CELLS]
         rows = (self._rows.setdefault(advice.row(each), len(self._rows)) for each in shown)
+        lacking = advice.open_questions(answer)
+        why = (*answer.why, f"{answer.sure}, since {lacking}") if lacking else answer.why
         content = (
-            *(answer.pick, answer.runner_up, answer.sure, answer.why),
+            *(answer.pick, answer.runner_up, answer.sure, why),
+            advice.tested(answer) if answer.places else None,
             *(tuple(rows), len(answer.cells) - len(shown), self.commands(answer)),
         )
         return self._answers.setdefault(content, len(self._answers))
@@ -77,7 +80,8 @@ class _Pages:
 
     @property
     def answers(self) -> list[tuple[Any, ...]]:
-        """Pick, runner-up, how sure, why, places of rows, number of further rows, commands."""
+        """Pick, runner-up, how sure, why, what was tested, places of rows, number of further rows,
+        and commands."""
         return list(self._answers)
 
     @property

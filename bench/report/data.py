@@ -146,8 +146,9 @@ class Data:
 
     @cached_property
     def step_us(self) -> dict[str, float]:
-        """Spec id → microseconds of a step of one stream, where it was timed."""
-        return times.step_times(self.source.specs, self.leading)
+        """Spec id → microseconds of a step of one stream, where it is known."""
+        timed = (record.spec for record in self.source.speed)
+        return times.step_times(self.source.specs, self.leading, timed)
 
     @cached_property
     def headlines(self) -> list[str]:

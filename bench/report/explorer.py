@@ -14,7 +14,7 @@ import pandas as pd
 
 from bench.core.records import Record
 from bench.core.spec import Spec
-from bench.plan.again import command
+from bench.plan.again import command, outdated
 from bench.plan.labels import Label
 from bench.plan.protocols import is_older
 from bench.report.data import Data
@@ -159,11 +159,12 @@ def _rounded(value: float) -> float | None:
 def again(spec: Spec, record: Record | None, label: Label, profile: str) -> str:
     """The command that makes a run, or makes it again; `RUN` stands for its id or its seed.
 
-    A recorded run of the present protocol is repeated by its id. Others are selected from the
-    profile: a run of an older protocol is made by the present one.
+    A recorded run is repeated by its id, and a missing one is selected from the profile. For a run
+    of an older protocol it is a comment that says who made it.
     """
-    if record is not None and not is_older(spec):
-        return command(record, FOLDER).replace(spec.id, RUN, 1)
+    if record is not None:
+        why_not = outdated(record)
+        return f"# {why_not}" if why_not else command(record, FOLDER).replace(spec.id, RUN, 1)
     words = ["python", "-m", "bench", "run", "--seed", RUN, "--results", FOLDER]
     words += ["--profile", profile, "--task", label.task, "--model", label.model_label]
     return shlex.join([*words, "--length", str(spec.length)])

@@ -3,12 +3,13 @@
 All records given together are of one machine and backend.
 """
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 
 import pandas as pd
 
 from bench.core.records import SpeedRecord
-from bench.core.spec import Spec, SpeedSpec
+from bench.core.spec import Spec, SpeedSpec, Subject
 from bench.core.timings import Work, pooled
 from bench.plan.labels import label_of
 from bench.plan.protocols import is_older
@@ -191,11 +192,38 @@ def plain(timed: pd.DataFrame) -> pd.DataFrame:
     return found if found["model"].nunique() > 1 else timed
 
 
-def step_times(specs: Sequence[Spec], timed: pd.DataFrame) -> dict[str, float]:
-    """Spec id → median microseconds of a step of one stream, where it was timed without calls."""
+def step_times(
+    specs: Sequence[Spec], timed: pd.DataFrame, subjects: Iterable[Subject]
+) -> dict[str, float]:
+    """Spec id → median microseconds of a step of one stream, where it was timed without calls.
+
+    A network that was not timed itself has the time of the nearest length of its task at which the
+    same model has the same width, since a step computes the same there. `subjects` are the networks
+    that were timed.
+    """
     alone = without_calls(timed[(timed["batch"] == 1) & timed["step_ms"].notna()])
     by_network = dict(zip(alone["network"], 1e3 * alone["step_ms"], strict=True))
-    return {spec.id: by_network[spec.network] for spec in specs if spec.network in by_network}
+    alike: dict[str, dict[int, float]] = {}
+    for each in subjects:
+        if each.network in by_network:
+            alike.setdefault(_step_of(each), {})[each.length] = by_network[each.network]
+    found = {}
+    for spec in specs:
+        others = alike.get(_step_of(spec), {})
+        # Without a budget of parameters, the depth may depend on the length and the width does not.
+        if spec.network in by_network:
+            found[spec.id] = by_network[spec.network]
+        elif others and spec.param_budget is not None:
+            nearest = min(others, key=lambda length: abs(math.log(length / spec.length)))
+            found[spec.id] = others[nearest]
+    return found
+
+
+def _step_of(subject: Subject) -> str:
+    """An id that networks for different lengths of one task share if their steps are the same."""
+    fields = {**subject.task.fields, "length": 1}
+    task = subject.task.model_copy(update={"fields": fields})
+    return subject.model_copy(update={"task": task}).network
 
 
 def headlines(timed: pd.DataFrame, device: str) -> list[str]:

@@ -149,7 +149,7 @@ def again(request: Request, spec_id: str, *, keep_weights: bool = False) -> Requ
     if is_older(spec):
         raise RequestError(
             f"--again: {spec.name} ({spec.id}) was made with protocol {spec.protocol}, and the "
-            f"present one is {present(spec)}; the same command without --again repeats it"
+            f"present code has protocol {present(spec)}, which computes other numbers"
         )
     nothing = Plan(specs=(), unsupported=(), studies={})
     if isinstance(spec, SpeedSpec):

@@ -5,7 +5,7 @@ from pathlib import Path
 from bench.core.records import Outcome, Record, SpeedRecord
 from bench.core.spec import Part, Spec
 from bench.core.wording import counted, duration
-from bench.plan.again import command
+from bench.plan.again import command, outdated
 from bench.run.progress import call_time, medians, name_of
 
 NUM_POINTS = 16
@@ -31,7 +31,11 @@ def screen(record: Record | SpeedRecord, results: Path) -> str:
         blocks.append(_rows({"error": record.error}))
     if record.traceback is not None:
         blocks.append([record.traceback.rstrip()])
-    blocks.append(["To run it again:", f"  {command(record, results)}"])
+    why_not = outdated(record)
+    if why_not is None:
+        blocks.append(["To run it again:", f"  {command(record, results)}"])
+    else:
+        blocks.append([f"It cannot be run again: it was {why_not}."])
     return "\n\n".join("\n".join(block) for block in blocks)
 
 

@@ -89,8 +89,10 @@ def _obstacle(record: Record) -> str | None:
     """Why a run can't be compared here; None if it can."""
     if not record.finished:
         return "without a result"
-    if not is_current(record.spec) or is_older(record.spec):
+    if not is_current(record.spec):
         return "of older code, or of a plug-in"
+    if is_older(record.spec):
+        return f"of protocol {record.spec.protocol}, which the present code replaced"
     if record.backend.device != "cpu":
         return "of a GPU, whose sums have no fixed order"
     machine = record.machine

@@ -263,7 +263,8 @@ def test_the_form_answers_and_a_link_keeps_what_was_entered(visit: Visit, page_f
     assert answer.pick is not None
     assert f"pick\n{answer.pick}\n" in facts
     assert facts.endswith(answer.sure)
-    assert visit.page.inner_text("#chosen ul").splitlines() == list(answer.why)
+    reasons = visit.page.inner_text("#chosen ul").splitlines()
+    assert reasons[: len(answer.why)] == list(answer.why)
     visit.page.select_option("#kind", "recall")
     visit.page.fill("#length", "64")
     assert visit.page.inner_text("#chosen dl").endswith("no evidence here")

@@ -68,9 +68,11 @@ def test_every_answer_is_that_of_the_command() -> None:
     folder = Folder(profile="reference", results=chooser.RESULTS)
     for problem in problems():
         expected = choose(problem, evidence)
-        pick, other, sure, why, rows, further, commands = looked_up(data, problem)
+        pick, other, sure, why, tested, rows, further, commands = looked_up(data, problem)
         assert (pick, other, sure) == (expected.pick, expected.runner_up, expected.sure), problem
-        assert tuple(why) == expected.why, problem
+        assert tuple(why[: len(expected.why)]) == expected.why, problem
+        assert len(why) - len(expected.why) == bool(expected.needs)
+        assert tested == (advice.tested(expected) if expected.places else None)
         assert len(rows) + further == len(expected.cells)
         shown = [list(advice.row(each)) for each in expected.cells[: len(rows)]]
         assert [data["rows"][each] for each in rows] == shown

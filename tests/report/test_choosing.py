@@ -280,13 +280,22 @@ def test_the_answer_is_one_screen() -> None:
     said = advise(at(64), data_of(planted()).source, FOLDER)
     lines = said.splitlines()
     assert "pick       tcn" in lines
-    assert "how sure   undecided" in lines
-    assert any(line.startswith("Missing: 62,400 updates") for line in lines)
+    assert any(
+        line.startswith("how sure   undecided, since this is missing: 62,400") for line in lines
+    )
+    assert "Tested at the lengths nearest to T: copy_memory at T = 64." in lines
     assert lines[-1].lstrip().startswith("python -m bench run --profile reference --results mine")
     assert len(lines) <= 24
     nothing = advise(at(1_000), data_of(planted()).source, FOLDER).splitlines()
     assert "how sure   no evidence here" in nothing
     assert nothing[-1].endswith("--task copy_memory --task markov_source --length 1000")
+
+
+def test_evidence_for_the_committed_reference_goes_to_a_copy() -> None:
+    folder = replace(FOLDER, results="results/mine", copy_of="results/reference/cpu")
+    lines = advise(at(64), data_of(planted()).source, folder).splitlines()
+    assert "  cp -r results/reference/cpu results/mine" in lines
+    assert all("--results results/mine" in line for line in lines if "bench run" in line)
 
 
 def test_the_command_answers_from_any_folder(

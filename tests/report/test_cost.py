@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from bench.core.records import SpeedRecord
+from bench.core.spec import Spec
 from bench.report.drawing import DOTTED_AGAIN
 from bench.report.page import write_report
 from bench.report.runs import horizons
@@ -80,7 +81,7 @@ def test_times_of_protocol_1_are_never_compared_with_newer_ones() -> None:
     assert how(alone, "a cpu") == "as measured in protocol 1, on a cpu"
     # A step of that protocol includes its call, so nothing is said of it.
     assert not any("streaming" in line for line in headlines(alone, "a cpu"))
-    assert step_times([spec(model="tcn")], alone) == {}
+    assert step_times([spec(model="tcn")], alone, [each.spec for each in before]) == {}
     both = timed_frame([*before, after])
     assert list(both["protocol"]) == [1, 1, 2]
     assert list(leading(both)["T"]) == [100]
@@ -179,13 +180,29 @@ def test_the_window_read_again_is_a_line_of_its_own() -> None:
 
 
 def test_a_run_is_given_the_step_of_its_own_network() -> None:
-    specs = [spec(model="tcn", length=10, seed=seed) for seed in range(2)]
-    specs.append(spec(model="tcn", length=11))
-    timed = timed_frame([speed_record("tcn", 10, step_ms=0.005)])
-    assert step_times(specs, timed) == {s.id: pytest.approx(5.0) for s in specs[:2]}
-    beside = timed_frame([speed_record("tcn", 10, step_ms=0.005, batch_size=64)])
-    assert step_times(specs, beside) == {}
-    assert step_times(specs, timed_frame([])) == {}
+    def found(specs: list[Spec], records: list[SpeedRecord]) -> dict[str, float]:
+        return step_times(specs, timed_frame(records), [each.spec for each in records])
+
+    own = [spec(model="tcn", length=10, seed=seed) for seed in range(2)]
+    assert found(own, [speed_record("tcn", 10, step_ms=0.005)]) == {
+        each.id: pytest.approx(5.0) for each in own
+    }
+    assert found(own, [speed_record("tcn", 10, step_ms=0.005, batch_size=64)]) == {}
+    assert found(own, []) == {}
+
+
+def test_a_run_without_a_timing_has_that_of_its_network_at_the_nearest_length() -> None:
+    timed = [speed_record("tcn", T, step_ms=ms) for T, ms in ((10, 0.005), (100, 0.008))]
+
+    def step(of: Spec) -> float | None:
+        return step_times([of], timed_frame(timed), [each.spec for each in timed]).get(of.id)
+
+    assert step(spec(model="tcn", length=25)) == pytest.approx(5.0)
+    assert step(spec(model="tcn", length=40)) == pytest.approx(8.0)
+    assert step(spec(model="gru", length=25)) is None
+    wider = spec(model="tcn", length=25)
+    assert step(wider.model_copy(update={"width": wider.width + 1})) is None
+    assert step(wider.model_copy(update={"param_budget": None})) is None  # its depth is not known
 
 
 def test_a_network_timed_twice_has_one_row_with_the_samples_of_both() -> None:

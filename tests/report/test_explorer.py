@@ -93,9 +93,12 @@ def test_each_run_has_the_command_that_makes_it_again() -> None:
     assert [run[at["id"]] for run in found["runs"]] == [each.id for each in specs]
     recorded = "python -m bench run --again RUN --results RESULTS --device cpu"
     assert commands[1:-1] == [recorded] * (len(specs) - 2)
-    for command, of in ((commands[0], specs[0]), (commands[-1], specs[-1])):
-        wanted = "python -m bench run --seed RUN --results RESULTS --profile planted "
-        assert command == f"{wanted}--task copy_memory --model {of.model.name} --length {of.length}"
+    assert commands[0].startswith(f"# made by commit {records[0].machine.commit} with protocol 1;")
+    missing = specs[-1]
+    wanted = (
+        "python -m bench run --seed RUN --results RESULTS --profile planted --task copy_memory "
+    )
+    assert commands[-1] == f"{wanted}--model {missing.model.name} --length {missing.length}"
 
 
 def test_a_label_with_spaces_is_one_word_of_its_command() -> None:

@@ -33,7 +33,8 @@
 
   function show() {
     const length = Math.max(1, Math.round(Number($("length").value)) || LENGTH);
-    const [pick, other, sure, why, rows, further, commands] = answerTo($("kind").value, length);
+    const answer = answerTo($("kind").value, length);
+    const [pick, other, sure, why, tested, rows, further, commands] = answer;
     const fact = (name, value) =>
       element("div", {}, element("dt", {}, name), element("dd", {}, value ?? "none"));
     const facts = [fact("pick", pick), fact("runner-up", other), fact("how sure", sure)];
@@ -41,7 +42,7 @@
     shown.push(element("ul", {}, ...why.map((reason) => element("li", {}, reason))));
     if (rows.length) {
       const left = further ? `Further rows, not shown: ${further}. ` : "";
-      shown.push(evidenceTable(rows));
+      shown.push(element("p", { className: "note" }, tested), evidenceTable(rows));
       shown.push(element("p", { className: "note" }, left + data.times));
     }
     if (commands.length) {
