@@ -329,6 +329,7 @@ def _status(succeeded: bool) -> int:
 def _write_report(request: "Request") -> None:
     from bench.report.page import write_report
 
+    print("writing the report …", file=sys.stderr, flush=True)
     print_styled(write_report(request.results, source_of(request)))
 
 

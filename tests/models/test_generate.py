@@ -206,7 +206,7 @@ def test_a_class_is_its_one_hot_at_every_step(name: str) -> None:
     assert torch.equal(net(x, condition=rows)[0], y)
     other, _ = net(x, condition=torch.tensor([2, 0, 2]))
     assert torch.equal(other[:2], y[:2])
-    assert (other[2] != y[2]).any(1).all()  # from the first step on
+    assert (other[2] != y[2]).any()  # a rectified output may coincide at some of the steps
 
 
 @pytest.mark.parametrize("name", NAMES)

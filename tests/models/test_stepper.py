@@ -341,3 +341,14 @@ def test_invalid_runs_ids_and_masks_are_value_errors() -> None:
         for mask in (torch.zeros(3, dtype=torch.bool), torch.zeros(2)):
             with pytest.raises(ValueError, match=r"valid: \(2,\) booleans"):
                 stepper.reset(mask)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("tcn", "wavenet", "lstm", "gru", "rnn"),
+        *("mingru", "minlstm", "lru", "s4d", "mamba", "attention"),
+    ],
+)
+def test_every_model_that_reads_sequences_has_a_compiled_step(name: str) -> None:
+    assert isinstance(network(name, TOKENS, torch.float32, 6, width=8).stepper(), CompiledStepper)

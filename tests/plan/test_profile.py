@@ -253,9 +253,9 @@ def test_ids_of_the_projects_profiles_are_pinned() -> None:
         "generation": "9508ff574ba2e9fe",
         "paper": "a792ca03222d07ae",
         "quick": "4346da113a04ad44",
-        "reference": "606ef2e0792fc8c2",
+        "reference": "81399d0b2f3ed47e",
         "smoke": "2ec3dc56493c6372",
-        "tuning": "4a6db07285125ec3",
+        "tuning": "b0263e4f4df7d282",
     }
 
 

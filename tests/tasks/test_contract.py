@@ -83,3 +83,8 @@ def test_a_plug_in_scored_in_decibels_keeps_the_contract(check: Callable[[Task],
     assert "test_contract" in tasks.names()
     for task in instances("test_contract"):
         check(task)
+
+
+def test_an_unknown_kind_of_problem_is_an_error_when_the_task_is_defined() -> None:
+    with pytest.raises(ValueError, match=r"Odd\.kind is 'varying'; valid: fixed-lag, varying-pl"):
+        type("Odd", (Task,), {"kind": "varying"})
