@@ -16,14 +16,7 @@ from bench.report.section import Picture, built
 from tests.support.reports import planted, source
 
 
-def skip_unless_present() -> None:
-    """An older protocol had another profile, from which the committed pages cannot be written."""
-    if all(is_older(record.spec) for record in Store(REFERENCE).read_all()[0]):
-        pytest.skip("the committed run is of an older protocol")
-
-
 def test_the_marked_blocks_are_those_that_make_readme_writes() -> None:
-    skip_unless_present()
     for path, page in readme.written(Data(readme.committed())).items():
         assert path.read_text(encoding="utf-8") == page, f"{path.name} is stale: run `make readme`"
 
@@ -61,7 +54,6 @@ def test_the_figures_that_the_pages_show_are_written_by_a_report() -> None:
 
 
 def test_the_committed_records_are_those_that_the_profile_plans() -> None:
-    skip_unless_present()
     records, damaged = Store(REFERENCE).read_all()
     assert not damaged
     data = Data(readme.committed())

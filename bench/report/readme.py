@@ -4,20 +4,20 @@ All are written from the committed reference. `make readme` calls this module.
 """
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from bench.core.files import write_whole
-from bench.core.records import SampleRecord
-from bench.core.store import Store
-from bench.plan import profile, rates
-from bench.plan.grid import Selection, make_plan, thresholds
-from bench.plan.labels import labels
-from bench.plan.ladder import longer_among
-from bench.plan.protocols import newest, with_stand_ins
+from bench.core.records import Record, SampleRecord, SpeedRecord, YardstickRecord
+from bench.core.store import Damaged, Store
+from bench.plan import profile
+from bench.plan.grid import Selection, make_plan
 from bench.report import front
 from bench.report.data import Data, Source
+from bench.report.folder import source_of
 from bench.report.frame import IDENTITY
 from bench.report.markup import for_people, markdown_table, template, text
 from bench.report.page import TEMPLATES
@@ -35,35 +35,37 @@ PAGES = {README: ("answer", "decision"), RESULTS: ("verdicts", "choice", "cost",
 """The marked blocks of each page."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Committed:
+    """The committed reference, as a report reads a results folder."""
+
+    records: Sequence[Record]
+    speed: Sequence[SpeedRecord]
+    yardsticks: Sequence[YardstickRecord]
+    samples: Sequence[SampleRecord]
+    damaged: Sequence[Damaged]
+
+
 def committed() -> Source:
     """The report's source of the committed reference, whose records are of one machine."""
     store, chosen = Store(REFERENCE), profile.load("reference")
-    plan = make_plan(chosen, Selection())
-    records, _ = store.read_all()
-    speed, _ = store.read_speed()
-    yardsticks, _ = store.read_yardsticks()
-    samples, _ = store.read_below("samples", SampleRecord)
-    records = newest(records)
-    plan = with_stand_ins(plan, [record.spec for record in records])
-    longer = longer_among(plan.ladders, {record.spec.id for record in records})
-    specs = (*plan.specs, *longer)
-    planned = {spec.id for spec in specs}
-    return Source(
-        profile_name="reference",
-        profile_description=chosen.description,
-        caveat=chosen.caveat,
-        specs=specs,
-        labels=labels(specs),
-        thresholds=thresholds(specs),
-        records=[record for record in records if record.spec.id in planned],
-        num_records=len(records),
-        speed=newest(speed),
-        yardsticks=sorted(yardsticks, key=lambda record: record.created),
-        studies=plan.studies,
-        ladders=plan.ladders,
-        sweep=rates.load(),
-        samples=samples,
+    records, damaged = store.read_all()
+    found = Committed(
+        records=records,
+        speed=store.read_speed()[0],
+        yardsticks=store.read_yardsticks()[0],
+        samples=store.read_below("samples", SampleRecord)[0],
+        damaged=damaged,
     )
+    source, _ = source_of(
+        found,
+        plan=make_plan(chosen, Selection()),
+        profile=chosen,
+        profile_name="reference",
+        selection=Selection(),
+        backend=records[0].backend,
+    )
+    return source
 
 
 def blocks(data: Data) -> dict[str, str]:

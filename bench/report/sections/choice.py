@@ -50,8 +50,9 @@ def build(data: Data) -> Iterator[Item]:
 def measured(data: Data) -> str:
     """Which times of a step the choice is made by."""
     return (
-        f"Steps are those of batch 1 at the T of the row, {how(data.leading, data.device)}. What "
-        "a single call from Python costs is in the table of streaming."
+        "Steps are those of batch 1, of the same network at the nearest T that was timed, "
+        f"{how(data.leading, data.device)}. What a single call from Python costs is in the table of "
+        "streaming."
     )
 
 
