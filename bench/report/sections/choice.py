@@ -51,8 +51,8 @@ def measured(data: Data) -> str:
     """Which times of a step the choice is made by."""
     return (
         "Steps are those of batch 1, of the same network at the nearest T that was timed, "
-        f"{how(data.leading, data.device)}. What a single call from Python costs is in the table of "
-        "streaming."
+        f"{how(data.leading, data.device)}. What a single call from Python costs is in the "
+        "table of streaming."
     )
 
 
