@@ -324,6 +324,28 @@ def test_a_script_that_is_not_ours_does_not_run(visit: Visit) -> None:
     visit.problems.clear()  # the browser reports what it blocked
 
 
+@pytest.mark.parametrize("table", ["#decision", "#chosen table"])
+def test_on_a_phone_every_cell_is_shown_with_the_name_of_its_column(
+    table: str, visit: Visit
+) -> None:
+    visit.page.set_viewport_size({"width": WIDTHS["phone"], "height": 844})
+    visit.open()
+    cells = visit.page.locator(f"{table} tbody tr:first-child > *").all()
+    names = visit.page.locator(f"{table} thead th").all_text_contents()
+    assert len(cells) == len(names) > 5
+    tops = []
+    for name, cell in zip(names, cells, strict=True):
+        box = cell.bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= WIDTHS["phone"]
+        shown = cell.evaluate("cell => getComputedStyle(cell, '::before').content")
+        is_row_header = cell.evaluate("cell => cell.tagName") == "TH"
+        assert shown == ("none" if is_row_header else f'"{name}"')
+        tops.append(box["y"])
+    assert tops == sorted(set(tops))  # each cell has its own line
+
+
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("name", WIDTHS)
 def test_screenshots_have_no_sideways_scrolling(

@@ -24,11 +24,16 @@
   }
 
   function evidenceTable(rows) {
-    const cells = (tag, texts) => texts.map((text) => element(tag, {}, text));
-    const head = element("thead", {}, element("tr", {}, ...cells("th", data.header)));
+    const names = data.header.map((name) => element("th", { scope: "col" }, name));
+    const head = element("thead", {}, element("tr", {}, ...names));
     const body = element("tbody");
-    for (const row of rows) body.append(element("tr", {}, ...cells("td", data.rows[row])));
-    return element("div", { className: "scroll" }, element("table", {}, head, body));
+    for (const row of rows) {
+      const cells = data.rows[row].map((text) => element("td", {}, text));
+      cells.forEach((cell, at) => (cell.dataset.name = data.header[at]));
+      body.append(element("tr", {}, ...cells));
+    }
+    const table = element("table", { className: "cards" }, head, body);
+    return element("div", { className: "scroll" }, table);
   }
 
   function show() {
