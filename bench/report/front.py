@@ -45,8 +45,8 @@ class Screen:
         "else its step is faster. The training time is the median of a run."
     )
     evidence: Sequence[tuple[str, str]]
-    verdicts: Sequence[tuple[str, str]]
-    """The word and the claim of each verdict."""
+    verdicts: Sequence[tuple[str, str, str]]
+    """The key, the word and the claim of each verdict."""
 
 
 def screen(data: Data, points: Sequence[Mapping[str, Any]], step: str) -> Screen:
@@ -57,7 +57,7 @@ def screen(data: Data, points: Sequence[Mapping[str, Any]], step: str) -> Screen
         answer=answer(data),
         decision=[[row["task"], *(row[column] for column in DECISION)] for row in rows],
         evidence=evidence(data),
-        verdicts=[(verdict.verdict, verdict.claim) for verdict in data.verdicts],
+        verdicts=[(each.key, each.word, each.claim) for each in data.verdicts],
     )
 
 

@@ -162,6 +162,11 @@ def test_the_first_screen_is_drawn_within_two_seconds(visit: Visit) -> None:
         assert box["y"] < 768, place
 
 
+def test_each_claim_of_the_first_screen_is_shown_with_its_letter(visit: Visit) -> None:
+    lines = [line.inner_text().split() for line in visit.page.locator(".verdicts li").all()]
+    assert [words[0] for words in lines] == ["a", "b", "c", "d1", "d2", "e", "f"]
+
+
 def test_a_curve_is_clicked_away_and_a_link_keeps_it_away(visit: Visit) -> None:
     visit.page.click("button.model[value=gru]")
     visit.wait("document.querySelector('.plot').data.length === 1")

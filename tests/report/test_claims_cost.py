@@ -171,7 +171,9 @@ def test_every_implementation_has_a_verdict_of_its_own() -> None:
     assert {row["implementation"] for row in fastest.table} == {"fastest"}
     other = of_times("e2", *TWICE, *stock)
     assert (fastest.verdict, other.verdict) == ("supported", "contradicted")
-    assert other.sentence.startswith("stock, on one machine, batch 64, T = 100 to 400")
+    assert other.sentence.startswith(
+        "PyTorch's own layers, on one machine, batch 64, T = 100 to 400"
+    )
     assert {row["implementation"] for row in other.table} == {"stock"}
 
 

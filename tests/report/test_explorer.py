@@ -165,3 +165,22 @@ def test_a_policy_allows_its_own_texts_and_nothing_else(tmp_path: Any) -> None:
     assert "script-src 'none'" in found
     assert "unsafe" not in found
     assert "style=" not in html("| a |\n| -: |\n| 1 |\n", "title", tmp_path)
+
+
+def test_the_first_screen_tells_verdicts_apart_by_key_and_implementation() -> None:
+    timed = [
+        speed_record(
+            model, length, train_ms=ms, implementation=implementation, receptive_field=field
+        )
+        for model, ms, field in (("tcn", 2.0, 999), ("gru", 4.0, None))
+        for length in (100, 200, 400)
+        for implementation in ("fastest", "stock")
+    ]
+    data = data_of(*planted(), speed=timed)
+    verdicts = front.screen(data, points(data)[1], step_measure(data)).verdicts
+    assert [key for key, _, _ in verdicts] == ["a", "b", "c", "d1", "d2", "e", "e2", "f"]
+    claims = {key: claim for key, _, claim in verdicts}
+    claim = "Convolutional training is far more efficient"
+    assert claims["e"] == f"{claim} (fastest implementations)."
+    assert claims["e2"] == f"{claim} (PyTorch's own layers)."
+    assert claims["f"] == "Convolutional step-by-step inference is inefficient."

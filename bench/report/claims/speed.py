@@ -1,13 +1,14 @@
 """Claims on cost: (e) training and (f) a step of a stream, for each device and implementation."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
 from bench.report.claims.verdict import LONG, Verdict, answered, named
 from bench.report.frame import listed, numbers, rows_of, span
-from bench.report.times import how, implementations, without_calls
+from bench.report.times import how, implementation, implementations, without_calls
 
 FAR_MORE = 2.0
 """Smallest ratio of throughputs that counts as far more efficient training."""
@@ -22,12 +23,19 @@ PLACE = ["task_label", "batch", "T"]
 
 
 def speed_verdicts(timed: pd.DataFrame, device: str) -> Iterator[Verdict]:
-    """Claims (e) and (f) for every implementation with times; the fastest has the plain keys."""
+    """Claims (e) and (f) for every implementation with times; the fastest has the plain keys.
+
+    A claim that is judged for several implementations names the one of each verdict.
+    """
     for judge, key in ((training_efficiency, "e"), (step_efficiency, "f")):
+        found = []
         for i, rows in enumerate(implementations(timed)):
             verdict = judge(rows, device, key if i == 0 else f"{key}{i + 1}")
             if i == 0 or verdict.verdict != "not tested":
-                yield verdict
+                found.append((verdict, implementation(rows)))
+        for verdict, made_with in found:
+            named_claim = f"{verdict.claim.removesuffix('.')} ({made_with})."
+            yield replace(verdict, claim=named_claim) if len(found) > 1 else verdict
 
 
 def pairs_of(timed: pd.DataFrame, column: str, *, highest: bool) -> pd.DataFrame:
