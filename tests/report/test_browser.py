@@ -329,6 +329,50 @@ def test_a_script_that_is_not_ours_does_not_run(visit: Visit) -> None:
     visit.problems.clear()  # the browser reports what it blocked
 
 
+def test_the_first_screen_and_the_figures_use_the_width_of_a_laptop(visit: Visit) -> None:
+    def box(place: str) -> dict[str, float]:
+        found = visit.page.locator(place).first.bounding_box()
+        assert found is not None
+        return {**found}
+
+    figure, table, tiles = (box(place) for place in (".paper", "#decision", ".tiles"))
+    assert table["x"] > figure["x"] + figure["width"]
+    assert tiles["width"] > figure["width"] + table["width"]
+    rows = visit.page.eval_on_selector_all(
+        ".tiles > div", "tiles => tiles.map(tile => tile.getBoundingClientRect().top)"
+    )
+    assert len(rows) > 4
+    assert len(set(rows)) == 1
+    narrow, wide = (box(f".shown figure img{kind}") for kind in (":not(.wide)", ".wide"))
+    assert narrow["width"] < 0.5 * wide["width"]
+    assert wide["width"] > 1200
+
+
+def test_a_table_that_is_cut_off_shows_it_and_long_cells_wrap(visit: Visit) -> None:
+    visit.page.set_viewport_size({"width": WIDTHS["phone"], "height": 844})
+    place = ".scroll:has(td.long)"
+    look = "([box]) => [box.scrollWidth > box.clientWidth, getComputedStyle(box).backgroundImage]"
+    is_cut, shades = visit.page.eval_on_selector_all(place, look)
+    assert is_cut
+    assert shades.count("linear-gradient") == 4
+    assert visit.page.evaluate(
+        "getComputedStyle(document.querySelector('td.long')).whiteSpace"
+    ) in ("normal")
+
+
+def test_the_page_of_the_claims_shows_every_verdict_on_a_laptop(
+    browser: "Browser", page_file: Path
+) -> None:
+    page = browser.new_page(viewport={"width": 1366, "height": 768})
+    page.goto((page_file.parent / "claims.html").as_uri())
+    cells = page.locator("table").first.locator("td:nth-child(2)")
+    assert cells.all_inner_texts()[:2] == ["not tested", "undecided"]
+    box = page.locator(".scroll").first
+    assert box.evaluate("box => box.scrollWidth <= box.clientWidth")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1366
+    page.close()
+
+
 @pytest.mark.parametrize("table", ["#decision", "#chosen table"])
 def test_on_a_phone_every_cell_is_shown_with_the_name_of_its_column(
     table: str, visit: Visit

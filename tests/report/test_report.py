@@ -234,7 +234,7 @@ def test_a_demonstration_says_so_first_and_shows_the_answers_of_the_reference(
     assert page.startswith("**This is a demonstration.**")
     for text in (page, (tmp_path / "claims.md").read_text()):
         rows = [line for line in text.splitlines() if line.startswith("| ")]
-        assert rows[0].endswith("| verdict | the committed reference |")
+        assert rows[0] == "| | verdict | claim | why | the committed reference |"
         (of_a,) = (row for row in rows if row.startswith("| a |"))
         assert of_a.endswith("| supported: gru forgets |")
         (of_b,) = (row for row in rows if row.startswith("| b |"))

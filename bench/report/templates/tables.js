@@ -109,7 +109,7 @@ const tables = (() => {
     const tools = element("div", { className: "tools" }, search, save, count);
     const scroll = element("div", { className: "scroll", tabIndex: 0, role: "region" });
     scroll.ariaLabel = `Table ${name}`;
-    table.replaceWith(tools, scroll);
+    (table.closest(".scroll") ?? table).replaceWith(tools, scroll);
     scroll.append(table);
     makeSortable(table, name);
     search.addEventListener("input", () => {
