@@ -24,7 +24,7 @@ from bench.report.markup import markdown_table, shortened, template, text
 from bench.report.pictures import Drawing, draw
 from bench.report.points import points, step_measure
 from bench.report.runs import NO_PROBLEM
-from bench.report.section import Filled, Item, Picture, Section, built
+from bench.report.section import Filled, Item, Picture, Section, built, is_unfolded
 from bench.report.summary import summary
 
 __all__ = ["TEMPLATES", "Source", "html", "markdown_table", "write", "write_report"]
@@ -70,7 +70,7 @@ def write_report(folder: Path, source: Source) -> str:
         explorer=explorer,
         intro=intro,
         sections=blocks,
-        unfolded={section.title for section, _ in parts if section.unfolded},
+        unfolded={section.title for section, _ in parts if is_unfolded(section, data)},
     )
     write(folder / "report.html", page)
     return summary(folder, data)

@@ -211,7 +211,8 @@ def test_the_data_of_the_explorer_hold_any_text_and_no_script_but_our_own_runs(
 ) -> None:
     write_report(tmp_path, sources(evil, tmp_path))
     page = Page((tmp_path / "report.html").read_text(), explored=True)
-    (data, library, (attributes, code)) = page.scripts
+    (choices, data, library, (attributes, code)) = page.scripts
+    assert choices[0]["type"] == "application/json"
     assert [data[0]["type"], library[0]["type"], attributes] == [
         "application/json",
         "text/plain",
@@ -220,7 +221,7 @@ def test_the_data_of_the_explorer_hold_any_text_and_no_script_but_our_own_runs(
     digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
     assert f"'sha256-{digest}'" in page.policy
     assert "unsafe" not in page.policy
-    assert not re.search("[<>&]", data[1])
+    assert not re.search("[<>&]", choices[1] + data[1])
     explored = json.loads(data[1])
     assert {task["label"] for task in explored["tasks"]} >= {evil}
     assert any(model["label"].endswith(evil) for model in explored["models"])

@@ -73,6 +73,17 @@ def build(data: Data) -> Iterator[Item]:
     yield Filled(table=CONTEXT, frame=context())
 
 
+def is_planned(data: Data) -> bool:
+    """Whether a published value can be compared with a run of this report."""
+    specs = data.source.specs
+    return any(
+        cell_of(specs[at]) in _planned(entry.profile)
+        for entry in load()
+        if entry.profile is not None
+        for at in _matching(entry, entry.instance(), specs)
+    )
+
+
 class Published(Frozen):
     """One value as it was printed, in our units."""
 
@@ -229,7 +240,7 @@ def _interval(values: Sequence[float], *, logarithmic: bool) -> tuple[float, flo
 SECTION = Section(
     title="Published numbers beside ours",
     order=9,
-    unfolded=True,
+    unfolded=is_planned,
     tables=(COMPARED, CONTEXT),
     build=build,
 )
