@@ -246,6 +246,9 @@ def test_clicking_a_point_shows_its_runs_and_commands_as_text(
     assert visit.column("#behind-point", "seed") == ["0", "1", "2"]
     assert EVIL in visit.column("#behind-point", "error")
     assert visit.page.locator("#behind-point b").count() == 0
+    assert visit.column("#behind-point", "max_steps") == ["100"] * 3
+    visit.page.click("#behind-point .note a")
+    assert visit.page.locator("#How_each_row_was_chosen[open]").count() == 1
     commands = visit.page.locator("#behind-point pre.command").all_inner_texts()
     specs, _ = planted_records()
     wanted = [each.id for each in specs if (each.model.name, each.length) == ("gru", 10)]
@@ -283,6 +286,17 @@ def test_the_form_answers_and_a_link_keeps_what_was_entered(visit: Visit, page_f
     assert visit.page.input_value("#most-step") == "20"
     visit.page.fill("#length", "-3")  # neither an error nor another page
     assert "no evidence here" in visit.page.inner_text("#chosen dl")
+
+
+def test_the_form_opens_with_a_length_that_has_evidence(browser: "Browser", tmp_path: Path) -> None:
+    specs, records = planted()
+    short = [place for place, each in enumerate(specs) if each.length == 10]
+    write_report(tmp_path, source([specs[i] for i in short], [records[i] for i in short]))
+    page = browser.new_page()
+    page.goto((tmp_path / "report.html").as_uri())
+    assert 10 <= int(page.input_value("#length")) < 100
+    assert "no evidence here" not in page.inner_text("#chosen dl")
+    page.close()
 
 
 def test_a_table_sorts_filters_and_downloads(visit: Visit, tmp_path: Path) -> None:
@@ -333,7 +347,7 @@ def test_the_first_screen_and_the_figures_use_the_width_of_a_laptop(visit: Visit
     def box(place: str) -> dict[str, float]:
         found = visit.page.locator(place).first.bounding_box()
         assert found is not None
-        return {**found}
+        return {"x": found["x"], "width": found["width"]}
 
     figure, table, tiles = (box(place) for place in (".paper", "#decision", ".tiles"))
     assert table["x"] > figure["x"] + figure["width"]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.core.wording import counted
 from bench.report.claims.verdict import LONG, Verdict, answered, named
 from bench.report.frame import listed, numbers, rows_of, span
 from bench.report.times import how, implementation, implementations, without_calls
@@ -78,7 +79,7 @@ def _verdict(
     enough = len(ratios) >= FEWEST_RATIOS
     most = enough and bool(agrees.mean() >= MOST_RATIOS)
     if 0 < len(ratios) < FEWEST_RATIOS:
-        said = f"missing: {FEWEST_RATIOS - len(ratios)} more ratios of times; {said}"
+        said = f"missing: {counted(FEWEST_RATIOS - len(ratios), 'more ratio')} of times; {said}"
     word = answered(most, enough and not most, len(ratios) > 0)
     return Verdict(key=key, claim=claim, verdict=word, sentence=said, **shown)
 
@@ -94,7 +95,7 @@ def training_efficiency(timed: pd.DataFrame, device: str, key: str = "e") -> Ver
         others = f", not on {named(_places(pairs[~agrees]), most=2)}" if not agrees.all() else ""
         said = (
             f"{_where(pairs, device)}: convolutional training is at least twice as fast in "
-            f"{int(agrees.sum())} of {len(pairs)} places (ratio {span(ratios)}){others}"
+            f"{int(agrees.sum())} of {counted(len(pairs), 'place')} (ratio {span(ratios)}){others}"
         )
     return _verdict(
         key,
