@@ -186,7 +186,7 @@ def how(timed: pd.DataFrame, device: str) -> str:
 def implementation(timed: pd.DataFrame) -> str:
     """How a sentence names the implementations of these rows."""
     names = {"fastest": "fastest implementations", "stock": "PyTorch's own layers"}
-    return ", ".join(names.get(name, name) for name in timed["implementation"].unique())
+    return ", ".join(names.get(name, name) for name in map(str, timed["implementation"].unique()))
 
 
 def plain(timed: pd.DataFrame) -> pd.DataFrame:
