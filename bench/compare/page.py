@@ -9,6 +9,7 @@ import pandas as pd
 
 from bench.compare.frames import OTHER_MACHINE, Comparison
 from bench.core.errors import RequestError, one_line
+from bench.core.wording import counted
 from bench.report.markup import markdown_table, template
 from bench.report.page import html, write
 from bench.report.sections.environment import environment
@@ -71,9 +72,9 @@ def _summary(found: Comparison) -> list[str]:
     for at, side in enumerate((found.a, found.b)):
         failed = sum(run.status == "failed" for run in side.runs)
         lines.append(
-            f"{side.name}: {_name(found, at)}, {len(side.runs)} runs"
+            f"{side.name}: {_name(found, at)}, {counted(len(side.runs), 'run')}"
             + (f" ({failed} failed)" if failed else "")
-            + f", {len(side.speed)} networks timed"
+            + f", {counted(len(side.speed), 'network')} timed"
         )
     lines += [_counts("scores", found.scores), *_first(found.worse, _worse)]
     lines.append(_counts("times", found.times))
@@ -85,7 +86,7 @@ def _summary(found: Comparison) -> list[str]:
         lines.append(f"{other} times are from two machines or backends: none is a regression")
     lines += _first(found.slower, _slower)
     counts = found.left.groupby("side")["count"].sum()
-    left = ", ".join(f"{count} records of {side}" for side, count in counts.items())
+    left = ", ".join(f"{counted(count, 'record')} of {side}" for side, count in counts.items())
     lines.append(f"without counterpart: {left or 'none'}")
     lines.append(f"regressions: {found.num_regressions or 'none'}")
     return [one_line(line, most=500) for line in lines]
@@ -95,8 +96,8 @@ def _counts(what: str, table: pd.DataFrame) -> str:
     if table.empty:
         return f"{what}: none in both"
     verdicts = Counter(table["verdict"]).most_common()
-    counted = ", ".join(f"{number} {verdict}" for verdict, number in verdicts)
-    return f"{what}: {len(table)} in both: {counted}"
+    judged = ", ".join(f"{number} {verdict}" for verdict, number in verdicts)
+    return f"{what}: {len(table)} in both: {judged}"
 
 
 def _worse(row: Row) -> str:

@@ -8,7 +8,8 @@ import base64
 import gzip
 import hashlib
 import itertools
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -25,13 +26,17 @@ SCRIPTS = ("state.js", "tables.js", "sections.js", "chooser.js", "plots.js", "ex
 """The scripts of the report, in the order in which they run."""
 LIBRARY = TEMPLATES / "vendor" / "plotly-basic-4.1.1.min.js.gz"
 """The library that draws the explorer, compressed; docs/architecture.md says why it is this one."""
+WIDE_PT = 500
+"""A figure that is wider has a row of the page for itself; two others share one."""
+LONG, LONGER = 24, 80
+"""A cell with more characters wraps, in a column that is narrow or wider."""
 
 
 def html(markdown: str, title: str, folder: Path) -> str:
     """A page without scripts, from Markdown; its figures are embedded from the folder."""
     headings: list[tuple[str, str]] = []
     body = rendered(markdown, folder, headings=headings)
-    style = (TEMPLATES / "page.css").read_text("utf-8")
+    style = (TEMPLATES / "report.css").read_text("utf-8")
     return _template("page.html.jinja").render(
         title=title, sections=headings, body=body, style=style, policy=policy([style], [])
     )
@@ -115,12 +120,14 @@ def rendered(
         if heading.type == "heading_open" and heading.tag == "h2" and headings is not None:
             heading.attrs["id"] = file_name(content.content)
             headings.append((file_name(content.content), content.content))
-    for token in tokens:
+    for token, content in itertools.zip_longest(tokens, tokens[1:]):
         _without_style(token)
+        if token.type == "td_open" and content:
+            _wrap_long(token, content.content)
         for child in token.children or ():
             _embed(child, folder, folded)
             _point_to_html(child)
-    return parser.renderer.render(tokens, parser.options, {})
+    return parser.renderer.render(list(_grouped(tokens)), parser.options, {})
 
 
 def _template(name: str) -> jinja2.Template:
@@ -141,6 +148,48 @@ def _without_style(token: Token) -> None:
         token.attrs["class"] = "number"
 
 
+def _wrap_long(cell: Token, content: str) -> None:
+    """Let a cell with a long text wrap; cells with numbers and short names do not."""
+    if len(content) > LONG:
+        cell.attrJoin("class", "longer" if len(content) > LONGER else "long")
+
+
+def _grouped(tokens: Sequence[Token]) -> Iterator[Token]:
+    """The tokens, with each table in a box that scrolls, and each picture as one figure."""
+    place = 0
+    while place < len(tokens):
+        size = _size_of_figure(tokens[place : place + 9])
+        group = tokens[place : place + max(size, 1)]
+        if size:
+            yield from (_markup("<figure>"), *group, _markup("</figure>"))
+        elif group[0].type == "table_open":
+            yield from (_markup('<div class="scroll" tabindex="0">'), *group)
+        elif group[0].type == "table_close":
+            yield from (*group, _markup("</div>"))
+        else:
+            yield from group
+        place += len(group)
+
+
+def _size_of_figure(tokens: Sequence[Token]) -> int:
+    """Number of tokens of the title, image and caption that these begin with; 0 without an image.
+
+    The title is a third-level heading, which may be missing; the caption is emphasised.
+    """
+    types = [token.type for token in tokens]
+    title = 3 if types[:1] == ["heading_open"] and tokens[0].tag == "h3" else 0
+    paragraph = ["paragraph_open", "inline", "paragraph_close"]
+    if types[title : title + 6] != 2 * paragraph:
+        return 0
+    image, caption = (tokens[title + at].children or [] for at in (1, 4))
+    is_figure = [child.type for child in image] == ["image"] and caption[0].type == "em_open"
+    return title + 6 if is_figure else 0
+
+
+def _markup(content: str) -> Token:
+    return Token("html_block", "", 0, content=content)
+
+
 def _embed(token: Token, folder: Path, folded: bool) -> None:
     """Put a figure's own data where its address was."""
     if token.type != "image":
@@ -149,6 +198,9 @@ def _embed(token: Token, folder: Path, folded: bool) -> None:
     if path.parts[0] != "samples" or ".." in path.parts:
         path = Path("figures", path.name)
     content = (folder / path).read_bytes()
+    width = re.search(rb'<svg[^>]*? width="([\d.]+)pt"', content)
+    if width and float(width[1]) > WIDE_PT:
+        token.attrs["class"] = "wide"
     if path.suffix == ".svg" and folded:
         compressed = gzip.compress(content, mtime=0)
         token.attrs["data-svg"] = base64.b64encode(compressed).decode()

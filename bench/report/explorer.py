@@ -19,8 +19,9 @@ from bench.plan.labels import Label
 from bench.plan.protocols import is_older
 from bench.report.data import Data
 from bench.report.frame import first
-from bench.report.markup import embedded
+from bench.report.markup import embedded, file_name
 from bench.report.points import Measure
+from bench.report.sections.rates import TITLE as RATES
 
 FOLDER, RUN = "RESULTS", "RUN"
 """Stand in a command for the results folder, which is that of the page, and for a seed or an id."""
@@ -35,8 +36,8 @@ SYMBOLS = {
 """Marker of matplotlib → that of the explorer."""
 DASHES = {"-": "solid", "--": "dash", ":": "dot", "-.": "dashdot"}
 RUN_COLUMNS = (
-    *("seed", "status", "ended", "error", "score", "solved", "steps", "solved_after", "total_s"),
-    *("rate", "protocol", "backend", "commit", "id"),
+    *("seed", "status", "ended", "error", "score", "solved", "steps", "max_steps"),
+    *("solved_after", "total_s", "rate", "protocol", "backend", "commit", "id"),
 )
 """Columns of the runs that a point shows."""
 LINE_WIDTH = 2
@@ -56,6 +57,7 @@ def content(data: Data, measures: Sequence[Measure], found: Sequence[Mapping[str
             "runs": runs,
             "commands": commands,
             "columns": [*(name for name in RUN_COLUMNS if name in data.runs), "command"],
+            "rates": file_name(RATES),
             "left_out": max(len(data.runs) - MOST_RUNS, 0),
         }
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.core.wording import counted, listed
 from bench.report.choosing import preference
 from bench.report.data import Data
 from bench.report.frame import span
@@ -45,8 +46,8 @@ class Screen:
         "else its step is faster. The training time is the median of a run."
     )
     evidence: Sequence[tuple[str, str]]
-    verdicts: Sequence[tuple[str, str]]
-    """The word and the claim of each verdict."""
+    verdicts: Sequence[tuple[str, str, str]]
+    """The key, the word and the claim of each verdict."""
 
 
 def screen(data: Data, points: Sequence[Mapping[str, Any]], step: str) -> Screen:
@@ -57,7 +58,7 @@ def screen(data: Data, points: Sequence[Mapping[str, Any]], step: str) -> Screen
         answer=answer(data),
         decision=[[row["task"], *(row[column] for column in DECISION)] for row in rows],
         evidence=evidence(data),
-        verdicts=[(verdict.verdict, verdict.claim) for verdict in data.verdicts],
+        verdicts=[(each.key, each.word, each.claim) for each in data.verdicts],
     )
 
 
@@ -82,30 +83,23 @@ def reach(horizons: Networks) -> str:
     if not any(ahead.values()):
         return ""
     parts = [
-        f"by {'both' if side == 'both' else f'a {side} network'} on {_named(tasks)}"
+        f"by {'both' if side == 'both' else f'a {side} network'} "
+        f"on {listed(tasks, MOST_NAMED, 'task')}"
         for side, tasks in ahead.items()
         if tasks
     ]
     return f"The longest dependencies are solved {'; '.join(parts)}."
 
 
-def _named(tasks: Sequence[str]) -> str:
-    shown = ", ".join(tasks[:MOST_NAMED])
-    return f"{shown} and {len(tasks) - MOST_NAMED} more" if len(tasks) > MOST_NAMED else shown
-
-
 def _costs(data: Data) -> Iterator[str]:
-    """How the fastest of each family compare, in training and in a step of one stream."""
+    """How the fastest network of each family compare, in training and in a step of one stream."""
     timed = data.leading
     ratios = _ratios(timed[timed["batch"] == timed["batch"].max()], "train_ms")
     if len(ratios):
-        yield (
-            f"Trained on {data.device}, the fastest {SIDES[0]} network needs {_typical(ratios)} "
-            f"the time of the fastest {SIDES[1]} one for an update ({_over(ratios)})."
-        )
+        yield f"On {data.device}, {_compared('a training update', ratios)}."
     ratios = _ratios(timed[timed["batch"] == 1], "step_ms")
     if len(ratios):
-        yield f"A streaming step takes {_typical(ratios)} the time ({_over(ratios)})."
+        yield f"{_compared('A streaming step', ratios)}."
 
 
 def _ratios(timed: pd.DataFrame, column: str) -> pd.Series:
@@ -118,13 +112,16 @@ def _ratios(timed: pd.DataFrame, column: str) -> pd.Series:
     return (least[SIDES[0]] / least[SIDES[1]]).dropna()
 
 
-def _typical(ratios: pd.Series) -> str:
-    return f"{ratios.median():.2g} ×"
-
-
-def _over(ratios: pd.Series) -> str:
-    lengths = span(ratios.index.get_level_values("T"))
-    return f"median of {len(ratios)} tasks and lengths, T = {lengths}; ratio {span(ratios)}"
+def _compared(work: str, ratios: pd.Series) -> str:
+    """How long this work of the first family takes, compared with that of the second."""
+    lengths = f"T = {span(ratios.index.get_level_values('T'))}"
+    over = f"on {ratios.index[0][0]}, {lengths}"
+    if len(ratios) > 1:
+        over = f"median of {len(ratios)} cases, {lengths}; ratio {span(ratios)}"
+    return (
+        f"{work} takes the fastest {SIDES[0]} network {ratios.median():.2g} times as long as the "
+        f"fastest {SIDES[1]} one ({over})"
+    )
 
 
 def decision(
@@ -186,7 +183,9 @@ def evidence(data: Data) -> list[tuple[str, str]]:
         found.append(("ended", ", ".join(f"{n} {how}" for how, n in ended.most_common())))
     elif len(made) and made["solved"].notna().any():
         judged = made[made["solved"].notna()]
-        found.append(("solved", f"{int(judged['solved'].sum()):,} of {len(judged):,} runs"))
+        found.append(
+            ("solved", f"{int(judged['solved'].sum()):,} of {counted(len(judged), 'run')}")
+        )
     machines = {record.machine.gpu or record.machine.cpu for record in data.source.records}
     if machines:
         found.append(("machine", ", ".join(sorted(machines))))

@@ -10,6 +10,7 @@ import pandas as pd
 from bench.core.backend import num_cores
 from bench.core.files import write_whole
 from bench.core.intervals import wilson
+from bench.core.wording import counted
 from bench.plan.protocols import is_older
 from bench.report import front
 from bench.report.advice import times_of
@@ -24,7 +25,7 @@ from bench.report.markup import markdown_table, shortened, template, text
 from bench.report.pictures import Drawing, draw
 from bench.report.points import points, step_measure
 from bench.report.runs import NO_PROBLEM
-from bench.report.section import Filled, Item, Picture, Section, built
+from bench.report.section import Filled, Item, Picture, Section, built, is_unfolded
 from bench.report.summary import summary
 
 __all__ = ["TEMPLATES", "Source", "html", "markdown_table", "write", "write_report"]
@@ -70,7 +71,7 @@ def write_report(folder: Path, source: Source) -> str:
         explorer=explorer,
         intro=intro,
         sections=blocks,
-        unfolded={section.title for section, _ in parts if section.unfolded},
+        unfolded={section.title for section, _ in parts if is_unfolded(section, data)},
     )
     write(folder / "report.html", page)
     return summary(folder, data)
@@ -112,13 +113,13 @@ def report_page(data: Data, sections: Mapping[str, Sequence[str]]) -> str:
         source=source,
         coverage=coverage(source),
         counts=Counter(runs["status"]),
-        num_runs=len(runs),
+        planned=f"{counted(len(runs), 'run')} {'was' if len(runs) == 1 else 'were'} planned",
         headlines=horizon_headlines(data),
         cost_headlines=data.headlines,
         verdicts=data.verdicts,
         timed_on=source.speed[0].machine if source.speed else None,
         timed_backend=data.timed_backend,
-        num_seeds=span(seeds),
+        seeds=counted(1, "seed") if set(seeds) == {1} else f"{span(seeds)} seeds",
         all_solved=_all_solved(int(seeds.max())) if len(seeds) else None,
         num_problems=int((~runs["status"].isin(NO_PROBLEM)).sum()) + len(source.damaged),
         sections=sections,
@@ -157,8 +158,8 @@ def claims_page(data: Data, figures: Sequence[Picture]) -> str:
 def coverage(source: Source) -> str:
     """How many records the report covers, of how many there are, and how many are of what age."""
     of_all = f" of the {source.num_records:,} records in the folder" if source.num_records else ""
-    plural = "" if len(source.records) == 1 or of_all else "s"
-    covers = f"This report covers {len(source.records):,}{of_all or f' record{plural}'}."
+    num = len(source.records)
+    covers = f"This report covers {f'{num:,}{of_all}' if of_all else counted(num, 'record')}."
     return " ".join([covers, *_older(source)])
 
 
@@ -170,9 +171,7 @@ def _older(source: Source) -> Iterator[str]:
     )
     for protocol in sorted(older_runs | older_timings):
         parts = ((older_runs[protocol], "run"), (older_timings[protocol], "timing"))
-        made = " and ".join(
-            f"{number:,} {noun}{'s' * (number != 1)}" for number, noun in parts if number
-        )
+        made = " and ".join(counted(number, noun) for number, noun in parts if number)
         yield (
             f"Protocol {protocol}: {made} of the report were made with older code; new ones may "
             "have other scores and times."

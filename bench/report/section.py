@@ -60,8 +60,11 @@ class Section:
     title: str
     order: int
     """The place on the page; sections are sorted by it."""
-    unfolded: bool = False
-    """Whether the page shows it open and above the explorer, instead of folded and below it."""
+    unfolded: bool | Callable[[Data], bool] = False
+    """Whether the page shows it open and above the explorer, instead of folded and below it.
+
+    A function decides it from the data.
+    """
     tables: tuple[Table, ...] = ()
     """Every table that `build` may return; the data dictionary describes them."""
     build: Callable[[Data], Iterable[Item]]
@@ -80,6 +83,10 @@ def sections() -> list[Section]:
         if not module.name.startswith("_")
     ]
     return sorted((module.SECTION for module in modules), key=lambda section: section.order)
+
+
+def is_unfolded(section: Section, data: Data) -> bool:
+    return section.unfolded(data) if callable(section.unfolded) else section.unfolded
 
 
 def built(data: Data) -> Iterator[tuple[Section, list[Item]]]:

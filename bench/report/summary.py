@@ -14,6 +14,7 @@ import click
 import pandas as pd
 
 from bench.core.errors import one_line
+from bench.core.wording import counted
 from bench.report.data import Data
 from bench.report.front import SIDES, Networks, answer
 from bench.report.runs import COUNTED
@@ -95,7 +96,7 @@ def _solved(horizons: Networks, room: int) -> list[str]:
     shown = rows if fits else rows[: room - 2]
     lines = _aligned([["solved up to T =", *columns], *shown])
     lines[0] = _bold(lines[0])
-    return lines if fits else [*lines, f"… and {len(rows) - len(shown)} more tasks"]
+    return lines if fits else [*lines, f"… and {counted(len(rows) - len(shown), 'more task')}"]
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -130,7 +131,7 @@ def _problems(folder: Path, runs: pd.DataFrame) -> Iterator[str]:
     pairs = zip(problems["status"], problems["error"].astype(str), strict=True)
     reasons = Counter(pairs).most_common()
     (status, error), number = min(reasons, key=lambda entry: entry[0][0] != "failed")
-    more = f"; {len(reasons) - 1} more reasons in the report" if len(reasons) > 1 else ""
+    more = f"; {counted(len(reasons) - 1, 'more reason')} in the report" if len(reasons) > 1 else ""
     for line in _wrapped(f"{status} ({number}{more}): {error}", MOST_OF_AN_ERROR):
         yield click.style(line, fg="red") if status == "failed" else line
     if status == "failed":
@@ -144,7 +145,9 @@ def _runs(data: Data) -> list[str]:
     runs = data.runs
     statuses = _counts(runs["status"])
     ended = f" ({ended})" if (ended := _counts(runs["ended"].dropna())) else ""
-    return _wrapped(f"{len(runs):,} runs: {statuses}{ended}; profile {data.source.profile_name}", 2)
+    return _wrapped(
+        f"{counted(len(runs), 'run')}: {statuses}{ended}; profile {data.source.profile_name}", 2
+    )
 
 
 def _counts(values: pd.Series) -> str:

@@ -181,9 +181,13 @@ def without_calls(timed: pd.DataFrame) -> pd.DataFrame:
 
 def how(timed: pd.DataFrame, device: str) -> str:
     """The implementation and the device of `leading` rows, for a sentence."""
-    names = timed["implementation"].unique()
-    said = [f"{name} implementations" if name == "fastest" else name for name in names]
-    return ", ".join([*said, f"on {device}"])
+    return ", ".join(filter(None, (implementation(timed), f"on {device}")))
+
+
+def implementation(timed: pd.DataFrame) -> str:
+    """How a sentence names the implementations of these rows."""
+    names = {"fastest": "fastest implementations", "stock": "PyTorch's own layers"}
+    return ", ".join(names.get(name, name) for name in map(str, timed["implementation"].unique()))
 
 
 def plain(timed: pd.DataFrame) -> pd.DataFrame:

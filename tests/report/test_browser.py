@@ -162,6 +162,11 @@ def test_the_first_screen_is_drawn_within_two_seconds(visit: Visit) -> None:
         assert box["y"] < 768, place
 
 
+def test_each_claim_of_the_first_screen_is_shown_with_its_letter(visit: Visit) -> None:
+    lines = [line.inner_text().split() for line in visit.page.locator(".verdicts li").all()]
+    assert [words[0] for words in lines] == ["a", "b", "c", "d1", "d2", "e", "f"]
+
+
 def test_a_curve_is_clicked_away_and_a_link_keeps_it_away(visit: Visit) -> None:
     visit.page.click("button.model[value=gru]")
     visit.wait("document.querySelector('.plot').data.length === 1")
@@ -241,6 +246,9 @@ def test_clicking_a_point_shows_its_runs_and_commands_as_text(
     assert visit.column("#behind-point", "seed") == ["0", "1", "2"]
     assert EVIL in visit.column("#behind-point", "error")
     assert visit.page.locator("#behind-point b").count() == 0
+    assert visit.column("#behind-point", "max_steps") == ["100"] * 3
+    visit.page.click("#behind-point .note a")
+    assert visit.page.locator("#How_each_row_was_chosen[open]").count() == 1
     commands = visit.page.locator("#behind-point pre.command").all_inner_texts()
     specs, _ = planted_records()
     wanted = [each.id for each in specs if (each.model.name, each.length) == ("gru", 10)]
@@ -279,6 +287,17 @@ def test_the_form_answers_and_a_link_keeps_what_was_entered(visit: Visit, page_f
     assert visit.page.input_value("#most-step") == "20"
     visit.page.fill("#length", "-3")  # neither an error nor another page
     assert "no evidence here" in visit.page.inner_text("#chosen dl")
+
+
+def test_the_form_opens_with_a_length_that_has_evidence(browser: "Browser", tmp_path: Path) -> None:
+    specs, records = planted()
+    short = [place for place, each in enumerate(specs) if each.length == 10]
+    write_report(tmp_path, source([specs[i] for i in short], [records[i] for i in short]))
+    page = browser.new_page()
+    page.goto((tmp_path / "report.html").as_uri())
+    assert 10 <= int(page.input_value("#length")) < 100
+    assert "no evidence here" not in page.inner_text("#chosen dl")
+    page.close()
 
 
 def test_a_table_sorts_filters_and_downloads(visit: Visit, tmp_path: Path) -> None:
@@ -323,6 +342,72 @@ def test_a_script_that_is_not_ours_does_not_run(visit: Visit) -> None:
     assert visit.page.evaluate("window.ran") is None
     assert len(visit.problems) == 1
     visit.problems.clear()  # the browser reports what it blocked
+
+
+def test_the_first_screen_and_the_figures_use_the_width_of_a_laptop(visit: Visit) -> None:
+    def box(place: str) -> dict[str, float]:
+        found = visit.page.locator(place).first.bounding_box()
+        assert found is not None
+        return {"x": found["x"], "width": found["width"]}
+
+    figure, table, tiles = (box(place) for place in (".paper", "#decision", ".tiles"))
+    assert table["x"] > figure["x"] + figure["width"]
+    assert tiles["width"] > figure["width"] + table["width"]
+    rows = visit.page.eval_on_selector_all(
+        ".tiles > div", "tiles => tiles.map(tile => tile.getBoundingClientRect().top)"
+    )
+    assert len(rows) > 4
+    assert len(set(rows)) == 1
+    narrow, wide = (box(f".shown figure img{kind}") for kind in (":not(.wide)", ".wide"))
+    assert narrow["width"] < 0.5 * wide["width"]
+    assert wide["width"] > 1200
+
+
+def test_a_table_that_is_cut_off_shows_it_and_long_cells_wrap(visit: Visit) -> None:
+    visit.page.set_viewport_size({"width": WIDTHS["phone"], "height": 844})
+    place = ".scroll:has(td.long)"
+    look = "([box]) => [box.scrollWidth > box.clientWidth, getComputedStyle(box).backgroundImage]"
+    is_cut, shades = visit.page.eval_on_selector_all(place, look)
+    assert is_cut
+    assert shades.count("linear-gradient") == 4
+    assert visit.page.evaluate(
+        "getComputedStyle(document.querySelector('td.long')).whiteSpace"
+    ) in ("normal")
+
+
+def test_the_page_of_the_claims_shows_every_verdict_on_a_laptop(
+    browser: "Browser", page_file: Path
+) -> None:
+    page = browser.new_page(viewport={"width": 1366, "height": 768})
+    page.goto((page_file.parent / "claims.html").as_uri())
+    cells = page.locator("table").first.locator("td:nth-child(2)")
+    assert cells.all_inner_texts()[:2] == ["not tested", "undecided"]
+    box = page.locator(".scroll").first
+    assert box.evaluate("box => box.scrollWidth <= box.clientWidth")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1366
+    page.close()
+
+
+@pytest.mark.parametrize("table", ["#decision", "#chosen table"])
+def test_on_a_phone_every_cell_is_shown_with_the_name_of_its_column(
+    table: str, visit: Visit
+) -> None:
+    visit.page.set_viewport_size({"width": WIDTHS["phone"], "height": 844})
+    visit.open()
+    cells = visit.page.locator(f"{table} tbody tr:first-child > *").all()
+    names = visit.page.locator(f"{table} thead th").all_text_contents()
+    assert len(cells) == len(names) > 5
+    tops = []
+    for name, cell in zip(names, cells, strict=True):
+        box = cell.bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= WIDTHS["phone"]
+        shown = cell.evaluate("cell => getComputedStyle(cell, '::before').content")
+        is_row_header = cell.evaluate("cell => cell.tagName") == "TH"
+        assert shown == ("none" if is_row_header else f'"{name}"')
+        tops.append(box["y"])
+    assert tops == sorted(set(tops))  # each cell has its own line
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

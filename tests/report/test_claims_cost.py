@@ -154,7 +154,7 @@ def test_e_names_implementation_device_batch_and_lengths() -> None:
         "batch 1"
     )
     few = of_times("e", *TWICE[:2])
-    assert few.sentence.startswith("missing: 1 more ratios of times; fastest implementations")
+    assert few.sentence.startswith("missing: 1 more ratio of times; fastest implementations")
 
 
 def test_times_take_the_fastest_network_of_each_family() -> None:
@@ -171,7 +171,9 @@ def test_every_implementation_has_a_verdict_of_its_own() -> None:
     assert {row["implementation"] for row in fastest.table} == {"fastest"}
     other = of_times("e2", *TWICE, *stock)
     assert (fastest.verdict, other.verdict) == ("supported", "contradicted")
-    assert other.sentence.startswith("stock, on one machine, batch 64, T = 100 to 400")
+    assert other.sentence.startswith(
+        "PyTorch's own layers, on one machine, batch 64, T = 100 to 400"
+    )
     assert {row["implementation"] for row in other.table} == {"stock"}
 
 
@@ -218,8 +220,9 @@ def test_a_sentence_names_at_most_three_items() -> None:
     assert named(["a", "b", "a", "c"]) == "a; b; c"
     assert named(["a", "b", "c", "d", "e"]) == "a; b; c; and 2 further"
     cells = [("more", "less"), ("less",), ("x",), ("y",)]
-    said = "missing: less (2 cells); more (1 cell); x (1 cell); and 1 further points"
-    assert missing(cells) == said
+    said = "missing: less (2 cells); more (1 cell); x (1 cell)"
+    assert missing(cells) == f"{said}; y (1 cell)"  # a single further item is named
+    assert missing([*cells, ("z",)]) == f"{said}; and 2 further points"
 
 
 def test_what_was_not_tested_is_computed() -> None:

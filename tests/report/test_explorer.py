@@ -11,6 +11,7 @@ import pytest
 
 from bench.core.records import Record
 from bench.core.spec import Spec
+from bench.core.wording import listed
 from bench.plan.labels import label_of
 from bench.report import explorer, front
 from bench.report.data import Data
@@ -150,8 +151,11 @@ def test_the_answer_compares_the_families_and_says_nothing_without_records() -> 
     ]
     reach, training, step = front.answer(data_of(*planted(), speed=timed))
     assert reach == "The longest dependencies are solved by a convolutional network on copy_memory."
-    assert "needs 0.5 × the time" in training
-    assert step.startswith("A streaming step takes 0.5 × the time (median of 2 tasks and lengths")
+    assert "a training update takes the fastest convolutional network 0.5 times as" in training
+    assert step == (
+        "A streaming step takes the fastest convolutional network 0.5 times as long as the "
+        "fastest recurrent one (median of 2 cases, T = 10 to 100; ratio 0.5)."
+    )
     assert front.answer(data_of(planted()[0], [])) == []
 
 
@@ -168,3 +172,28 @@ def test_a_policy_allows_its_own_texts_and_nothing_else(tmp_path: Any) -> None:
     assert "script-src 'none'" in found
     assert "unsafe" not in found
     assert "style=" not in html("| a |\n| -: |\n| 1 |\n", "title", tmp_path)
+
+
+def test_a_single_further_task_is_named_and_more_are_counted() -> None:
+    assert listed(["a"], 3, "task") == "a"
+    assert listed(["a", "b", "c", "d"], 3, "task") == "a, b, c and d"
+    assert listed(["a", "b", "c", "d", "e"], 3, "task") == "a, b, c and 2 more tasks"
+
+
+def test_the_first_screen_tells_verdicts_apart_by_key_and_implementation() -> None:
+    timed = [
+        speed_record(
+            model, length, train_ms=ms, implementation=implementation, receptive_field=field
+        )
+        for model, ms, field in (("tcn", 2.0, 999), ("gru", 4.0, None))
+        for length in (100, 200, 400)
+        for implementation in ("fastest", "stock")
+    ]
+    data = data_of(*planted(), speed=timed)
+    verdicts = front.screen(data, points(data)[1], step_measure(data)).verdicts
+    assert [key for key, _, _ in verdicts] == ["a", "b", "c", "d1", "d2", "e", "e2", "f"]
+    claims = {key: claim for key, _, claim in verdicts}
+    claim = "Convolutional training is far more efficient"
+    assert claims["e"] == f"{claim} (fastest implementations)."
+    assert claims["e2"] == f"{claim} (PyTorch's own layers)."
+    assert claims["f"] == "Convolutional step-by-step inference is inefficient."

@@ -12,7 +12,10 @@ from bench.core.records import Record
 from bench.core.spec import Spec
 from bench.plan import profile
 from bench.plan.grid import Selection, make_plan
+from bench.report.data import Data
+from bench.report.section import is_unfolded
 from bench.report.sections import published
+from tests.support import reports
 from tests.support.records import outcome, record
 
 COMPARED = [entry for entry in published.load() if entry.ours]
@@ -159,7 +162,7 @@ def test_a_row_without_an_interval_says_why() -> None:
     num_seeds = len({spec.seed for spec in PLANNED if spec.length == 600})
     assert why([]) == f"0 of {num_seeds} runs made, {plan}"
     assert why(planted(ADDING, 5e-5)) == f"1 of {num_seeds} runs made, {plan}"
-    assert why(planted(ADDING, 5e-5, width=3)).endswith(f"{plan}; 1 runs have other settings")
+    assert why(planted(ADDING, 5e-5, width=3)).endswith(f"{plan}; 1 run has other settings")
     assert why([record(ADDING, None, status="skipped", error="no data")]) == "skipped: no data"
     assert math.isnan(why(planted(ADDING, 5e-5, 6e-5)))  # pyright: ignore[reportArgumentType]
 
@@ -194,3 +197,14 @@ def test_context_is_what_stands_beside_none_of_ours() -> None:
     assert len(table) + len(COMPARED) == len(published.load())
     assert set(table["model"]) & {"IndRNN", "TrellisNet", "S4"}
     assert table[["published", "source"]].notna().to_numpy().all()
+
+
+def test_published_numbers_are_open_only_beside_runs_that_they_are_compared_with() -> None:
+    small = Data(reports.source(*reports.planted()))
+    assert not is_unfolded(published.SECTION, small)
+    compared = settings_of("copy_memory", "gru", 1000)
+    assert is_unfolded(published.SECTION, Data(reports.source([compared], [])))
+    other = compared.model_copy(
+        update={"training": compared.training.model_copy(update={"max_steps": 7})}
+    )
+    assert not is_unfolded(published.SECTION, Data(reports.source([other], [])))

@@ -13,7 +13,8 @@ from bench.core.spec import PROTOCOL, SPEED_PROTOCOL
 from bench.core.store import Store
 from bench.plan.ladder import Ladder
 from bench.report import markup, reference
-from bench.report.page import write_report
+from bench.report.data import Data
+from bench.report.page import report_page, write_report
 from bench.report.runs import horizons, scores
 from bench.report.sections import choice, differences, generation
 from tests.support.records import cost_outcome, outcome, record, spec, speed_record
@@ -234,7 +235,7 @@ def test_a_demonstration_says_so_first_and_shows_the_answers_of_the_reference(
     assert page.startswith("**This is a demonstration.**")
     for text in (page, (tmp_path / "claims.md").read_text()):
         rows = [line for line in text.splitlines() if line.startswith("| ")]
-        assert rows[0].endswith("| verdict | the committed reference |")
+        assert rows[0] == "| | verdict | claim | why | the committed reference |"
         (of_a,) = (row for row in rows if row.startswith("| a |"))
         assert of_a.endswith("| supported: gru forgets |")
         (of_b,) = (row for row in rows if row.startswith("| b |"))
@@ -248,6 +249,12 @@ def test_the_answers_of_a_folder_are_those_of_its_table_of_verdicts(
     assert list(found) == ["a", "b", "c", "d1", "d2", "e", "f"]
     assert found["f"] == "not tested: no times of a step without the call from Python"
     assert reference.answers(tmp_path) == {}
+
+
+def test_a_report_of_one_run_speaks_of_one_run() -> None:
+    of = spec()
+    page = report_page(Data(source([of], [record(of)])), {})
+    assert "\n1 run was planned: 1 ok. Each point stands for 1 seed. Few" in page
 
 
 def test_how_runs_ended_is_counted_by_task_and_by_cell(written: tuple[Path, str]) -> None:

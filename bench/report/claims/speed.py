@@ -1,13 +1,15 @@
 """Claims on cost: (e) training and (f) a step of a stream, for each device and implementation."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
+from bench.core.wording import counted
 from bench.report.claims.verdict import LONG, Verdict, answered, named
 from bench.report.frame import listed, numbers, rows_of, span
-from bench.report.times import how, implementations, without_calls
+from bench.report.times import how, implementation, implementations, without_calls
 
 FAR_MORE = 2.0
 """Smallest ratio of throughputs that counts as far more efficient training."""
@@ -22,12 +24,19 @@ PLACE = ["task_label", "batch", "T"]
 
 
 def speed_verdicts(timed: pd.DataFrame, device: str) -> Iterator[Verdict]:
-    """Claims (e) and (f) for every implementation with times; the fastest has the plain keys."""
+    """Claims (e) and (f) for every implementation with times; the fastest has the plain keys.
+
+    A claim that is judged for several implementations names the one of each verdict.
+    """
     for judge, key in ((training_efficiency, "e"), (step_efficiency, "f")):
+        found = []
         for i, rows in enumerate(implementations(timed)):
             verdict = judge(rows, device, key if i == 0 else f"{key}{i + 1}")
             if i == 0 or verdict.verdict != "not tested":
-                yield verdict
+                found.append((verdict, implementation(rows)))
+        for verdict, made_with in found:
+            named_claim = f"{verdict.claim.removesuffix('.')} ({made_with})."
+            yield replace(verdict, claim=named_claim) if len(found) > 1 else verdict
 
 
 def pairs_of(timed: pd.DataFrame, column: str, *, highest: bool) -> pd.DataFrame:
@@ -70,7 +79,7 @@ def _verdict(
     enough = len(ratios) >= FEWEST_RATIOS
     most = enough and bool(agrees.mean() >= MOST_RATIOS)
     if 0 < len(ratios) < FEWEST_RATIOS:
-        said = f"missing: {FEWEST_RATIOS - len(ratios)} more ratios of times; {said}"
+        said = f"missing: {counted(FEWEST_RATIOS - len(ratios), 'more ratio')} of times; {said}"
     word = answered(most, enough and not most, len(ratios) > 0)
     return Verdict(key=key, claim=claim, verdict=word, sentence=said, **shown)
 
@@ -86,7 +95,7 @@ def training_efficiency(timed: pd.DataFrame, device: str, key: str = "e") -> Ver
         others = f", not on {named(_places(pairs[~agrees]), most=2)}" if not agrees.all() else ""
         said = (
             f"{_where(pairs, device)}: convolutional training is at least twice as fast in "
-            f"{int(agrees.sum())} of {len(pairs)} places (ratio {span(ratios)}){others}"
+            f"{int(agrees.sum())} of {counted(len(pairs), 'place')} (ratio {span(ratios)}){others}"
         )
     return _verdict(
         key,

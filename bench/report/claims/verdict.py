@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from bench.core.wording import counted
 from bench.plan.deciding import remedy
 
 LONG = 100
@@ -49,14 +50,17 @@ def answered(supports: bool, contradicts: bool, tested: bool) -> Answer:
 
 
 def named(items: Sequence[str], noun: str = "further", most: int = MOST_NAMED) -> str:
-    """The first items, and how many more there are: `a; b; and 3 further`."""
+    """The first items, and how many more there are: `a; b; and 3 further`.
+
+    A single further item is named as well.
+    """
     shown = list(dict.fromkeys(items))
     more = len(shown) - most
-    return "; ".join([*shown[:most], *([f"and {more} {noun}"] if more > 0 else [])])
+    return "; ".join([*shown[:most], f"and {more} {noun}"] if more > 1 else shown)
 
 
 def missing(reasons: Sequence[Sequence[str]]) -> str:
     """The sentence of an undecided verdict, from what each cell lacks; the table has the cells."""
     counts = Counter(reason for of_cell in reasons for reason in of_cell).most_common()
-    said = [f"{reason} ({number} cell{'s' * (number > 1)})" for reason, number in counts]
+    said = [f"{reason} ({counted(number, 'cell')})" for reason, number in counts]
     return f"missing: {named(said, 'further points')}"

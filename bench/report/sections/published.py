@@ -20,6 +20,7 @@ import tasks
 from bench.core.intervals import prediction_interval
 from bench.core.records import Record
 from bench.core.spec import Frozen, Spec
+from bench.core.wording import counted
 from bench.plan import profile
 from bench.plan.grid import Selection, make_plan
 from bench.plan.labels import label, variant
@@ -71,6 +72,17 @@ def build(data: Data) -> Iterator[Item]:
     yield Filled(table=COMPARED, frame=comparison(data.source.records))
     yield Text(markdown="Other results on the same tasks, for context:")
     yield Filled(table=CONTEXT, frame=context())
+
+
+def is_planned(data: Data) -> bool:
+    """Whether a published value can be compared with a run of this report."""
+    specs = data.source.specs
+    return any(
+        cell_of(specs[at]) in _planned(entry.profile)
+        for entry in load()
+        if entry.profile is not None
+        for at in _matching(entry, entry.instance(), specs)
+    )
 
 
 class Published(Frozen):
@@ -204,12 +216,13 @@ def _why_missing(
         return f"the profile {entry.profile} does not plan it"
     training, made = specs[0].training, sum(record.status != "skipped" for record in same)
     plan = (
-        f"{made} of {len(specs)} runs made, each of {training.max_steps:,} updates on "
+        f"{made} of {counted(len(specs), 'run')} made, each of {training.max_steps:,} updates on "
         f"{training.batch_size} sequences of {task.signature.num_steps:,} steps"
     )
+    others = f"{counted(len(ours), 'run')} {'has' if len(ours) == 1 else 'have'}"
     if skipped := [record.error for record in same if record.status == "skipped"]:
         return f"skipped: {skipped[0]}"
-    return f"{plan}; {len(ours)} runs have other settings" if ours and not same else plan
+    return f"{plan}; {others} other settings" if ours and not same else plan
 
 
 def _interval(values: Sequence[float], *, logarithmic: bool) -> tuple[float, float, float]:
@@ -229,7 +242,7 @@ def _interval(values: Sequence[float], *, logarithmic: bool) -> tuple[float, flo
 SECTION = Section(
     title="Published numbers beside ours",
     order=9,
-    unfolded=True,
+    unfolded=is_planned,
     tables=(COMPARED, CONTEXT),
     build=build,
 )

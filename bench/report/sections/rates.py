@@ -16,6 +16,7 @@ from bench.report.frame import MODEL, Column, Table, groups
 from bench.report.section import Filled, Item, Picture, Section
 from bench.report.sections._shared import curves_against
 
+TITLE = "How each row was chosen"
 TRIED = Table(
     name="rates",
     shown=False,
@@ -146,4 +147,4 @@ def rate_sensitivity_figure(
     return figure
 
 
-SECTION = Section(title="How each row was chosen", order=141, tables=(TRIALS, TRIED), build=build)
+SECTION = Section(title=TITLE, order=141, tables=(TRIALS, TRIED), build=build)

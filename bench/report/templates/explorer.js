@@ -239,6 +239,17 @@
     return element("div", {}, `Seed ${at("seed")} `, copy, code);
   }
 
+  function aboutRates() {
+    const link = element("a", { href: `#${data.rates}` }, "how each rate was chosen");
+    link.addEventListener("click", (event) => {
+      event.preventDefault(); // the address keeps the point
+      $(data.rates).open = true;
+      $(data.rates).scrollIntoView();
+    });
+    const text = "steps: updates made; max_steps: updates allowed; rate: the learning rate. See ";
+    return element("p", { className: "note" }, text, link, ".");
+  }
+
   function behindPoint() {
     const place = $("behind-point");
     const point = data.points.find((each) => keyOf(each) === state.point);
@@ -258,13 +269,14 @@
     }
     place.append(list, element("p", {}, `${seedsOf(point)}.`));
     if (data.left_out) {
-      const text = `The page holds ${data.runs.length} runs; tables/runs.csv has all.`;
+      const text = `The page holds the first ${data.runs.length} runs; tables/runs.csv has all.`;
       place.append(element("p", { className: "note" }, text));
     }
     if (!point.runs.length) return;
     const table = runsTable(point);
     place.append(table);
     tables.enhance(table, "runs");
+    if ($(data.rates)) place.append(aboutRates());
     const commands = element("details", {}, element("summary", {}, "Commands that make these runs"));
     commands.append(element("div", { className: "part" }, ...point.runs.map(commandBlock)));
     commands.open = true;

@@ -68,7 +68,8 @@ const tables = (() => {
       row.hidden = !words.every((word) => content.includes(word));
     }
     const shown = rows.filter((row) => !row.hidden).length;
-    count.textContent = shown === rows.length ? `${shown} rows` : `${shown} of ${rows.length} rows`;
+    const noun = rows.length === 1 ? "row" : "rows";
+    count.textContent = `${shown === rows.length ? "" : `${shown} of `}${rows.length} ${noun}`;
   }
 
   // Sorting and filtering are part of the address: `sort.NAME=COLUMN`, with a minus for descending.
@@ -109,7 +110,7 @@ const tables = (() => {
     const tools = element("div", { className: "tools" }, search, save, count);
     const scroll = element("div", { className: "scroll", tabIndex: 0, role: "region" });
     scroll.ariaLabel = `Table ${name}`;
-    table.replaceWith(tools, scroll);
+    (table.closest(".scroll") ?? table).replaceWith(tools, scroll);
     scroll.append(table);
     makeSortable(table, name);
     search.addEventListener("input", () => {
