@@ -253,7 +253,7 @@ def test_ids_of_the_projects_profiles_are_pinned() -> None:
         "generation": "9508ff574ba2e9fe",
         "paper": "a792ca03222d07ae",
         "quick": "4346da113a04ad44",
-        "reference": "81399d0b2f3ed47e",
+        "reference": "5fa2efba3526d3f7",
         "smoke": "2ec3dc56493c6372",
         "tuning": "b0263e4f4df7d282",
     }
