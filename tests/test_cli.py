@@ -290,7 +290,7 @@ def test_a_run_of_an_older_protocol_is_reported_until_it_is_repeated(
     assert main(["report", *chosen]) == 0
     page = (tmp_path / "report.md").read_text()
     assert f"Protocol {PROTOCOL - 1}: 1 run of the report" in page.splitlines()[0]
-    assert "1 runs were planned: 1 ok." in page
+    assert "1 run was planned: 1 ok." in page
 
     capsys.readouterr()
     assert main(["run", "--again", spec.id, "--results", str(tmp_path)]) == 2

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from bench.core.ending import Ending, ending
 from bench.core.records import Outcome, Record, SpeedRecord
 from bench.core.spec import Part, Spec
 from bench.core.wording import counted, duration
@@ -19,7 +20,8 @@ def screen(record: Record | SpeedRecord, results: Path) -> str:
     blocks = [[name_of(record.spec)], _rows(_identity(record))]
     if isinstance(record, Record) and record.outcome is not None:
         outcome = record.outcome
-        blocks += [_rows(_scores(outcome)), learning_curve(outcome), _rows(_cost(outcome))]
+        scores = _scores(outcome, ending(outcome, record.spec.training, outcome.solved_at))
+        blocks += [_rows(scores), learning_curve(outcome), _rows(_cost(outcome))]
     elif isinstance(record, SpeedRecord) and record.speed is not None:
         times = {
             name: f"{call_time(each.median)}, 90% of calls between "
@@ -89,14 +91,19 @@ def _part(part: Part) -> str:
     return f"{part.name} ({', '.join([*fields, f'version {part.version}'])})"
 
 
-def _scores(outcome: Outcome) -> dict[str, str]:
+def _scores(outcome: Outcome, ended: Ending) -> dict[str, str]:
     score = outcome.score
-    ending = {
+    why = {
         "solved": "solved, so that training stopped early",
         "budget": "the budget of updates was spent",
         "diverged": "the loss was no longer finite",
     }[outcome.stopped]
-    entries = {"ended": f"after {counted(outcome.steps, 'update')}: {ending}"}
+    still = {
+        "improving": ", and it was still improving",
+        "converged": ", and it had stopped improving",
+        "at chance": ", and it was at chance",
+    }.get(ended, "")
+    entries = {"ended": f"after {counted(outcome.steps, 'update')}: {why}{still}"}
     for metric in outcome.metrics:
         value = outcome.test[metric.name]
         text = "not finite" if value is None else f"{value:.4g}"
