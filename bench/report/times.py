@@ -211,16 +211,15 @@ def step_times(
     for each in subjects:
         if each.network in by_network:
             alike.setdefault(_step_of(each), {})[each.length] = by_network[each.network]
-    found = {}
-    for spec in specs:
-        others = alike.get(_step_of(spec), {})
+    for spec in {spec.network: spec for spec in specs}.values():
         # Without a budget of parameters, the depth may depend on the length and the width does not.
-        if spec.network in by_network:
-            found[spec.id] = by_network[spec.network]
-        elif others and spec.param_budget is not None:
+        if spec.network in by_network or spec.param_budget is None or not alike:
+            continue
+        others = alike.get(_step_of(spec))
+        if others:
             nearest = min(others, key=lambda length: abs(math.log(length / spec.length)))
-            found[spec.id] = others[nearest]
-    return found
+            by_network[spec.network] = others[nearest]
+    return {spec.id: by_network[spec.network] for spec in specs if spec.network in by_network}
 
 
 def _step_of(subject: Subject) -> str:

@@ -21,7 +21,7 @@ CAPTURED = tuple(name for name in BUILT_IN if name not in ("pixelcnn", "attentio
 """Models whose state keeps its size. PixelCNN's state is longer at the end of a row, and that of
 attention is longer after every step."""
 
-NORMED = ("lru", "mingru", "minlstm", "s4d")
+NORMED = ("attention", "lru", "mamba", "mingru", "minlstm", "s4d")
 """Models whose norm turns one or two channels into little more than their signs, so that rounding
 near zero has no bound."""
 
@@ -71,10 +71,10 @@ def sizes(draw: st.DrawFn, name: str) -> dict[str, Any]:
             how["nonlinearity"] = draw(st.sampled_from(["tanh", "relu"]))
         how["num_layers"] = draw(st.integers(1, 3))
         how["extra_width"] = draw(st.integers(0, how["num_layers"] - 1))
-        if name in NORMED:
-            how["width"] += 2
         if name == "s4d":
             how["num_states"] = 2 * draw(st.integers(1, 5))
+    if name in NORMED:
+        how["width"] += 2
     return how
 
 
