@@ -32,8 +32,12 @@ def network(name: str, signature: Signature, dtype: torch.dtype, seed: int, **ho
 
 
 def close(y: torch.Tensor, expected: torch.Tensor, dtype: torch.dtype) -> None:
-    """Check equality within rounding of the largest output: the order of the sums differs."""
-    within = {torch.float32: 1e-5, torch.float64: 1e-10}.get(dtype, 2e-2)
+    """Check equality within rounding of the largest output: the order of the sums differs.
+
+    In float32, a norm over a few channels that are almost equal makes 1e-7 to 2e-5. In float64 the
+    same networks must agree to 1e-10.
+    """
+    within = {torch.float32: 1e-4, torch.float64: 1e-10}.get(dtype, 2e-2)
     assert (y - expected).abs().max() <= within * expected.abs().max()
 
 
