@@ -27,6 +27,7 @@ DECISION = ("pick", "T", "runner-up", "evidence", "training", "step", "state")
 """Columns of the decision table after the task."""
 
 
+DEMONSTRATION = "This is a demonstration: its budgets are too small to decide the claims."
 FIGURE = "reach"
 """Name of the figure that carries the answer."""
 
@@ -37,6 +38,7 @@ class Screen:
 
     question: str = "Convolution or recurrence: how far back do they remember, and at what cost?"
     caveat: str
+    """What to know before everything else; empty: nothing."""
     answer: Sequence[str]
     columns: Sequence[str] = ("task", *DECISION)
     decision: Sequence[Sequence[str | None]]
@@ -57,8 +59,9 @@ def screen(data: Data, points: Sequence[Mapping[str, Any]], step: str) -> Screen
     # A network that was not timed itself may have the time of another length.
     known = [{step: steps[p["network"]], **p} if p["network"] in steps else p for p in points]
     rows = decision(data.horizons, known, step)
+    caveats = [DEMONSTRATION if data.source.demonstration else "", data.source.caveat]
     return Screen(
-        caveat=data.source.caveat,
+        caveat=" ".join(filter(None, caveats)),
         answer=answer(data),
         decision=[[row["task"], *(row[column] for column in DECISION)] for row in rows],
         evidence=evidence(data),

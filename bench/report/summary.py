@@ -16,7 +16,7 @@ import pandas as pd
 from bench.core.errors import one_line
 from bench.core.wording import counted
 from bench.report.data import Data
-from bench.report.front import SIDES, Networks, answer
+from bench.report.front import DEMONSTRATION, SIDES, Networks, answer
 from bench.report.runs import COUNTED
 
 WIDTH, HEIGHT = 80, 24
@@ -60,8 +60,7 @@ def _cut(text: str, width: int) -> str:
 
 
 def _demonstration(data: Data) -> list[str]:
-    said = "This is a demonstration: its budgets are too small to decide the claims."
-    return _wrapped(said) if data.source.demonstration else []
+    return _wrapped(DEMONSTRATION) if data.source.demonstration else []
 
 
 def _answer(data: Data) -> list[str]:

@@ -233,6 +233,7 @@ def test_a_demonstration_says_so_first_and_shows_the_answers_of_the_reference(
     assert summary.startswith("This is a demonstration")
     page = (tmp_path / "report.md").read_text()
     assert page.startswith("**This is a demonstration.**")
+    assert '<p class="caveat">This is a demonstration:' in (tmp_path / "report.html").read_text()
     for text in (page, (tmp_path / "claims.md").read_text()):
         rows = [line for line in text.splitlines() if line.startswith("| ")]
         assert rows[0] == "| | verdict | claim | why | the committed reference |"
