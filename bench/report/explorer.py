@@ -16,7 +16,6 @@ from bench.core.records import Record
 from bench.core.spec import Spec
 from bench.plan.again import command, outdated
 from bench.plan.labels import Label
-from bench.plan.protocols import is_older
 from bench.report.data import Data
 from bench.report.frame import first
 from bench.report.markup import embedded, file_name
@@ -131,7 +130,7 @@ def _runs(
     for place, spec_id in enumerate(runs["id"]):
         spec, record = specs[spec_id], records.get(spec_id)
         behind.setdefault(spec.network, []).append(place)
-        key = (spec.network, is_older(spec), record and record.backend)
+        key = (spec.network, record and outdated(record), record and record.backend)
         if key not in commands:
             label = data.source.labels[spec_id]
             number[key] = len(commands)

@@ -102,6 +102,20 @@ def test_each_run_has_the_command_that_makes_it_again() -> None:
     assert commands[-1] == f"{wanted}--model {missing.model.name} --length {missing.length}"
 
 
+def test_seeds_of_different_commits_name_their_own() -> None:
+    specs, records = planted()
+    for place, commit in enumerate(("abc", "def")):
+        older = specs[place].model_copy(update={"protocol": specs[place].protocol - 1})
+        made = record(older)
+        machine = made.machine.model_copy(update={"commit": commit})
+        specs[place], records[place] = older, made.model_copy(update={"machine": machine})
+    assert specs[0].network == specs[1].network
+    found = explored(data_of(specs, records))
+    at = found["columns"].index("command")
+    said = [found["commands"][run[at]] for run in found["runs"][:2]]
+    assert ["commit abc" in said[0], "commit def" in said[1]] == [True, True]
+
+
 def test_a_label_with_spaces_is_one_word_of_its_command() -> None:
     of = spec(model="gru")
     label = label_of(of.model_copy(update={"model": of.model.model_copy(update={"fields": {}})}))
