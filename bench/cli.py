@@ -29,6 +29,7 @@ from bench.options import (
     for_tune,
     for_verify,
     manner_of,
+    plugins,
     print_styled,
     request_of,
     results,
@@ -100,12 +101,12 @@ def bench() -> None:
 
 
 @bench.command("list")
-def list_() -> None:
+@plugins
+def list_(plugin: Sequence[Path]) -> None:
     """List the tasks, models and profiles."""
     from bench.plan import catalogue
 
-    tasks, models = catalogue.first_lines("tasks"), catalogue.first_lines("models")
-    sections = {"tasks": tasks, "models": models, "profiles": catalogue.profiles()}
+    sections = catalogue.sections(plugin)
     width = max(len(name) for entries in sections.values() for name in entries)
     for title, entries in sections.items():
         print(title)

@@ -127,6 +127,10 @@ results = click.option(
     help="Folder of the records and of the report.",
 )
 
+plugins = _repeated(
+    "--plugin", "Load a file that defines a task or a model of yours", PLUGIN, "FILE.py"
+)
+
 _SELECTORS = (
     results,
     click.option(
@@ -140,7 +144,7 @@ _SELECTORS = (
     _repeated("--length", "Use only this sequence length T", whole_number(1)),
     _repeated("--seed", "Use only this seed", whole_number(0)),
     _repeated("--set", "Replace a value of the profile, as in max_steps=500", SETTING),
-    _repeated("--plugin", "Load a file that defines a task or a model of yours", PLUGIN, "FILE.py"),
+    plugins,
     click.option(
         "--device",
         default="auto",

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,17 @@ def test_listing_names_everything(capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr().out
     for name in ("adding", "copy_memory", "lstm", "tcn", "quick", "paper"):
         assert f"\n  {name} " in said
+
+
+def test_a_listing_has_the_tasks_and_models_of_plug_ins(
+    tmp_path: Path, plugins: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plugin = tmp_path / "fine_7.py"
+    plugin.write_text('"""A task of the user."""\n' + TROUBLE.replace("ACTION", "pass"))
+    assert main(["list", "--plugin", str(plugin)]) == 0
+    tasks, _, models = capsys.readouterr().out.partition("models\n")
+    assert re.search(r"^  fine_7 +A task of the user\.$", tasks, re.MULTILINE)
+    assert "fine_7" not in models
 
 
 def test_a_bench_runs_once_and_continues(
