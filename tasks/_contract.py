@@ -137,6 +137,8 @@ class Task(ABC):
     """Fields of an instance that is small enough for tests and for the smoke profile."""
     lengths: ClassVar[tuple[int, ...]]
     """Lengths for a profile that does not list this task."""
+    named: ClassVar[tuple[str, ...]] = ()
+    """Fields that tables and figures always show after the name, also with their default value."""
     kind: ClassVar[Kind | None] = None
     """The kind of problem that the task stands for; None: no choice of a model is based on it."""
     num_evaluation: ClassVar[int] = 2_000

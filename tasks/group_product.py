@@ -48,6 +48,7 @@ class GroupProduct(Task):
     kind = "state-tracking"
     smallest: ClassVar = {"length": 6}
     lengths: ClassVar = (8, 32, 128)
+    named: ClassVar = ("group",)
 
     group: Group = "S3"
     """Z2, Z5 and Z60: sums modulo 2, 5 and 60. S3: permutations of three things. A5: even

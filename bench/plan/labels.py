@@ -16,7 +16,8 @@ class Label:
 
     task: str
     task_variant: str
-    """The task's fields, except `length`, that differ from their defaults: `side=7`."""
+    """The task's fields, except `length`, that it always names or that differ from their defaults:
+    `side=7`."""
     model: str
     variant: str
     """The model's fields that differ from their defaults: `chrono=True`. Empty: a plain model."""
@@ -43,26 +44,30 @@ def family(model: str) -> str:
 
 
 def variant(part: tasks.Task | models.Model) -> str:
-    """Each field that differs from its default, then the task's note."""
-    note = f"({part.note})" if isinstance(part, tasks.Task) and part.note else ""
-    return _joined(*changed_fields(part), note)
+    """Each field that the task always names or that differs from its default, then its note."""
+    if not isinstance(part, tasks.Task):
+        return _joined(*changed_fields(part))
+    note = f"({part.note})" if part.note else ""
+    return _joined(*changed_fields(part, also=part.named), note)
 
 
-def changed_fields(part: tasks.Task | models.Model) -> list[str]:
-    """Each field that differs from its default, as `name=value`; None is written `none`.
+def changed_fields(part: tasks.Task | models.Model, also: Sequence[str] = ()) -> list[str]:
+    """Each field that differs from its default or is in `also`, as `name=value`.
 
-    `length` and fields that follow from others (`repr=False`) are left out.
+    None is written `none`. `length` and fields that follow from others (`repr=False`) are left out.
     """
     changed = {
         field.name: getattr(part, field.name)
         for field in dataclasses.fields(part)
-        if field.name != "length" and field.repr and getattr(part, field.name) != field.default
+        if field.name != "length"
+        and field.repr
+        and (field.name in also or getattr(part, field.name) != field.default)
     }
     return [f"{name}={'none' if each is None else each}" for name, each in changed.items()]
 
 
 def label(part: tasks.Task | models.Model, name: str) -> str:
-    """The name and the fields that differ from their defaults: `gru chrono=True`."""
+    """The name and its variant: `gru chrono=True`, `group_product group=S3`."""
     return _joined(name, variant(part))
 
 

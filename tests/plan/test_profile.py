@@ -14,7 +14,7 @@ import tasks
 from bench.core.errors import RequestError
 from bench.plan import catalogue, profile, rates
 from bench.plan.grid import Selection, make_plan, make_speed_plan, model_of, network_of, task_of
-from bench.plan.labels import label, labels
+from bench.plan.labels import changed_fields, label, labels
 from models import num_parameters
 from tests.support.plans import SMALL, plan_of
 
@@ -183,6 +183,13 @@ def test_runs_belong_to_the_study_of_every_grid_that_names_them(
         ("tcn", 2): {"main"},
         ("tcn", 3): {"main"},
     }
+
+
+def test_a_field_that_a_task_names_is_shown_with_its_default_value_too() -> None:
+    for group in ("S3", "Z2"):
+        task = tasks.load("group_product", length=4, group=group)
+        assert label(task, "group_product") == f"group_product group={group}"
+        assert changed_fields(task) == ([] if group == "S3" else ["group=Z2"])
 
 
 def test_networks_of_two_widths_have_two_labels(write: Callable[[str], str]) -> None:
