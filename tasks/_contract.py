@@ -205,6 +205,16 @@ class Task(ABC):
         return "dependency length T"
 
     @property
+    def teaches_every_step(self) -> bool:
+        """Whether the targets teach the task one step at a time.
+
+        If they do, a network learns it from neighbouring steps and keeps a state over `length`
+        steps. It does not have to learn from an input that lies `length` steps back, so the task
+        says nothing about how long a dependency can be learned.
+        """
+        return False
+
+    @property
     def note(self) -> str:
         """A remark on the data that labels show after the task's name; empty: none."""
         return ""

@@ -81,6 +81,10 @@ class GroupProduct(Task):
         )
 
     @property
+    def teaches_every_step(self) -> bool:
+        return self.read == "every"
+
+    @property
     def length_is(self) -> str:
         return "sequence length T"
 

@@ -142,7 +142,7 @@ def _cell_at(cells: Cells, length: int, judged: bool) -> Evidence | None:
 def preference(updates: float, step_us: float | None, model: str) -> tuple[float, float, str]:
     """The order of models that solve a task: the fewest updates, then the fastest step.
 
-    The table of choices and the first screen of the page use it too.
+    The first screen of the page uses it too.
     """
     return updates, inf if step_us is None or math.isnan(step_us) else step_us, model
 

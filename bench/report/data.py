@@ -14,6 +14,7 @@ from bench.plan.ladder import Ladder, Rung, climb, results_of
 from bench.plan.rates import Rates, Sweep
 from bench.report import runs, times
 from bench.report.claims import Verdict, verdicts
+from bench.report.claims.cells import Cell, cells_of
 from bench.report.drawing import Style, styles
 from bench.report.horizon import Horizon
 from tasks import names as task_names
@@ -116,6 +117,11 @@ class Data:
     @cached_property
     def scores(self) -> pd.DataFrame:
         return runs.scores(self.main)
+
+    @cached_property
+    def cells(self) -> list[Cell]:
+        """What the seeds decide, of the networks with a whole field."""
+        return cells_of(self.whole)
 
     @cached_property
     def horizons(self) -> list[tuple[dict[str, str], Horizon]]:

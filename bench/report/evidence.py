@@ -13,7 +13,7 @@ from bench.core.intervals import Interval, mean_interval
 from bench.core.spec import Spec
 from bench.plan.rates import Rates
 from bench.report.claims.against import MORE_UPDATES, lacking_rates, lacking_runs, lacking_updates
-from bench.report.claims.cells import FEWEST_FAILED, FEWEST_SOLVED, Cell, cells_of
+from bench.report.claims.cells import FEWEST_FAILED, FEWEST_SOLVED, Cell
 from bench.report.data import Data
 from bench.report.frame import ROW, first, groups, numbers
 from bench.report.points import IMPROVING, points
@@ -93,7 +93,7 @@ def evidence_of(data: Data, costs: Sequence[Mapping[str, Any]] | None = None) ->
         for record in data.source.records
         if record.outcome is not None
     }
-    cells = {(cell.task, cell.length, cell.model): cell for cell in cells_of(runs)}
+    cells = {(cell.task, cell.length, cell.model): cell for cell in data.cells}
     cost_at = {_place(point): point for point in (points(data)[1] if costs is None else costs)}
     planned = _planned(runs)
     shares = {_place(row): row for row in score_table(runs).to_dict("records")}

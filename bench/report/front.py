@@ -12,7 +12,10 @@ from typing import Any
 import pandas as pd
 
 from bench.core.wording import counted, listed
+from bench.plan.rates import Rates
 from bench.report.choosing import preference
+from bench.report.claims.against import front_of
+from bench.report.claims.cells import Cell, by_task, of_family
 from bench.report.data import Data
 from bench.report.frame import span
 from bench.report.horizon import Horizon
@@ -71,31 +74,59 @@ def screen(data: Data, points: Sequence[Mapping[str, Any]], step: str) -> Screen
 
 def answer(data: Data) -> list[str]:
     """At most three sentences: which family remembers further, trains faster and steps faster."""
-    sentences = filter(None, (reach(data.horizons), *_costs(data)))
+    sentences = filter(None, (reach(data), *_costs(data)))
     return list(sentences)
 
 
-def reach(horizons: Networks) -> str:
-    """On which tasks each family solves the longest dependencies; empty if none does."""
+def reach(data: Data) -> str:
+    """Which family solves the longest T of each task, and where more runs may change this.
+
+    A family is ahead for certain where the failure of the other one counts against it.
+    """
     furthest: dict[str, dict[str, int]] = {}
-    for network, found in horizons:
+    for network, found in data.horizons:
         if network["family"] in SIDES:
             of_task = furthest.setdefault(network["task_label"], dict.fromkeys(SIDES, 0))
             of_task[network["family"]] = max(of_task[network["family"]], found.length or 0)
     ahead: dict[str, list[str]] = {side: [] for side in (*SIDES, "both")}
+    so_far: dict[str, list[str]] = {side: [] for side in SIDES}
+    cells = dict(by_task(data.cells))
     for task, lengths in furthest.items():
         ours, theirs = (lengths[side] for side in SIDES)
-        if ours or theirs:
-            ahead["both" if ours == theirs else SIDES[ours < theirs]].append(task)
-    if not any(ahead.values()):
-        return ""
-    parts = [
-        f"by {'both' if side == 'both' else f'a {side} network'} "
-        f"on {listed(tasks, MOST_NAMED, 'task')}"
-        for side, tasks in ahead.items()
-        if tasks
-    ]
-    return f"The longest dependencies are solved {'; '.join(parts)}."
+        if ours == theirs:
+            ahead["both"] += [task] if ours else []
+            continue
+        first, second = SIDES if ours > theirs else SIDES[::-1]
+        certain = _is_ahead(cells[task], first, second, lengths[first], data.rates)
+        (ahead if certain else so_far)[first].append(task)
+    said = []
+    if any(ahead.values()):
+        parts = _by_side(ahead, "by {side} on {tasks}")
+        said.append(f"The longest T is solved {parts}")
+    if any(so_far.values()):
+        parts = _by_side(so_far, "{side} is ahead on {tasks}")
+        said.append(f"{'so' if said else 'So'} far, {parts}, where more runs may change this")
+    return f"{'; '.join(said)}." if said else ""
+
+
+def _by_side(tasks: Mapping[str, Sequence[str]], part: str) -> str:
+    """One part per side that has tasks, joined by semicolons."""
+    return "; ".join(
+        part.format(
+            side="both" if side == "both" else f"a {side} network",
+            tasks=listed(of_side, MOST_NAMED, "task"),
+        )
+        for side, of_side in tasks.items()
+        if of_side
+    )
+
+
+def _is_ahead(of_task: Sequence[Cell], first: str, second: str, length: int, rates: Rates) -> bool:
+    """Whether the first family solves this T, and the failure of the second counts against it."""
+    solves = any(cell.solves and cell.length == length for cell in of_family(of_task, first))
+    others = of_family(of_task, second)
+    front = front_of(others, rates) if others else None
+    return solves and front is not None and not front.missing
 
 
 def _costs(data: Data) -> Iterator[str]:

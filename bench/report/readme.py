@@ -24,14 +24,13 @@ from bench.report.page import TEMPLATES
 from bench.report.points import points, step_measure
 from bench.report.reference import REFERENCE
 from bench.report.section import sections
-from bench.report.sections.choice import choice, measured
 from bench.report.sections.cost import yardstick_table
 
 ROOT = Path(__file__).parent.parent.parent
 README, RESULTS, DICTIONARY = (
     ROOT / name for name in ("README.md", "docs/results.md", "docs/data.md")
 )
-PAGES = {README: ("answer", "decision"), RESULTS: ("verdicts", "choice", "cost", "yardsticks")}
+PAGES = {README: ("answer", "decision"), RESULTS: ("verdicts", "cost", "yardsticks")}
 """The marked blocks of each page."""
 
 
@@ -72,14 +71,12 @@ def blocks(data: Data) -> dict[str, str]:
     """Name of a block → its content."""
     screen = front.screen(data, points(data)[1], step_measure(data))
     decision = markdown_table(pd.DataFrame(screen.decision, columns=list(screen.columns)))
-    picks = markdown_table(for_people(choice(data.whole, data.step_us)))
     return {
         "answer": text(" ".join(screen.answer)),
         "decision": f"{decision}\n\n{text(screen.rule)}",
         "verdicts": template(TEMPLATES, "verdicts.md.jinja").render(
             verdicts=data.verdicts, reference={}
         ),
-        "choice": f"{picks}\n\n{text(measured(data))}",
         "cost": "\n".join(f"- {text(line)}" for line in data.headlines),
         "yardsticks": markdown_table(for_people(yardstick_table(data.source.yardsticks))),
     }

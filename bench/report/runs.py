@@ -56,6 +56,7 @@ RUNS = (
     *IDENTITY,
     Column("seed", "count", "", "Seed of the initialisation and of the training stream."),
     Column("reach", "integer", "steps", "How far back the answer may depend on the input."),
+    Column("stepwise", "flag", "", "Whether the targets teach the task one step at a time."),
     Column("status", "text", "", "`ok`, `diverged`, `failed`, `skipped`, `missing`, `not needed` "
            "(the other seeds decide the cell) or `not climbed` (the model did not solve the two "
            "lengths below)."),
@@ -108,8 +109,9 @@ SCORES = Table(
     ),
     caption="Mean over the seeds that ran, with its 95% interval (Student's t) and range, and how "
     "many seeds solve the task. *Decided*: the seeds settle whether at least 80% of those planned "
-    "solve the task, so that the others were not run. They are not averaged, and such a cell has "
-    "no interval of its share of solving seeds (Wilson, 95%).",
+    "solve the task, so that the others were not run. They are not averaged. How many seeds ran "
+    "then depends on their scores, so such a cell has neither an interval of its mean nor one of "
+    "its share of solving seeds (Wilson, 95%).",
 )  # fmt: skip
 
 
@@ -126,8 +128,9 @@ def runs_frame(
     rows = []
     for spec in specs:
         row = _run(spec, found.get(spec.id), labels[spec.id], thresholds[spec.id])
-        reach = task_of(spec).signature.reach if spec.task.name in known else None
-        rows.append({**row, "reach": reach})
+        task = task_of(spec) if spec.task.name in known else None
+        row["reach"] = task.signature.reach if task else None
+        rows.append({**row, "stepwise": task.teaches_every_step if task else None})
     frame = _judged(typed(RUNS, rows))
     fields = pd.DataFrame([_fields(spec) for spec in specs], index=frame.index)
     fields = fields.drop(columns=[name for name in fields if name in frame.columns])
@@ -270,7 +273,10 @@ def scores(runs: pd.DataFrame) -> pd.DataFrame:
         unit, score = seeds["unit"].iloc[0], seeds["score"]
         mean_low, mean_high = ends(mean_interval(score.tolist()), 0.0, unit)
         decision = found.get(tuple(cell.values()))
-        whole = decision is not None and decision.num_run == decision.num_seeds
+        curtailed = decision is not None and decision.num_run != decision.num_seeds
+        if curtailed:  # which seeds ran depends on their scores
+            mean_low = mean_high = None
+        whole = decision is not None and not curtailed
         share = wilson(decision.num_solved, len(seeds)) if decision and whole else (None, None)
         rows.append(
             {

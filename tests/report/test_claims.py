@@ -72,6 +72,11 @@ def test_a_is_contradicted_by_a_recurrent_network_beyond_100_steps() -> None:
     assert judged("a", cell("gru", 101, 5, solved_at=None, solved=None)).verdict == "not tested"
 
 
+def test_a_leaves_out_a_task_that_teaches_every_step() -> None:
+    cells = cell("gru", 200, 4, 4, stepwise=True), cell("tcn", 200, 4, 4, stepwise=True)
+    assert judged("a", *cells).verdict == "not tested"
+
+
 def test_a_is_supported_by_a_cell_that_counts_against_the_family() -> None:
     verdict = judged("a", AT_50, failing(), TCN_150)
     assert (verdict.verdict, verdict.sentence) == (
@@ -210,6 +215,13 @@ TCN, SLOW = cell("tcn", 50, 5, updates=100), cell("gru", 50, 5, updates=201)
 SHORTER = cell("gru", 20, 5, updates=100)
 
 
+def at_three_lengths(*cells: Rows) -> list[Rows]:
+    """The cells, and the same ones at two longer T."""
+    return [
+        [{**row, "T": row["T"] + more} for row in each] for more in (0, 100, 200) for each in cells
+    ]
+
+
 @pytest.mark.parametrize(
     ("cells", "verdict"),
     [
@@ -233,7 +245,35 @@ SHORTER = cell("gru", 20, 5, updates=100)
     ],
 )
 def test_b_compares_the_updates_of_the_best(cells: list[Rows], verdict: str) -> None:
-    assert judged("b", *cells).verdict == verdict
+    assert judged("b", *at_three_lengths(*cells)).verdict == verdict
+
+
+def test_b_needs_a_task_with_three_lengths() -> None:
+    two = [cell(model, length, 5) for model in ("tcn", "gru") for length in (10, 20)]
+    assert judged("b", *two).sentence == (
+        "0 of 2 cells are hard and 2 are not; missing: a task with 3 lengths at which both "
+        "families count (1 cell)"
+    )
+    assert judged("b", *two, cell("tcn", 30, 5), cell("gru", 30, 5)).verdict == "contradicted"
+
+
+def test_b_counts_a_length_that_one_ladder_did_not_reach() -> None:
+    tcn = [cell("tcn", length, 5) for length in (10, 20, 40, 80)]
+    gru = [cell("gru", 10, 5, updates=300), cell("gru", 20, 0, 2), cell("gru", 40, 0, 2)]
+    verdict = judged("b", *tcn, *gru)
+    assert [row["T"] for row in verdict.table] == [10, 20, 40, 80]
+    assert verdict.verdict == "supported"
+    assert verdict.table[-1]["best recurrent"].startswith("gru, decided 0/2 at T = 20")
+
+    open_ended = [cell("gru", 10, 5, updates=300), cell("gru", 20, 0, 2, ended="improving")]
+    verdict = judged("b", *tcn, *open_ended)
+    assert [row["hard"] for row in verdict.table] == ["yes", "undecided", "undecided", "undecided"]
+    # A ladder that ended because no longer length was planned says nothing about longer ones.
+    assert len(judged("b", *tcn, gru[0]).table) == 1
+
+    easy = [cell("gru", length, 5) for length in (10, 20, 40, 80)]
+    verdict = judged("b", cell("tcn", 10, 5), cell("tcn", 20, 0, 2), *easy)
+    assert [row["hard"] for row in verdict.table] == ["no"] * 4
 
 
 @pytest.mark.parametrize(
@@ -260,20 +300,23 @@ def test_b_is_contradicted_by_one_easy_task_and_names_a_cell_of_either_side() ->
     hard = [cell("gru", 10, 5, task="hard")]
     for length in (20, 30, 40, 50):
         hard += [cell("tcn", length, 5, task="hard"), cell("gru", length, 0, 2, task="hard")]
-    easy = [cell("tcn", 30, 0, 2, task="easy"), cell("gru", 30, 5, task="easy")]
+    easy = []
+    for length in (30, 40, 50):
+        easy += [cell("tcn", length, 0, 2, task="easy"), cell("gru", length, 5, task="easy")]
     verdict = judged("b", *hard, *easy)
     assert verdict.verdict == "contradicted"
     assert verdict.sentence == (
-        "gru solves easy at T = 30 after 100 updates (tcn does not); gru did not solve hard at "
-        "T = 50 within 62,400 updates, 624 times what tcn needed"
+        "gru solves easy at T = 50 after 100 updates (tcn does not); for the claim: gru did not "
+        "solve hard at T = 50 within 62,400 updates, 624 times what tcn needed"
     )
-    assert [row["hard"] for row in verdict.table] == ["yes"] * 4 + ["no"]
+    assert [row["hard"] for row in verdict.table] == ["yes"] * 4 + ["no"] * 3
 
 
 def test_the_best_model_of_a_family_stands_for_it_where_none_solves_a_cell() -> None:
     # The lstm has the better score at T = 50, but solves nothing at T = 20.
     lucky = cell("lstm", 50, 0, 2, score=0.3)
-    verdict = judged("b", SHORTER, cell("lstm", 20, 0, 2), TCN, lucky, cell("gru", 50, 0, 2))
+    cells = [SHORTER, cell("lstm", 20, 0, 2), TCN, lucky, cell("gru", 50, 0, 2)]
+    verdict = judged("b", *cells, cell("tcn", 100, 5), cell("tcn", 200, 5))
     assert verdict.verdict == "supported"
     assert verdict.sentence.startswith("gru did not solve adding at T = 50")
 
@@ -281,8 +324,8 @@ def test_the_best_model_of_a_family_stands_for_it_where_none_solves_a_cell() -> 
 def test_b_undecided_says_how_many_cells_are_hard_and_what_is_missing() -> None:
     verdict = judged("b", TCN, cell("gru", 50, 0, 2, ended="improving"))
     assert verdict.sentence.startswith("0 of 1 cells are hard and 0 are not; missing: ")
-    mixed = [cell("tcn", 10, 5), cell("gru", 10, 5), TCN, SLOW]
-    verdict = judged("b", *mixed)
+    mixed = [cell("tcn", 10, 5), cell("gru", 10, 5), TCN, SLOW, *at_three_lengths(TCN, SLOW)[2:]]
+    verdict = judged("b", *mixed, cell("tcn", 90, 5), cell("gru", 90, 5))
     assert verdict.sentence == (
-        "1 of 2 cells are hard and 1 are not; no task is clearly easy, and not all are hard"
+        "3 of 5 cells are hard and 2 are not; no task is clearly easy, and not all are hard"
     )

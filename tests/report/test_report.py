@@ -16,7 +16,7 @@ from bench.report import markup, reference
 from bench.report.data import Data
 from bench.report.page import report_page, write_report
 from bench.report.runs import horizons, scores
-from bench.report.sections import choice, differences, generation
+from bench.report.sections import differences, generation
 from tests.support.records import cost_outcome, outcome, record, spec, speed_record
 from tests.support.reports import labels_of, planted, runs_of, source, table
 
@@ -121,41 +121,15 @@ def test_models_are_compared_on_the_seeds_that_both_have() -> None:
     assert (at_10["low"], at_10["high"]) == pytest.approx((0.571667 - 1.1476, 1), abs=1e-3)
     assert at_100["only_a"] == 2
 
+    two = differences.paired_differences(runs[runs["seed"] < 2])
+    assert two[["low", "high"]].isna().to_numpy().all()
+    both_solve = runs_of(specs, [record(each, 1.0) for each in specs])
+    assert differences.paired_differences(both_solve).empty
+
     without = differences.paired_differences(runs_of(specs, records, threshold=None))
     assert without[["only_a", "only_b"]].isna().to_numpy().all()
     for none in (runs.query("model == 'tcn'"), runs_of(specs, [])):
         assert differences.paired_differences(none).empty
-
-
-def test_the_choice_fits_the_latency_budget() -> None:
-    specs, records = planted()
-    runs = runs_of(specs, records)
-    step_us = {s.id: 500.0 if s.model.name == "tcn" else 100.0 for s in specs}
-    row, at_100 = choice.choice(runs, step_us, (200.0, float("inf"))).to_dict("records")
-    assert (row["task"], row["T"], row["any latency"]) == ("copy_memory", "10", "tcn")
-    assert at_100["any latency"] == "none of these"
-    assert pd.isna(row["≤ 10 µs a step"])  # not asked for
-    within, _ = choice.choice(runs, step_us).to_dict("records")
-    assert within["≤ 20 µs a step"] == "none of these"
-    untimed, _ = choice.choice(runs, {}).to_dict("records")
-    assert untimed["any latency"] == "tcn"
-    assert pd.isna(untimed["≤ 20 µs a step"])
-
-
-def test_of_the_models_that_solve_a_length_the_choice_needs_the_fewest_updates() -> None:
-    specs = [spec(model=model, seed=seed) for model in ("tcn", "gru") for seed in range(5)]
-    # Four of five seeds of the tcn and all of the gru solve it, after 60 and 80 updates.
-    ends = {"tcn": [60, 60, 60, 60, None], "gru": [80] * 5}
-    records = [
-        record(each, outcome=outcome(1.0 if end else 0.5, steps=end or 100, label=each.model.name))
-        for each in specs
-        for end in [ends[each.model.name][each.seed]]
-    ]
-    runs = runs_of(specs, records)
-    (row,) = choice.choice(runs, {}).to_dict("records")
-    assert row["any latency"] == "tcn"
-    (row,) = choice.choice(runs[runs["seed"] != 0], {}).to_dict("records")
-    assert row["any latency"] == "gru"  # three of four seeds are too few
 
 
 def test_every_metric_stands_beside_its_chance(written: tuple[Path, str]) -> None:

@@ -48,6 +48,7 @@ def cell(
             "model_label": f"{model} {variant}".strip(),
             **{"seed": seed, "stands": True, "status": "missing"},
             "reach": length if reach is None else reach,
+            "stepwise": False,
             **{"max_steps": LONG_BUDGET, "batch": 32, "protocol": 1, "rate": 0.01},
         }
         if seed < num_run:

@@ -46,6 +46,8 @@ class Cell:
     """Receptive field in steps. NaN if it is infinite or unknown; it then counts neither as short
     nor as long enough."""
     reach: int
+    stepwise: bool
+    """Whether the targets teach the task one step at a time."""
 
     @property
     def solves(self) -> bool:
@@ -97,6 +99,7 @@ def _cell(about: Mapping[str, Any], rows: pd.DataFrame, decision: Decision) -> C
         rates=frozenset(rows["rate"].dropna()),
         field=float(numbers(rows["receptive_field"]).max()),
         reach=int(rows["reach"].iloc[0]),
+        stepwise=bool(is_true(rows["stepwise"]).iloc[0]),
     )
 
 

@@ -1,7 +1,7 @@
 """Claims on learning: (a), (b), and (d), which is about the receptive field."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.plan.rates import Rates
@@ -22,6 +22,9 @@ HARD = 2.0
 """Training is hard beyond this multiple of the updates of the best convolutional model."""
 MOSTLY = 0.8
 """Share of the cells of a task that must be hard, or easy, to call the task so."""
+FEWEST_LENGTHS = 3
+"""Lengths at which both families must count for a task to be called hard or easy."""
+TOO_FEW_LENGTHS = f"a task with {FEWEST_LENGTHS} lengths at which both families count"
 
 
 def long_dependencies(cells: Sequence[Cell], rates: Rates) -> Verdict:
@@ -33,6 +36,8 @@ def long_dependencies(cells: Sequence[Cell], rates: Rates) -> Verdict:
         recurrent = of_family(of_task, "recurrent")
         far = _beyond_short_fields(of_task)
         if not recurrent or not any(cell.length > LONG for cell in of_task):
+            continue
+        if of_task[0].stepwise:  # what is learned there does not have the length T
             continue
         solved = of_family(far, "recurrent")
         front = front_of(recurrent, rates)
@@ -101,49 +106,38 @@ def hard_to_train(cells: Sequence[Cell], rates: Rates) -> Verdict:
     found: dict[str, list[tuple[str, str]]] = {}
     reasons: list[Sequence[str]] = []
     tested = False
-    families = {task: of_family(of_task, "recurrent") for task, of_task in by_task(cells)}
+    of_task = dict(by_task(cells))
     for task, length, here in by_place(cells):
         tested |= {"recurrent", "convolutional"} <= {cell.family for cell in here}
         judged = [cell for cell in here if cell.solves or cell.fails]
-        recurrent, convolutional = (
-            of_family(judged, family) for family in ("recurrent", "convolutional")
-        )
-        solvers = [cell for cell in judged if cell.solves]
-        if not (recurrent and convolutional and solvers):
+        if not any(cell.solves for cell in judged):
             continue
-        ours, theirs = standing_for(recurrent, families[task]), best_of(convolutional)
-        needed = () if ours.solves else missing_for(ours, families[task], rates)
+        ours, theirs, needed = _sides(judged, of_task[task], length, rates)
+        if ours is None or theirs is None:
+            continue
         reasons += [needed] if needed else []
         hard = "undecided" if needed else "yes" if _is_hard(ours, theirs) else "no"
-        said = _compared(ours, theirs) if ours.solves else did_not(ours, best_of(solvers))
+        solver = best_of(cell for cell in judged if cell.solves)
+        said = _compared(ours, theirs) if ours.solves else did_not(ours, solver)
         found.setdefault(task, []).append((hard, said))
-        row = {"task": task, "T": length, "best recurrent": _effort(ours)}
-        row |= {"best convolutional": _effort(theirs), "hard": hard}
+        row = {"task": task, "T": length, "best recurrent": _effort(ours, length)}
+        row |= {"best convolutional": _effort(theirs, length), "hard": hard}
         rows.append({**row, "missing": "; ".join(needed) or None})
     # An undecided cell may be hard or easy; a verdict must hold either way.
+    enough = {task: each for task, each in found.items() if len(each) >= FEWEST_LENGTHS}
     hard, easy = (
-        {task: sum(word == wanted for word, _ in each) / len(each) for task, each in found.items()}
-        for wanted in ("yes", "no")
+        {task: _share(each, wanted) for task, each in enough.items()} for wanted in ("yes", "no")
     )
     word = answered(
         bool(hard) and min(hard.values()) >= MOSTLY,
         bool(easy) and max(easy.values()) >= MOSTLY,
         tested,
     )
-    examples = [
-        said
-        for shares, wanted in ((easy, "no"), (hard, "yes"))
-        for task in sorted(shares, key=lambda task: shares[task])[-1:]
-        for said in [said for each, said in found[task] if each == wanted][-1:]
-    ]
-    num_hard, num_easy = (sum(row["hard"] == each for row in rows) for each in ("yes", "no"))
+    against, support = _example(easy, found, "no"), _example(hard, found, "yes")
     sentences = {
-        "supported": examples[-1] if examples else "",
-        "contradicted": "; ".join(examples),
-        "undecided": f"{num_hard} of {len(rows)} cells are hard and {num_easy} are not; "
-        f"{missing(reasons) if reasons else 'no task is clearly easy, and not all are hard'}"
-        if rows
-        else missing([[TOO_FEW]]),
+        "supported": support,
+        "contradicted": "; for the claim: ".join(filter(None, (against, support))),
+        "undecided": _counts(rows, reasons if enough else [[TOO_FEW_LENGTHS], *reasons]),
         "not tested": "no task and length has runs of both families",
     }
     return Verdict(
@@ -154,6 +148,50 @@ def hard_to_train(cells: Sequence[Cell], rates: Rates) -> Verdict:
         table=rows,
         figure="rate_sensitivity",
     )
+
+
+def _example(
+    shares: Mapping[str, float], found: Mapping[str, Sequence[tuple[str, str]]], wanted: str
+) -> str:
+    """The longest such cell of the task with the largest share of them; empty: there is none."""
+    task = max(shares, key=lambda task: shares[task], default=None)
+    said = [said for word, said in found[task] if word == wanted] if task else []
+    return said[-1] if said else ""
+
+
+def _counts(rows: Sequence[Mapping[str, Any]], reasons: Sequence[Sequence[str]]) -> str:
+    """How many cells are hard and easy, and why this decides nothing."""
+    if not rows:
+        return missing([[TOO_FEW]])
+    hard, easy = (sum(row["hard"] == each for row in rows) for each in ("yes", "no"))
+    why = missing(reasons) if reasons else "no task is clearly easy, and not all are hard"
+    return f"{hard} of {len(rows)} cells are hard and {easy} are not; {why}"
+
+
+def _share(cells: Sequence[tuple[str, str]], wanted: str) -> float:
+    return sum(word == wanted for word, _ in cells) / len(cells)
+
+
+def _sides(
+    here: Sequence[Cell], of_task: Sequence[Cell], length: int, rates: Rates
+) -> tuple[Cell | None, Cell | None, Sequence[str]]:
+    """The recurrent and the convolutional cell to compare at one length, and what is missing.
+
+    If a family has no cell there because its ladder ended below, the cell that it failed stands for
+    it. Otherwise the side is None.
+    """
+    sides: list[Cell | None] = []
+    needed: Sequence[str] = ()
+    for family in ("recurrent", "convolutional"):
+        own, every = of_family(here, family), of_family(of_task, family)
+        failing = front_of(every, rates).failing if every and not own else None
+        if own:
+            sides.append(standing_for(own, every) if family == "recurrent" else best_of(own))
+        else:
+            sides.append(failing if failing is not None and failing.length < length else None)
+        if family == "recurrent" and sides[0] is not None and not sides[0].solves:
+            needed = missing_for(sides[0], every, rates)
+    return sides[0], sides[1], needed
 
 
 def _is_hard(ours: Cell, theirs: Cell) -> bool:
@@ -168,9 +206,10 @@ def _compared(ours: Cell, theirs: Cell) -> str:
     return f"{ours.model} solves {ours.place} after {ours.updates:,.0f} updates ({beside})"
 
 
-def _effort(cell: Cell) -> str:
+def _effort(cell: Cell, length: int) -> str:
+    at = "" if cell.length == length else f" at T = {cell.length:,}"
     if not cell.solves:
-        return f"{cell}: not within {cell.allowed:,} updates"
+        return f"{cell}{at}: not within {cell.allowed:,} updates"
     if math.isinf(cell.updates):
         return f"{cell}: solved, though never on validation"
     return f"{cell}: {cell.updates:,.0f} updates"

@@ -12,6 +12,8 @@ from bench.report.section import Filled, Item, Section, Text
 
 KEY = ["task", "task_variant", "task_label", "T"]
 SIDE = ["model", "variant", "model_label"]
+FEWEST_SEEDS = 3
+"""Seeds that an interval needs."""
 TABLE = Table(
     name="differences",
     columns=(
@@ -35,7 +37,10 @@ TABLE = Table(
         Column("only_b", "integer", "", "Seeds that only b solves."),
     ),
     caption="Difference of test scores on the same seeds, the first model's minus the second's, "
-    "with a 95% interval (paired Student's t), and how many seeds only one of the two solves.",
+    "and how many seeds only one of the two solves. The 95% interval (paired Student's t) needs "
+    f"{FEWEST_SEEDS} seeds. It is rough where some seeds solve the task and others do not, and it "
+    "is not corrected for the number of rows. Left out are pairs of which every seed solves the "
+    "task: runs end once they have solved it, so that their scores say no more.",
 )
 
 
@@ -47,7 +52,8 @@ def build(data: Data) -> Iterator[Item]:
 def paired_differences(runs: pd.DataFrame) -> pd.DataFrame:
     """One row per task, length and pair of a convolutional model `a` and a recurrent model `b`.
 
-    Only seeds that both have are compared: their batches are the same.
+    Only seeds that both have are compared: their batches are the same. A pair of which every seed
+    solves the task is left out.
     """
     known = counted(runs)
     known["solves"] = is_true(known["solved"])
@@ -58,8 +64,11 @@ def paired_differences(runs: pd.DataFrame) -> pd.DataFrame:
     for about, seeds in groups(
         pairs, [*KEY, *(f"{name}_{side}" for side in "ab" for name in SIDE)]
     ):
+        if (seeds["solves_a"] & seeds["solves_b"]).all():
+            continue
         found = paired_difference(seeds["score_a"].tolist(), seeds["score_b"].tolist())
-        low, high = ends(found, -1.0, seeds["unit_a"].iloc[0])
+        enough = found.n >= FEWEST_SEEDS
+        low, high = ends(found, -1.0, seeds["unit_a"].iloc[0]) if enough else (None, None)
         row = {**about, "difference": found.mean, "low": low, "high": high, "seeds": found.n}
         for side in "ab":
             names = (side, f"{side}_variant", f"{side}_label")

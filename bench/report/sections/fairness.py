@@ -29,9 +29,12 @@ TABLE = Table(
                "kernels where they apply; PyTorch's own layers were timed beside it where the "
                "name says so."),
     ),
-    caption="Every model reads the same batches, with about the same number of parameters and the "
-    "same budget. A sweep has more trials where the best rate lay at the edge of its grid, and for "
-    "recurrent networks, whose rates are refined.",
+    caption="At the same task, T and seed every model reads the same batches. Updates are medians "
+    "over all lengths that a model has run, and models climb to different lengths. *Settled*: the "
+    "share of the runs that solved the task or had converged above chance. The trials are those "
+    "of the sweep that chose the rate of these runs; –: they have another rate than that of the "
+    "present sweep, or none was made. Every sweep starts with the same rates; it has more where "
+    "the best rate lay at the edge, and where the best rate was refined.",
 )  # fmt: skip
 
 

@@ -18,19 +18,28 @@ def build(data: Data) -> Iterator[Item]:
             name="front_beyond",
             title=message(shown, data.solved_at),
             draw=partial(beyond_figure, shown, data.solved_at, data.style),
-            caption="Test score at multiples of the trained length, without further training. Each "
-            "task is shown at the longest trained length that some model solves. Line: mean over "
-            "seeds; band: their range. Dashed: chance. Dotted: the score that counts as solved.",
+            caption="Test score at multiples of the trained length, without further training, of "
+            "the models that solve the longest trained length that any model solves. Most runs "
+            "ended once they had solved the trained length, so the models were trained for "
+            "different times. The table of tests at other lengths has the shorter trained lengths. "
+            "Line: mean over seeds; band: their range. Dashed: chance. Dotted: the score that "
+            "counts as solved.",
         )
 
 
 def at_the_longest_solved(found: pd.DataFrame, solved_at: Mapping[str, float]) -> pd.DataFrame:
-    """One trained length per task: the longest at which the mean of some plain model solves it."""
+    """One trained length per task: the longest at which the mean of some plain model solves it.
+
+    Only the models that solve that length are compared beyond it.
+    """
     plain = of_one_kind(found)
     plain = plain[plain["variant"] == ""]
     trained = plain[(plain["factor"] == 1) & _solved(plain, solved_at)]
     longest = trained.groupby("task_label", sort=False)["T"].max().head(MOST_PANELS)
-    return plain[plain["T"] == plain["task_label"].map(longest)]
+    trained = trained[trained["T"] == trained["task_label"].map(longest)]
+    solving = set(zip(trained["task_label"], trained["T"], trained["model_label"], strict=True))
+    cells = zip(plain["task_label"], plain["T"], plain["model_label"], strict=True)
+    return plain[[cell in solving for cell in cells]]
 
 
 def message(shown: pd.DataFrame, solved_at: Mapping[str, float]) -> str:
@@ -39,9 +48,12 @@ def message(shown: pd.DataFrame, solved_at: Mapping[str, float]) -> str:
     for task, rows in shown.groupby("task_label", sort=False):
         farthest = rows[rows["factor"] == rows["factor"].max()]
         still = sorted(farthest.loc[_solved(farthest, solved_at), "model_label"])
-        factor = f"{farthest['factor'].iloc[0]:g} times the trained length"
-        parts.append(f"{', '.join(still) or 'no model'} on {task} ({factor})")
-    return f"Longer sequences than in training are solved by {'; '.join(parts)}"
+        factor, trained = farthest["factor"].iloc[0], rows["T"].iloc[0]
+        parts.append(
+            f"at {factor:g} times T = {trained:,}, {task} is solved by "
+            f"{', '.join(still) or 'no model'}"
+        )
+    return f"Beyond the trained length: {'; '.join(parts)}"
 
 
 def _solved(rows: pd.DataFrame, solved_at: Mapping[str, float]) -> pd.Series:

@@ -16,7 +16,7 @@ from bench.report.sections._shared import FIGURES, MOST_PANELS
 
 def build(data: Data) -> Iterator[Item]:
     shown = best_of_families(data)
-    title = front.reach(data.horizons)
+    title = front.reach(data)
     if len(shown) and title:
         yield Picture(
             name="front_scores",

@@ -45,22 +45,41 @@ def of_one_task(timed: pd.DataFrame) -> pd.DataFrame:
 def message(leading: pd.DataFrame) -> str:
     """The fastest of each family at the longest T: training, a step, and the state of a stream."""
     longest = leading[(leading["T"] == leading["T"].max()) & leading["family"].isin(SIDES)]
-    training = longest[longest["batch"] == longest["batch"].max()]
-    rates = training.groupby("family")["train_sequences_per_s"].max().reindex(list(SIDES))
+    batch = longest["batch"].max()
     stream = longest[longest["batch"] == longest["batch"].min()]
-    least = stream.groupby("family")[["step_ms", "state_bytes"]].min().reindex(list(SIDES))
-    if rates.isna().any():
-        return ""
-    parts = [f"trains {rates.iloc[0] / rates.iloc[1]:.2g} times as fast as a recurrent one"]
-    if least["step_ms"].notna().all():
-        ratio = least["step_ms"].iloc[0] / least["step_ms"].iloc[1]
-        parts.append(f"takes {ratio:.2g} times as long for a step")
-    if least["state_bytes"].notna().all():
-        ratio = float(least["state_bytes"].iloc[0] / least["state_bytes"].iloc[1])
-        parts.append(f"keeps {ratio:,.0f} times as many bytes for each stream")
-    *most, last = parts
-    both = f"{', '.join(most)} and {last}" if most else last
-    return f"At T = {longest['T'].iloc[0]:,} a convolutional network {both}"
+    said = [
+        _ratio(of_batch, column, text, highest=highest)
+        for of_batch, column, text, highest in (
+            (
+                longest[longest["batch"] == batch],
+                "train_sequences_per_s",
+                f"{{}} trains at {{:.2g}} times the speed of {{}} (batch {batch:,})",
+                True,
+            ),
+            (stream, "step_ms", "a step of {} takes {:.2g} times as long as one of {}", False),
+            (
+                stream,
+                "state_bytes",
+                "a state of {} has {:,.0f} times the bytes of {}",
+                False,
+            ),
+        )
+    ]
+    return f"At T = {longest['T'].iloc[0]:,} {'; '.join(filter(None, said))}" if said[0] else ""
+
+
+def _ratio(timed: pd.DataFrame, column: str, said: str, *, highest: bool) -> str:
+    """The best network of the first side beside that of the second; empty if a side has none."""
+    best = []
+    for side in SIDES:
+        known = timed[timed[column].notna() & (timed["family"] == side)]
+        if known.empty:
+            return ""
+        values = known[column].astype(float)
+        row = values.idxmax() if highest else values.idxmin()
+        best.append((known.at[row, "model_label"], values[row]))
+    (ours, our_value), (theirs, their_value) = best
+    return said.format(ours, our_value / their_value, theirs)
 
 
 def speed_figure(shown: pd.DataFrame, style: Style) -> Figure:

@@ -38,10 +38,10 @@ def build(data: Data) -> Iterator[Item]:
     yield Filled(table=TABLE, frame=settings(data.runs, data.rates))
     sweep = f" (sweep: {code(data.source.sweep.records)})" if data.source.sweep else ""
     yield Text(
-        markdown="*Every model has the same budget of updates and of parameters and the same grid "
-        f"of learning rates{sweep}. Rates and weights are chosen on validation; each network is "
-        "tested once. Validation score and solved runs are those of the chosen rate in the sweep; "
-        "tuning hours are those of the whole sweep of that row.*"
+        markdown="*Every sweep of learning rates starts with the same grid; it is extended where "
+        f"its best rate lies at its edge{sweep}. Rates and weights are chosen on validation; each "
+        "network is tested once. Validation score and solved runs are those of the chosen rate in "
+        "the sweep; tuning hours are those of the whole sweep of that row.*"
     )
 
 
