@@ -106,7 +106,8 @@ def test_a_malformed_entry_is_refused(change: dict[str, Any], said: str) -> None
         (ADDING, (4e-5, 5e-5, 9e-5), "yes"),  # 5.8e-5 was published
         (ADDING, (1.0e-6, 1.1e-6, 1.2e-6), "ours is better"),
         (ADDING, (1.0e-3, 1.1e-3, 1.2e-3), "ours is worse"),
-        (ADDING, (5.8e-5,), "one seed"),
+        (ADDING, (5.8e-5,), "too few seeds"),
+        (ADDING, (4e-5, 9e-5), "too few seeds"),
         (ADDING, (), "not run"),
         (PIXELS, (0.80, 0.85, 0.95), "yes"),  # 0.872 was published
         (PIXELS, (0.970, 0.975, 0.980), "ours is better"),
@@ -119,21 +120,21 @@ def test_agreement_is_lying_where_one_further_run_would(
     row = row_of(planted(of, *values), of)
     assert row["agree"] == agree
     assert row["seeds"] == len(values)
-    assert math.isnan(row["low"]) == math.isnan(row["high"]) == (len(values) < 2)
+    assert math.isnan(row["low"]) == math.isnan(row["high"]) == (len(values) < 3)
     assert math.isnan(row["ours"]) == (not values)
 
 
 def test_a_loss_is_compared_on_the_logarithm() -> None:
-    row = row_of(planted(ADDING, 1e-6, 1e-4), ADDING)
+    row = row_of(planted(ADDING, 1e-6, 1e-5, 1e-4), ADDING)
     assert row["ours"] == pytest.approx(1e-5)
-    # s of two values is their distance over √2; one further run adds its own variance.
-    half_width = student.ppf(0.975, 1) * math.log(100) / math.sqrt(2) * math.sqrt(1 + 1 / 2)
+    # s of these three logarithms is the distance of two; one further run adds its own variance.
+    half_width = student.ppf(0.975, 2) * math.log(10) * math.sqrt(1 + 1 / 3)
     assert row["low"] == pytest.approx(1e-5 * math.exp(-half_width))
     assert row["high"] == pytest.approx(1e-5 * math.exp(half_width))
 
 
 def test_a_loss_of_zero_and_seeds_far_apart_have_an_interval() -> None:
-    row = row_of(planted(ADDING, 0.0, 1e30), ADDING)
+    row = row_of(planted(ADDING, 0.0, 1e150, 1e300), ADDING)
     assert (row["low"], row["high"], row["agree"]) == (0.0, math.inf, "yes")
 
 

@@ -30,6 +30,8 @@ from bench.report.frame import LENGTH, TASK, Column, Table
 from bench.report.section import Filled, Item, Section, Text
 
 LIST = Path(__file__).parent.parent / "published.toml"
+FEWEST_SEEDS = 3
+"""Runs that an interval needs; that of two would hold almost any value."""
 SMALLEST_LOSS = 1e-12
 """Smaller losses are rounding errors, down to 0, which has no logarithm."""
 HEADING = (
@@ -125,7 +127,7 @@ def comparison(records: Sequence[Record]) -> pd.DataFrame:
 
     A run that failed, or whose metric is not finite, counts at chance. `agree` is `yes` if the
     published value lies within the interval, else `ours is better` or `ours is worse`. Without an
-    interval it is `one seed` or `not run`, and `missing` says why.
+    interval it is `too few seeds` or `not run`, and `missing` says why.
     """
     entries = [(entry, entry.profile) for entry in load() if entry.profile is not None]
     planned = {name: _planned(name) for name in {name for _, name in entries}}
@@ -171,7 +173,7 @@ def _compared(
     same = [record for record in ours if cell_of(record.spec) in planned]
     made = [record for record in same if record.status != "skipped"]
     row = {**_heading(entry), "seeds": len(made)}
-    if len(made) < 2:
+    if len(made) < FEWEST_SEEDS:
         row["missing"] = _why_missing(entry, task, ours, same, planned)
     if not made:  # the objective may need data that are not on this machine
         return {**row, "agree": "not run"}
@@ -180,9 +182,9 @@ def _compared(
     for record in made:
         value = None if record.outcome is None else record.outcome.test[metric.name]
         values.append(metric.chance if value is None else value)
-    if len(values) == 1:
-        return {**row, "ours": values[0], "agree": "one seed"}
     mean, low, high = _interval(values, logarithmic=not metric.higher_is_better)
+    if len(values) < FEWEST_SEEDS:
+        return {**row, "ours": mean, "agree": "too few seeds"}
     better = (mean > entry.value) == metric.higher_is_better
     agree = "ours is better" if better else "ours is worse"
     if low <= entry.value <= high:
@@ -209,7 +211,7 @@ def _why_missing(
     same: Sequence[Record],
     planned: Mapping[Hashable, Sequence[Spec]],
 ) -> str:
-    """Why fewer than two runs of a published configuration count."""
+    """Why too few runs of a published configuration count."""
     every = [spec for runs in planned.values() for spec in runs]
     specs = [every[at] for at in _matching(entry, task, every)]
     if not specs:
@@ -226,13 +228,12 @@ def _why_missing(
 
 
 def _interval(values: Sequence[float], *, logarithmic: bool) -> tuple[float, float, float]:
-    """Mean of two or more values, and the interval in which one further run lies."""
+    """Mean of the values, and the interval in which one further run lies; NaN for one value."""
     if logarithmic:
         values = [math.log(max(value, SMALLEST_LOSS)) for value in values]
     found = prediction_interval(values)
-    assert found.low is not None
-    assert found.high is not None
-    ends = (found.mean, found.low, found.high)
+    low, high = (math.nan if end is None else end for end in (found.low, found.high))
+    ends = (found.mean, low, high)
     if logarithmic:
         with np.errstate(over="ignore"):  # seeds that are far apart give no upper end
             return tuple(np.exp(ends).tolist())
