@@ -165,7 +165,7 @@ def test_a_row_without_an_interval_says_why() -> None:
     assert why(planted(ADDING, 5e-5)) == f"1 of {num_seeds} runs made, {plan}"
     assert why(planted(ADDING, 5e-5, width=3)).endswith(f"{plan}; 1 run has other settings")
     assert why([record(ADDING, None, status="skipped", error="no data")]) == "skipped: no data"
-    assert math.isnan(why(planted(ADDING, 5e-5, 6e-5)))  # pyright: ignore[reportArgumentType]
+    assert math.isnan(why(planted(ADDING, 5e-5, 6e-5, 7e-5)))  # pyright: ignore[reportArgumentType]
 
 
 def test_a_row_that_no_profile_plans_says_so() -> None:
