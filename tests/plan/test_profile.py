@@ -263,12 +263,12 @@ def test_ids_of_the_projects_profiles_are_pinned() -> None:
         ids = "\n".join(sorted(spec.id for spec in plan_of(name).specs))
         found[name] = hashlib.sha256(ids.encode()).hexdigest()[:16]
     assert found == {
-        "full": "4ea3dcfdb255c1e4",
+        "full": "4533ab16185e97f3",
         "generation": "9508ff574ba2e9fe",
         "paper": "a792ca03222d07ae",
-        "quick": "4346da113a04ad44",
-        "reference": "ef81bed0710df30a",
-        "smoke": "2ec3dc56493c6372",
+        "quick": "b2374707ca810256",
+        "reference": "6b5a0d12c96a26de",
+        "smoke": "7d78d18a35e1568b",
         "tuning": "e93916a09c7d4b85",
     }
 
