@@ -32,6 +32,13 @@ class Backend(Frozen):
             return f"cpu-{self.dtype}-{self.threads}thread"
         return f"cuda-{self.dtype}-{'graph' if self.capture else 'eager'}"
 
+    @property
+    def words(self) -> str:
+        """What it is called in sentences: `one CPU thread`, `a GPU with CUDA graphs`."""
+        if self.device == "cpu":
+            return "one CPU thread" if self.threads == 1 else f"{self.threads} CPU threads"
+        return "a GPU with CUDA graphs" if self.capture else "a GPU"
+
 
 def choose_devices(wanted: str, gpus: Sequence[str] | None = None) -> tuple[str, ...]:
     """The torch devices for `auto`, `cpu`, `cuda` (all GPUs) or `cuda:N`.

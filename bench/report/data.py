@@ -168,7 +168,7 @@ class Data:
     @property
     def device(self) -> str:
         """How a sentence names what made the times."""
-        return self.timed_backend or "one machine"
+        return self.source.speed[0].backend.words if self.source.speed else "one machine"
 
     @property
     def rates(self) -> Rates:
@@ -183,4 +183,4 @@ class Data:
 
     @cached_property
     def verdicts(self) -> list[Verdict]:
-        return verdicts(self.runs, self.timed, self.rates, backend=self.timed_backend)
+        return verdicts(self.runs, self.timed, self.rates, device=self.device)

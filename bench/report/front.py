@@ -105,7 +105,7 @@ def reach(data: Data) -> str:
         said.append(f"The longest T is solved {parts}")
     if any(so_far.values()):
         parts = _by_side(so_far, "{side} is ahead on {tasks}")
-        said.append(f"{'so' if said else 'So'} far, {parts}, where more runs may change this")
+        said.append(f"{'so' if said else 'So'} far, {parts}; more runs may change this")
     return f"{'; '.join(said)}." if said else ""
 
 

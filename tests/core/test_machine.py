@@ -1,4 +1,4 @@
-"""The commit in a record says whether the tree differed from it."""
+"""What a record says about the machine: the commit of the code and the device."""
 
 import subprocess
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from bench.core import machine
+from bench.core.backend import Backend
 from tests.support.records import MACHINE
 
 
@@ -65,3 +66,10 @@ def test_a_folder_without_git_has_no_commit(
     monkeypatch.setattr(machine, "ROOT", tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert machine.commit() is None
+
+
+def test_a_sentence_names_the_device_in_words() -> None:
+    assert Backend(device="cpu").words == "one CPU thread"
+    assert Backend(device="cpu", threads=4).words == "4 CPU threads"
+    assert Backend(device="cuda").words == "a GPU"
+    assert Backend(device="cuda", capture=True).words == "a GPU with CUDA graphs"

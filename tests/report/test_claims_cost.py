@@ -148,7 +148,7 @@ def test_e_asks_for_twice_the_throughput(pairs: list[Rows], verdict: str) -> Non
 
 
 def test_e_names_implementation_device_batch_and_lengths() -> None:
-    assert of_times("e", *TWICE, pair(200, 1.0, 1.0, batch=1), backend="cpu").sentence == (
+    assert of_times("e", *TWICE, pair(200, 1.0, 1.0, batch=1), device="cpu").sentence == (
         "fastest implementations, on cpu, batch 1 and 64, T = 100 to 400: convolutional training "
         "is at least twice as fast in 3 of 4 places (ratio 1 to 2), not on adding at T = 200, "
         "batch 1"
@@ -201,9 +201,9 @@ def test_f_takes_the_share_of_ratios(ratios: list[float], verdict: str) -> None:
 
 def test_f_is_about_one_stream_and_names_its_device() -> None:
     assert of_times("f", *[pair(n, 9.0, 1.0) for n in (10, 20, 30)]).verdict == "not tested"
-    verdict = of_times("f", *steps(1.0, 1.0, 4.0), backend="cpu-float32-1thread")
+    verdict = of_times("f", *steps(1.0, 1.0, 4.0), device="one CPU thread")
     assert verdict.sentence == (
-        "fastest implementations, on cpu-float32-1thread, batch 1, T = 10 to 12: a convolutional "
+        "fastest implementations, on one CPU thread, batch 1, T = 10 to 12: a convolutional "
         "step takes 1 to 4 times as long as a recurrent one (median 1)"
     )
     assert [row["PyTorch's modules, ratio"] for row in verdict.table] == [3.0] * 3

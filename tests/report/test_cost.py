@@ -268,7 +268,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def test_the_report_shows_the_costs(written: tuple[Path, str]) -> None:
     folder, _ = written
     page = (folder / "report.md").read_text()
-    for line in headlines(timed_frame(swept()), BACKEND.name):
+    for line in headlines(timed_frame(swept()), BACKEND.words):
         assert line in page
     assert MACHINE.cpu in page
     for section in ("### Training", "### Streaming", "### Whole sequences", "### Beside others"):

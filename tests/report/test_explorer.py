@@ -195,7 +195,7 @@ def test_the_answer_compares_the_families_and_says_nothing_without_records() -> 
     ]
     reach, training, step = front.answer(data_of(*planted(), speed=timed))
     assert reach == (
-        "So far, a convolutional network is ahead on copy_memory, where more runs may change this."
+        "So far, a convolutional network is ahead on copy_memory; more runs may change this."
     )
     assert "a training update takes the fastest convolutional network 0.5 times as" in training
     assert step == (

@@ -78,7 +78,7 @@ def judged(
     *cells: Rows,
     timed: Rows = (),  # pyright: ignore[reportArgumentType]
     rates: Rates | None = None,
-    backend: str | None = None,
+    device: str = "one machine",
 ) -> Verdict:
     """The verdict on a claim; by default every model has a tuned rate inside its grid."""
     rows = [row for each in cells for row in each]
@@ -86,7 +86,7 @@ def judged(
     for row in rows:
         by_task[row["task"]] = {**by_task.get(row["task"], {}), row["model_label"]: tuned()}
     chosen = by_task if rates is None else rates
-    found = claims.verdicts(typed(RUNS, rows), typed(TIMED, timed), chosen, backend=backend)
+    found = claims.verdicts(typed(RUNS, rows), typed(TIMED, timed), chosen, device=device)
     (verdict,) = (each for each in found if each.key == key)
     assert verdict.sentence
     return verdict
@@ -110,5 +110,5 @@ def pair(
     ]
 
 
-def of_times(key: str, *pairs: Rows, backend: str | None = None) -> Verdict:
-    return judged(key, timed=[row for each in pairs for row in each], backend=backend)
+def of_times(key: str, *pairs: Rows, device: str = "one machine") -> Verdict:
+    return judged(key, timed=[row for each in pairs for row in each], device=device)

@@ -23,9 +23,9 @@ __all__ = ["KERNEL_SIZES", "Verdict", "dilated_field", "limits", "verdicts"]
 
 
 def verdicts(
-    runs: pd.DataFrame, timed: pd.DataFrame, rates: Rates, *, backend: str | None = None
+    runs: pd.DataFrame, timed: pd.DataFrame, rates: Rates, *, device: str = "one machine"
 ) -> list[Verdict]:
-    """Each claim's verdict, in the order of the lectures; `backend` made the times."""
+    """Each claim's verdict, in the order of the lectures; `device` made the times."""
     cells = cells_of(runs)
     return [
         long_dependencies(cells, rates),
@@ -33,5 +33,5 @@ def verdicts(
         exponential_field(runs),
         field_necessary(cells),
         field_sufficient(cells, rates),
-        *speed_verdicts(timed, backend or "one machine"),
+        *speed_verdicts(timed, device),
     ]

@@ -66,8 +66,7 @@ STREAMING = Table(
         Column("window_last_us", "number", "µs", "The same, but only the last step is computed."),
         Column("prefill_ms", "number", "ms", "A whole sequence in one pass, and one step more."),
         Column("state_bytes", "integer", "bytes", "State of one stream."),
-        Column("operations", "number", "", "Floating-point operations of a step."),
-        Column("%_of_peak", "number", "%", "Share of the speed of one large matrix product."),
+        Column("operations", "number", "", "Floating-point operations of a plain step."),
         Column("stepper", "text", "", "The stepper that was timed."),
     ),
     caption="One row per network, batch size and implementation. If a network was timed several "
@@ -77,9 +76,9 @@ STREAMING = Table(
     "its step includes the call. Plain step: forward on one step. Window again: forward over the "
     "whole receptive field; last: for the last step alone. Prefill: a whole sequence in one pass, "
     "then one step. Least and most: the medians of the fastest and the slowest process; of five "
-    "processes, the true median lies between them with 94% confidence. If they differ by more than "
-    "10%, the time is not stable. Operations are products and sums of matrices and convolutions "
-    "as PyTorch counts them. % of peak is relative to one large matrix product in that process.",
+    "processes, the true median lies between them with 94% confidence (of three: 75%). If they "
+    "differ by more than 10%, the time is not stable. Operations are products and sums of matrices "
+    "and convolutions in a plain step, as PyTorch counts them; a stepper may need fewer.",
 )
 YARDSTICKS = Table(
     name="yardsticks",
