@@ -267,7 +267,7 @@ def test_ids_of_the_projects_profiles_are_pinned() -> None:
         "generation": "9508ff574ba2e9fe",
         "paper": "a792ca03222d07ae",
         "quick": "b2374707ca810256",
-        "reference": "6b5a0d12c96a26de",
+        "reference": "c05ba72f79512fc8",
         "smoke": "7d78d18a35e1568b",
         "tuning": "e93916a09c7d4b85",
     }

@@ -15,6 +15,11 @@ FIGURES = "In figures"
 """Title of the sections whose figures carry the messages of a report."""
 MOST_PANELS = 6
 """Most panels of such a figure."""
+ENDS_EARLY = (
+    "Most runs end once they have clearly solved the task, so a score at or above the dotted line "
+    "says that it is solved, and no more."
+)
+"""What a caption says of scores beyond the threshold."""
 Panels = list[tuple[Axes, pd.DataFrame]]
 """The panels of a figure, each with its rows."""
 

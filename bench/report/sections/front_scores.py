@@ -11,7 +11,7 @@ from bench.report.data import Data
 from bench.report.drawing import score_against_length
 from bench.report.frame import rows_of
 from bench.report.section import Item, Picture, Section
-from bench.report.sections._shared import FIGURES, MOST_PANELS
+from bench.report.sections._shared import ENDS_EARLY, FIGURES, MOST_PANELS
 
 
 def build(data: Data) -> Iterator[Item]:
@@ -30,7 +30,8 @@ def build(data: Data) -> Iterator[Item]:
             ),
             caption="Test score against the dependency length, for the model of each family that "
             "solves the longest one. Line: mean over seeds; band: their range. Hollow: a seed that "
-            "does not solve the task was still improving, so that more updates might solve it.",
+            "does not solve the task was still improving, so that more updates might solve it. "
+            f"{ENDS_EARLY}",
         )
 
 

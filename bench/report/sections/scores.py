@@ -14,6 +14,7 @@ from bench.report.facets import Style
 from bench.report.frame import numbers
 from bench.report.runs import SCORES
 from bench.report.section import Filled, Item, Picture, Section
+from bench.report.sections._shared import ENDS_EARLY
 
 
 def build(data: Data) -> Iterator[Item]:
@@ -31,7 +32,7 @@ def build(data: Data) -> Iterator[Item]:
             caption="Mean test score against dependency length; bands: range over seeds. Models "
             "are set a little apart sideways. Hollow: a seed that does not solve the task was "
             "improving when it ended. Dashed: chance. Dotted: the score that counts as "
-            "solved; a panel without it shows a task that has no horizon.",
+            f"solved; a panel without it shows a task that has no horizon. {ENDS_EARLY}",
             png=True,
         )
     if scores["solved"].notna().any():
