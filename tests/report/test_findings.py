@@ -217,7 +217,7 @@ def test_every_rate_that_was_tried_has_a_row_and_one_is_chosen() -> None:
         [0.003] * 2,
         [frame["runs"][:3].sum()] * 2,
     )
-    assert rows["scores"][0].split("; ")[1:] == ["0.003: 0.9 (1/3)", "0.01: failed (1/3)"]
+    assert rows["scores"][0].split("; ")[1:] == ["0.003: 0.9 (1/3, 100)", "0.01: failed (1/3, 100)"]
 
 
 def test_without_records_frames_are_empty() -> None:

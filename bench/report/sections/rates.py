@@ -30,6 +30,7 @@ TRIED = Table(
         Column("high", "number", "", "Greatest validation score."),
         Column("solved", "count", "", "Runs that solve their task."),
         Column("runs", "count", "", "Trials: runs with this rate."),
+        Column("updates", "number", "updates", "Mean number of updates of a run."),
         Column(
             "solved_after", "number", "updates", "Median updates to solve; missing if most do not."
         ),
@@ -44,9 +45,13 @@ TRIALS = Table(
         Column("model_label", "text", "", "Name and variant of the model, for display."),
         Column("rate", "number", "", "The rate that was chosen."),
         Column("trials", "count", "runs", "Runs of the whole sweep of this row."),
-        Column("scores", "text", "", "Each rate: mean validation score (solved/runs)."),
+        Column("scores", "text", "", "Each rate: mean score (solved/runs, mean updates)."),
     ),
-    caption="Every rate that was tried, and how many runs were made to choose one.",
+    caption="Every rate that was tried, and how many runs were made to choose one. A rate has its "
+    "mean validation score; in brackets, how many of its runs solved the task and how many updates "
+    "they made on average. The rate that solves most runs is chosen. A run that solves its task "
+    "ends there and counts with the threshold. Of rates that solve as many runs, it is therefore "
+    "often the fewest updates that decide, not the best score.",
 )
 
 
@@ -87,6 +92,7 @@ def rate_sensitivity(rates: Rates, runs: pd.DataFrame) -> pd.DataFrame:
             "high": tried.high,
             "solved": tried.num_solved,
             "runs": tried.num_runs,
+            "updates": tried.updates,
             "solved_after": tried.solved_after,
             "chosen": tried.rate == tuned.rate,
         }
@@ -113,7 +119,8 @@ def trials(tried: pd.DataFrame) -> pd.DataFrame:
 
 def _score(tried: dict[Hashable, Any]) -> str:
     score = "failed" if pd.isna(tried["score"]) else f"{tried['score']:.3g}"
-    return f"{tried['rate']:g}: {score} ({tried['solved']}/{tried['runs']})"
+    runs = f"{tried['solved']}/{tried['runs']}, {tried['updates']:,.0f}"
+    return f"{tried['rate']:g}: {score} ({runs})"
 
 
 def rate_sensitivity_figure(
