@@ -42,10 +42,17 @@ class Horizon:
 
     @property
     def reached(self) -> str:
-        """The horizon alone: `64`, `64*`, `≥ 64`, `< 5`, `undecided at 5`."""
+        """The horizon alone.
+
+        `64`: the next T is not solved. `64+`: nor is it, but failing seeds there were improving.
+        `64*`: a longer T is solved. `≥ 64`: no longer T was run. `< 5`: not even the shortest T is
+        solved. `not yet at 5`: nor is it, but failing seeds were improving.
+        """
         if self.length is None:
-            return f"{'undecided at' if self.open_ended else '<'} {self.failed_at}"
-        return f"{'≥ ' if self.open_ended else ''}{self.length}{'*' if self.again else ''}"
+            return f"{'not yet at' if self.open_ended else '<'} {self.failed_at}"
+        if self.failed is None:
+            return f"≥ {self.length}"
+        return f"{self.length}{'+' if self.open_ended else ''}{'*' if self.again else ''}"
 
     @property
     def seeds(self) -> str:

@@ -24,10 +24,11 @@ def rung(num_solved: int, num_run: int = 5, improving: int = 0) -> Rung:
         ({8: rung(5), 16: rung(5)}, "≥ 16 (5/5)"),
         ({8: rung(0), 16: rung(0)}, "< 8 (0/5)"),
         # Seeds that were improving leave it open whether more updates would do.
-        ({8: rung(5), 16: rung(1, 3, 1)}, "≥ 8 (5/5; T = 16: decided 1/3, 1 improving)"),
-        ({8: rung(0, 2, 2)}, "undecided at 8 (decided 0/2, 2 improving)"),
+        ({8: rung(5), 16: rung(1, 3, 1)}, "8+ (5/5; T = 16: decided 1/3, 1 improving)"),
+        ({8: rung(0, 2, 2)}, "not yet at 8 (decided 0/2, 2 improving)"),
         # A longer length may be solved although a shorter one is not.
         ({8: rung(5), 16: rung(3), 32: rung(5)}, "8* (5/5; T = 16: 3/5)"),
+        ({8: rung(5), 16: rung(3, 5, 1), 32: rung(5)}, "8+* (5/5; T = 16: 3/5, 1 improving)"),
         ({8: rung(3), 16: rung(5)}, "< 8 (3/5)"),
         # A length that is not decided counts on neither side.
         ({8: rung(5), 16: rung(3, 3), 32: rung(4), 64: rung(1, 2)}, "≥ 32 (4/5)"),

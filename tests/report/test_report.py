@@ -67,7 +67,7 @@ def test_where_lower_is_better_low_costs_solve_and_the_page_says_so(tmp_path: Pa
     # The cost halfway, (0.5 + 0.1) / 2, has not reached 0.2 yet.
     assert list(runs["solved_after"].fillna(-1)) == [100, 100, -1, -1, 100, -1]
     ((_, horizon),) = horizons(runs)
-    assert str(horizon).startswith("undecided at 10 (2/3, 1 improving)")
+    assert str(horizon).startswith("not yet at 10 (2/3, 1 improving)")
     found = scores(runs)
     assert list(found["solved"]) == [2, 1]
     assert set(found["unit"]) == {"nats, lower is better"}

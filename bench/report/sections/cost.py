@@ -195,9 +195,9 @@ def figures(data: Data) -> Iterator[Picture]:
             name="horizon_vs_cost",
             draw=partial(horizon_against_cost, reached, data.style),
             caption="The horizon against a run's training time and against one step of a stream "
-            f"(batch 1, {times.how(data.leading, data.device)}). ≥: no longer T was run, or its "
-            "seeds were improving. <, hollow: not even the shortest T is solved, whose cost "
-            f"is shown. {BOTH_LOGARITHMIC}",
+            f"(batch 1, {times.how(data.leading, data.device)}). ≥: no longer T was run, or "
+            "seeds that failed it were improving. <, hollow: not even the shortest T is solved, "
+            f"whose cost is shown. {BOTH_LOGARITHMIC}",
         )
 
 
