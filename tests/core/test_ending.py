@@ -84,6 +84,27 @@ def test_a_fall_counts_beyond_two_standard_errors() -> None:
     assert ended(step(0.07)) == "improving"
 
 
+@pytest.mark.parametrize(("correlation", "expected"), [(0.0, 0.03), (0.5, 0.12)])
+def test_a_plateau_looks_like_a_fall_as_rarely_as_the_method_says(
+    correlation: float, expected: float
+) -> None:
+    draw, number = random.Random(1), 1000
+
+    def plateau() -> Outcome:
+        value = 0.0
+
+        def loss(_: float) -> float:
+            nonlocal value
+            value = correlation * value + draw.gauss(0, 1)
+            return value
+
+        return planted(loss, training=trained(15_600))
+
+    improving = sum(ended(plateau(), trained(15_600)) == "improving" for _ in range(number))
+    # Four standard errors of a share of 1,000 runs.
+    assert improving / number == pytest.approx(expected, abs=4 * (expected / number) ** 0.5)
+
+
 def test_a_level_or_rising_loss_above_chance_has_converged() -> None:
     assert ended(planted(level(1.0))) == "converged"
     assert ended(planted(lambda at: 1 + at)) == "converged"
