@@ -88,7 +88,7 @@ def test_a_fall_counts_beyond_two_standard_errors() -> None:
 def test_a_plateau_looks_like_a_fall_as_rarely_as_the_method_says(
     correlation: float, expected: float
 ) -> None:
-    draw, number = random.Random(1), 1000
+    draw, number = random.Random(1), 500
 
     def plateau() -> Outcome:
         value = 0.0
@@ -101,7 +101,7 @@ def test_a_plateau_looks_like_a_fall_as_rarely_as_the_method_says(
         return planted(loss, training=trained(15_600))
 
     improving = sum(ended(plateau(), trained(15_600)) == "improving" for _ in range(number))
-    # Four standard errors of a share of 1,000 runs.
+    # Four standard errors of a share.
     assert improving / number == pytest.approx(expected, abs=4 * (expected / number) ** 0.5)
 
 

@@ -56,6 +56,8 @@ def exponential_field(runs: pd.DataFrame) -> Verdict:
         answer = "contradicted"
     fewest = sorted(row[FEWEST_LAYERS] for row in table if row[FEWEST_LAYERS] is not None)
     enough = f"{fewest[0]} to {fewest[-1]}" if fewest else f"not even {DEPTHS[-1]}"
+    too_few = len(table) - len(fewest)
+    more = f" (in {too_few} of {len(table)} cases {DEPTHS[-1]} are too few)" if too_few else ""
     checked = f"; {num_equal} of {len(whole)} measured fields equal it" if len(whole) else ""
     return Verdict(
         key="c",
@@ -63,7 +65,7 @@ def exponential_field(runs: pd.DataFrame) -> Verdict:
         "100 steps.",
         verdict=answer,
         sentence=f"by the formula, {enough} layers see more than {LONG} steps, depending on the "
-        f"kernel and on what counts as a layer{checked}",
+        f"kernel and on what counts as a layer{more}{checked}",
         arithmetic=True,
         table=table,
         figure="field_vs_depth",
