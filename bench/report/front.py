@@ -20,6 +20,8 @@ from bench.report.data import Data
 from bench.report.frame import span
 from bench.report.horizon import Horizon
 from bench.report.runs import COUNTED
+from tasks import names as task_names
+from tasks import task_class
 
 Networks = Sequence[tuple[dict[str, Any], Horizon]]
 SIDES = ("convolutional", "recurrent")
@@ -43,7 +45,7 @@ class Screen:
     caveat: str
     """What to know before everything else; empty: nothing."""
     answer: Sequence[str]
-    columns: Sequence[str] = ("task", *DECISION)
+    columns: Sequence[str] = ("task (kind of problem)", *DECISION)
     decision: Sequence[Sequence[str | None]]
     """Rows with one text per column; None where it is not known."""
     rule: str = (
@@ -66,10 +68,17 @@ def screen(data: Data, points: Sequence[Mapping[str, Any]], step: str) -> Screen
     return Screen(
         caveat=" ".join(filter(None, caveats)),
         answer=answer(data),
-        decision=[[row["task"], *(row[column] for column in DECISION)] for row in rows],
+        decision=[[_with_kind(row), *(row[column] for column in DECISION)] for row in rows],
         evidence=evidence(data),
         verdicts=[(each.key, each.word, each.claim) for each in data.verdicts],
     )
+
+
+def _with_kind(row: Mapping[str, Any]) -> str:
+    """The task of a row, with its kind in brackets."""
+    name = row["name"]
+    kind = task_class(name).kind if name in task_names() else None
+    return f"{row['task']} ({kind})" if kind else row["task"]
 
 
 def answer(data: Data) -> list[str]:
@@ -179,14 +188,15 @@ def decision(
         cell = cells.get((network["task_label"], model, found.length), {})
         order = preference(cell.get("solved_after", inf), cell.get(step), model)
         rank = (-(found.length or 0), *order)
-        entry = {**cell, "model": model, "name": network["model"], "rank": rank}
+        about = {"task": network["task"], "model": model, "name": network["model"]}
+        entry = {**cell, **about, "rank": rank}
         entry["reached"] = found.reached
         ranked.setdefault(network["task_label"], []).append({**entry, "solves": bool(cell)})
     rows = []
     for task, entries in ranked.items():
         best, *others = sorted(entries, key=lambda entry: entry["rank"])
         other = next((each for each in others if each["name"] != best["name"]), None)
-        rows.append({"task": task, **_picked(best, other, step)})
+        rows.append({"task": task, "name": best["task"], **_picked(best, other, step)})
     return sorted(rows, key=lambda row: row["pick"] is None)[:MOST_ROWS]
 
 

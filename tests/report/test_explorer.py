@@ -236,7 +236,9 @@ def test_the_first_screen_tells_verdicts_apart_by_key_and_implementation() -> No
         for implementation in ("fastest", "stock")
     ]
     data = data_of(*planted(), speed=timed)
-    verdicts = front.screen(data, points(data)[1], step_measure(data)).verdicts
+    screen = front.screen(data, points(data)[1], step_measure(data))
+    assert [row[0] for row in screen.decision] == ["copy_memory (fixed-lag)"]
+    verdicts = screen.verdicts
     assert [key for key, _, _ in verdicts] == ["a", "b", "c", "d1", "d2", "e", "e2", "f"]
     claims = {key: claim for key, _, claim in verdicts}
     claim = "Convolutional training is far more efficient"
