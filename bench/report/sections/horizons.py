@@ -15,7 +15,7 @@ TABLE = Table(
         *TASK,
         *MODEL,
         *LABELS,
-        Column("horizon", "text", "steps", "`≥`: no longer T was run. `+`: failing seeds at the "
+        Column("horizon", "text", "steps", "`≥`: the longest T that was run. `+`: failing seeds at the "
                "next T were improving. `*`: a longer T is solved. `<`: not even the shortest T is "
                "solved. `not yet`: nor is it, but its failing seeds were improving."),
         Column("seeds", "text", "", "Seeds that solve it, of those that ran."),
