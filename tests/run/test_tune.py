@@ -53,6 +53,17 @@ def chosen(records: list[Record]) -> Tuned:
         # Updates that no validation tells apart count as equal, and the smallest rate wins.
         ({0.001: [(1.0, 499)] * 2, 0.003: [(0.96, 400)] * 2}, 0.001),
         ({0.001: [(1.0, 900)] * 2, 0.003: [(1.0, 480)] * 2, 0.01: [(1.0, 400)] * 2}, 0.003),
+        # A rate below one at which most runs fail is not chosen if another one solves all seeds.
+        ({0.001: [(1.0, 900)] * 2, 0.003: [(1.0, 400)] * 2, 0.01: [(0.2, 999)] * 2}, 0.001),
+        ({0.001: [(0.3, 900)] * 2, 0.003: [(1.0, 400)] * 2, 0.01: [(0.2, 999)] * 2}, 0.003),
+        (
+            {
+                0.001: [(1.0, 900)] * 2,
+                0.003: [(1.0, 400)] * 2,
+                0.01: [(1.0, 500), (0.2, 999)],
+            },
+            0.003,
+        ),
     ],
 )
 def test_solved_seeds_then_the_score_then_updates_decide(found: Scores, rate: float) -> None:

@@ -15,9 +15,9 @@ TABLE = Table(
         *TASK,
         *MODEL,
         *LABELS,
-        Column("horizon", "text", "steps", "`≥`: the longest T that was run. `+`: failing seeds at the "
-               "next T were improving. `*`: a longer T is solved. `<`: not even the shortest T is "
-               "solved. `not yet`: nor is it, but its failing seeds were improving."),
+        Column("horizon", "text", "steps", "`≥`: the longest T that was run. `+`: failing seeds at "
+               "the next T were improving. `*`: a longer T is solved. `<`: not even the shortest T "
+               "is solved. `not yet`: nor is it, but its failing seeds were improving."),
         Column("seeds", "text", "", "Seeds that solve it, of those that ran."),
         Column("first_unsolved", "integer", "steps", "The shortest T that is not solved."),
         Column("its_seeds", "text", "", "Seeds that solve that T, of those that ran."),
