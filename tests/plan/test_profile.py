@@ -263,12 +263,12 @@ def test_ids_of_the_projects_profiles_are_pinned() -> None:
         ids = "\n".join(sorted(spec.id for spec in plan_of(name).specs))
         found[name] = hashlib.sha256(ids.encode()).hexdigest()[:16]
     assert found == {
-        "full": "4533ab16185e97f3",
+        "full": "2db3d4b33e41b0b2",
         "generation": "9508ff574ba2e9fe",
         "paper": "a792ca03222d07ae",
-        "quick": "b2374707ca810256",
-        "reference": "c05ba72f79512fc8",
-        "smoke": "7d78d18a35e1568b",
+        "quick": "fa29e5cc2aba6422",
+        "reference": "cbd230d4f92bd835",
+        "smoke": "d10ade7f38a98d8f",
         "tuning": "e93916a09c7d4b85",
     }
 
