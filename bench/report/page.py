@@ -111,7 +111,7 @@ def report_page(data: Data, sections: Mapping[str, Sequence[str]]) -> str:
     seeds = made.groupby(["task_label", "model_label", "T"])["seed"].nunique()
     return template(TEMPLATES, "report.md.jinja").render(
         source=source,
-        coverage=coverage(source),
+        coverage=coverage(source, num_missing=int((data.runs["status"] == "missing").sum())),
         counts=Counter(runs["status"]),
         planned=f"{counted(len(runs), 'run')} {'was' if len(runs) == 1 else 'were'} planned",
         headlines=horizon_headlines(data),
@@ -155,12 +155,16 @@ def claims_page(data: Data, figures: Sequence[Picture]) -> str:
     )
 
 
-def coverage(source: Source) -> str:
-    """How many records the report covers, of how many there are, and how many are of what age."""
+def coverage(source: Source, num_missing: int) -> str:
+    """How many records the report covers, of how many there are, and how many are of what age.
+
+    `num_missing` is the number of runs that are planned and have no record.
+    """
     of_all = f" of the {source.num_records:,} records in the folder" if source.num_records else ""
     num = len(source.records)
     covers = f"This report covers {f'{num:,}{of_all}' if of_all else counted(num, 'record')}."
-    return " ".join([covers, *_older(source)])
+    left = f"{counted(num_missing, 'planned run')} may still be needed." if num_missing else ""
+    return " ".join(filter(None, [covers, left, *_older(source)]))
 
 
 def _older(source: Source) -> Iterator[str]:

@@ -180,6 +180,14 @@ def test_the_first_line_says_how_many_records_the_report_covers(tmp_path: Path) 
         assert (tmp_path / "report.md").read_text().splitlines()[0] == line
 
 
+def test_the_first_line_counts_planned_runs_that_may_still_be_needed(tmp_path: Path) -> None:
+    specs, records = planted()
+    write_report(tmp_path, source(specs, records[1:]))
+    assert (tmp_path / "report.md").read_text().splitlines()[0] == (
+        "This report covers 11 records. 1 planned run may still be needed."
+    )
+
+
 def test_the_first_line_counts_what_is_of_an_older_protocol(tmp_path: Path) -> None:
     specs, _ = planted()
     older = [each.model_copy(update={"protocol": PROTOCOL - 1}) for each in specs[:2]]
