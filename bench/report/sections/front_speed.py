@@ -75,9 +75,9 @@ def _ratio(timed: pd.DataFrame, column: str, said: str, *, highest: bool) -> str
         known = timed[timed[column].notna() & (timed["family"] == side)]
         if known.empty:
             return ""
-        values = known[column].astype(float)
-        row = values.idxmax() if highest else values.idxmin()
-        best.append((known.at[row, "model_label"], values[row]))
+        ranked = known.assign(value=known[column].astype(float)).sort_values("value", kind="stable")
+        row = ranked.iloc[-1 if highest else 0]
+        best.append((row["model_label"], row["value"]))
     (ours, our_value), (theirs, their_value) = best
     return said.format(ours, our_value / their_value, theirs)
 
