@@ -77,7 +77,7 @@ def test_the_committed_runs_were_made_from_committed_code() -> None:
 def test_the_committed_run_is_in_its_time_and_made_with_probes() -> None:
     records, _ = Store(REFERENCE).read_all()
     hours = sum(r.outcome.total_seconds for r in records if r.outcome) / 3600
-    assert hours < 2 * 2  # two workers
+    assert hours < 17 * 2  # two workers
     probed = {
         (r.spec.task.name, r.spec.model.name) for r in records if r.outcome and r.outcome.probes
     }
