@@ -8,6 +8,8 @@ from statistics import NormalDist
 
 import numpy as np
 
+FEWEST_SEEDS = 3
+"""Seeds that a reported interval needs; that of two would hold almost any value."""
 PRIOR_DEGREES = 4
 """Degrees of freedom with which the scatter of other times counts in that of one time."""
 

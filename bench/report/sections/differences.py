@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from bench.core.intervals import paired_difference
+from bench.core.intervals import FEWEST_SEEDS, paired_difference
 from bench.report.data import Data
 from bench.report.frame import LENGTH, TASK, Column, Table, groups, is_true
 from bench.report.runs import counted, ends
@@ -12,8 +12,6 @@ from bench.report.section import Filled, Item, Section, Text
 
 KEY = ["task", "task_variant", "task_label", "T"]
 SIDE = ["model", "variant", "model_label"]
-FEWEST_SEEDS = 3
-"""Seeds that an interval needs."""
 TABLE = Table(
     name="differences",
     columns=(

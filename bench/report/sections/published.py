@@ -17,7 +17,7 @@ import pandas as pd
 from pydantic import Field, model_validator
 
 import tasks
-from bench.core.intervals import prediction_interval
+from bench.core.intervals import FEWEST_SEEDS, prediction_interval
 from bench.core.records import Record
 from bench.core.spec import Frozen, Spec
 from bench.core.wording import counted
@@ -30,8 +30,6 @@ from bench.report.frame import LENGTH, TASK, Column, Table
 from bench.report.section import Filled, Item, Section, Text
 
 LIST = Path(__file__).parent.parent / "published.toml"
-FEWEST_SEEDS = 3
-"""Runs that an interval needs; that of two would hold almost any value."""
 SMALLEST_LOSS = 1e-12
 """Smaller losses are rounding errors, down to 0, which has no logarithm."""
 HEADING = (
