@@ -10,6 +10,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
@@ -25,6 +26,8 @@ GRID: dict[Any, Any] = dict(sns.axes_style("whitegrid"))
 _PALETTE = sns.color_palette("colorblind", 10).as_hex()
 COLOURS = [*_PALETTE[:3], *_PALETTE[4:], _PALETTE[3]]
 """The fourth colour comes last, since it is hard to tell from the second in grey."""
+SHADES = [0.0, -0.35, 0.35]
+"""Shares of white, or of black where negative, of a model and its variants in turn."""
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*", "<", ">"]
 DASHES = ["-", "--", ":", "-.", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1))]
 DOTTED_AGAIN = {"linestyle": (0, (1, 2)), "alpha": 0.6}
@@ -52,17 +55,35 @@ mpl.rcParams["svg.fonttype"] = "none"
 def styles(plain: Iterable[str], variants: Iterable[str] = ()) -> Style:
     """Colour, marker and dash of each model label, plain models first.
 
-    Models can be told apart without colour too.
+    A variant has a shade of its model's colour. Models can be told apart without colour too.
     """
+    plain, variants = sorted(set(plain)), sorted(set(variants))
+    model_of = {label: label.partition(" ")[0] for label in variants}
+    models = dict.fromkeys([*plain, *sorted(model_of.values())])
+    place = {model: i for i, model in enumerate(models)}
+    numbers = {model: itertools.count(1) for model in models}
+    looks = [(label, place[label], 0) for label in plain]
+    looks += [(label, place[model], next(numbers[model])) for label, model in model_of.items()]
+    return {label: _look(i, number) for label, i, number in looks}
+
+
+def _look(place: int, number: int) -> dict[str, Any]:
+    """The look of a model, or of its variant with this number from 1."""
+    again = place // len(COLOURS)
     return {
-        model: {
-            "color": COLOURS[i % len(COLOURS)],
-            # If a colour is used again, the marker differs.
-            "marker": MARKERS[(i + 3 * (i // len(COLOURS))) % len(MARKERS)],
-            "linestyle": DASHES[i % len(DASHES)],
-        }
-        for i, model in enumerate([*sorted(set(plain)), *sorted(set(variants))])
+        "color": _shade(COLOURS[place % len(COLOURS)], SHADES[number % len(SHADES)]),
+        # If a colour is used again, the marker differs. Dashes take two steps per variant, so that
+        # a variant does not have the marker and dash of the next model.
+        "marker": MARKERS[(place + 3 * again + number) % len(MARKERS)],
+        "linestyle": DASHES[(place + 2 * number) % len(DASHES)],
     }
+
+
+def _shade(colour: str, share: float) -> str:
+    """A colour mixed with a share of white, or of black where the share is negative."""
+    target = float(share > 0)
+    red, green, blue = (part + abs(share) * (target - part) for part in to_rgb(colour))
+    return to_hex((red, green, blue))
 
 
 def titled_panels(

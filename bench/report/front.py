@@ -4,7 +4,7 @@ Everything is computed from the frames of the report, for whatever tasks and mod
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Any
@@ -82,9 +82,8 @@ def _with_kind(row: Mapping[str, Any]) -> str:
 
 
 def answer(data: Data) -> list[str]:
-    """At most three sentences: which family remembers further, trains faster and steps faster."""
-    sentences = filter(None, (reach(data), *_costs(data)))
-    return list(sentences)
+    """Which family remembers further, and what training and a streaming step cost."""
+    return list(filter(None, (reach(data), _costs(data))))
 
 
 def reach(data: Data) -> str:
@@ -97,34 +96,33 @@ def reach(data: Data) -> str:
         if network["family"] in SIDES:
             of_task = furthest.setdefault(network["task_label"], dict.fromkeys(SIDES, 0))
             of_task[network["family"]] = max(of_task[network["family"]], found.length or 0)
-    ahead: dict[str, list[str]] = {side: [] for side in (*SIDES, "both")}
+    both: list[str] = []
+    ahead: dict[str, list[str]] = {side: [] for side in SIDES}
     so_far: dict[str, list[str]] = {side: [] for side in SIDES}
     cells = dict(by_task(data.cells))
     for task, lengths in furthest.items():
         ours, theirs = (lengths[side] for side in SIDES)
         if ours == theirs:
-            ahead["both"] += [task] if ours else []
+            both += [task] if ours else []
             continue
         first, second = SIDES if ours > theirs else SIDES[::-1]
         certain = _is_ahead(cells[task], first, second, lengths[first], data.rates)
         (ahead if certain else so_far)[first].append(task)
     said = []
+    if both:
+        said.append(f"Both families solve the longest T on {listed(both, MOST_NAMED, 'task')}.")
     if any(ahead.values()):
-        parts = _by_side(ahead, "by {side} on {tasks}")
-        said.append(f"The longest T is solved {parts}")
+        parts = _by_side(ahead, "solves the longest T")
+        said.append(f"{parts[0].upper()}{parts[1:]}.")
     if any(so_far.values()):
-        parts = _by_side(so_far, "{side} is ahead on {tasks}")
-        said.append(f"{'so' if said else 'So'} far, {parts}; more runs may change this")
-    return f"{'; '.join(said)}." if said else ""
+        said.append(f"So far, {_by_side(so_far, 'is ahead')}; more runs may change this.")
+    return " ".join(said)
 
 
-def _by_side(tasks: Mapping[str, Sequence[str]], part: str) -> str:
-    """One part per side that has tasks, joined by semicolons."""
+def _by_side(tasks: Mapping[str, Sequence[str]], does: str) -> str:
+    """`a convolutional network is ahead on A and B; a recurrent network is ahead on C`."""
     return "; ".join(
-        part.format(
-            side="both" if side == "both" else f"a {side} network",
-            tasks=listed(of_side, MOST_NAMED, "task"),
-        )
+        f"a {side} network {does} on {listed(of_side, MOST_NAMED, 'task')}"
         for side, of_side in tasks.items()
         if of_side
     )
@@ -138,15 +136,25 @@ def _is_ahead(of_task: Sequence[Cell], first: str, second: str, length: int, rat
     return solves and front is not None and not front.missing
 
 
-def _costs(data: Data) -> Iterator[str]:
+def _costs(data: Data) -> str:
     """How the fastest network of each family compare, in training and in a step of one stream."""
     timed = data.leading
-    ratios = _ratios(timed[timed["batch"] == timed["batch"].max()], "train_ms")
-    if len(ratios):
-        yield f"On {data.device}, {_compared('a training update', ratios)}."
-    ratios = _ratios(timed[timed["batch"] == 1], "step_ms")
-    if len(ratios):
-        yield f"{_compared('A streaming step', ratios)}."
+    works = [
+        ("training update", timed[timed["batch"] == timed["batch"].max()], "train_ms"),
+        ("streaming step", timed[timed["batch"] == 1], "step_ms"),
+    ]
+    parts: list[str] = []
+    for work, rows, column in works:
+        ratios = _ratios(rows, column)
+        if ratios.empty:
+            continue
+        whose = than = ""
+        if not parts:
+            whose = f" of the fastest {SIDES[0]} network takes"
+            than = f" as that of the fastest {SIDES[1]} network"
+        factor = f"{ratios.median():.2g} times as long"
+        parts.append(f"a {work}{whose} {factor}{than} ({_cases(ratios)})")
+    return f"On {data.device}, {', and '.join(parts)}." if parts else ""
 
 
 def _ratios(timed: pd.DataFrame, column: str) -> pd.Series:
@@ -159,16 +167,12 @@ def _ratios(timed: pd.DataFrame, column: str) -> pd.Series:
     return (least[SIDES[0]] / least[SIDES[1]]).dropna()
 
 
-def _compared(work: str, ratios: pd.Series) -> str:
-    """How long this work of the first family takes, compared with that of the second."""
+def _cases(ratios: pd.Series) -> str:
+    """What a median is made of: how many cases, which T, and the span of their ratios."""
     lengths = f"T = {span(ratios.index.get_level_values('T'))}"
-    over = f"on {ratios.index[0][0]}, {lengths}"
-    if len(ratios) > 1:
-        over = f"median of {len(ratios)} cases, {lengths}; ratio {span(ratios)}"
-    return (
-        f"{work} takes the fastest {SIDES[0]} network {ratios.median():.2g} times as long as the "
-        f"fastest {SIDES[1]} one ({over})"
-    )
+    if len(ratios) == 1:
+        return f"{ratios.index[0][0]}, {lengths}"
+    return f"median of {len(ratios)} cases, {lengths}; ratio {span(ratios)}"
 
 
 def decision(

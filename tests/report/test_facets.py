@@ -6,6 +6,7 @@ from functools import partial
 import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import rgb_to_hsv, to_rgb
 from matplotlib.figure import Figure
 
 from bench.report import drawing, facets, pictures
@@ -124,6 +125,19 @@ def test_one_length_a_task_the_longest_that_most_models_have() -> None:
     variants = [(f"a n={n}", f"n={n}", length) for n in range(9) for length in (20, 50)]
     assert shown_lengths(*plain, *variants) == {20}
     assert shown_lengths(*variants) == {50}
+
+
+def test_a_variant_has_a_shade_of_its_models_colour_and_a_look_of_its_own() -> None:
+    looks = drawing.styles(["gru", "lstm"], [*MANY, "tcn gated=True"])
+    hue = {label: rgb_to_hsv(to_rgb(look["color"]))[0] for label, look in looks.items()}
+    assert all(abs(hue[label] - hue["gru"]) < 0.01 for label in MANY)
+    assert abs(hue["tcn gated=True"] - hue["gru"]) > 0.05 < abs(hue["tcn gated=True"] - hue["lstm"])
+    assert len({(look["color"], look["marker"]) for look in looks.values()}) == len(looks)
+    few = list(
+        drawing.styles(["gru", "lstm", "rnn", "tcn"], [*MANY[:2], "lstm chrono=True"]).values()
+    )
+    assert len({(look["marker"], look["linestyle"]) for look in few}) == len(few)
+    assert list(looks)[:2] == ["gru", "lstm"]
 
 
 def test_families_have_panels_of_their_own_where_models_are_many() -> None:

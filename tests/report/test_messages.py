@@ -54,7 +54,7 @@ def test_the_scores_show_the_best_model_of_each_family() -> None:
     data = Data(source(*made(*cells)))
     assert set(front_scores.best_of_families(data)["model_label"]) == {"tcn", "gru"}
     title = drawn(front_scores.SECTION, data)
-    assert title == "The longest T is solved by both on copy_memory"
+    assert title == "Both families solve the longest T on copy_memory"
 
 
 def test_of_models_that_reach_equally_far_the_better_score_is_shown() -> None:
