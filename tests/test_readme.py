@@ -74,6 +74,28 @@ def test_the_committed_runs_were_made_from_committed_code() -> None:
             assert is_older(record.spec) or not record.machine.had_changes, record.path
 
 
+def test_the_learning_rate_explains_the_failures_on_mnist_as_the_pages_say() -> None:
+    folder = REFERENCE.parent / "stability"
+    plan = make_plan(profile.load(str(folder / "profile.toml")), Selection())
+    records, _ = Store(folder).read_all()
+    assert {record.spec.id for record in records} == {spec.id for spec in plan.specs}
+    solved: dict[tuple[float, int], int] = {}
+    for record in records:
+        assert record.outcome is not None
+        score, threshold = record.outcome.test["accuracy"], record.outcome.solved_at
+        assert score is not None
+        assert threshold is not None
+        cell = record.spec.training.learning_rate, record.spec.length
+        solved[cell] = solved.get(cell, 0) + (score >= threshold)
+    lengths = (64, 100, 120)
+    found = [[solved[rate, length] for length in lengths] for rate in (0.00056, 0.003, 0.01, 0.03)]
+    assert found == [[5, 5, 5], [5, 5, 5], [5, 2, 5], [2, 0, 1]]
+    rows = re.findall(
+        r"^\| 0\.[0-9]+ \| ([0-9]) \| ([0-9]) \| ([0-9]) \|$", RESULTS.read_text(), re.MULTILINE
+    )
+    assert [list(map(int, row)) for row in rows] == found
+
+
 def test_the_committed_run_is_in_its_time_and_made_with_probes() -> None:
     records, _ = Store(REFERENCE).read_all()
     hours = sum(r.outcome.total_seconds for r in records if r.outcome) / 3600
