@@ -124,7 +124,14 @@ def test_sizes_are_compared_within_a_cell() -> None:
     data = Data(replace(source(both, [*records, *larger]), labels=labels(both)))
     title = drawn(front_width.SECTION, data)
     assert title == (
-        "With 4 times the parameters 1 of 2 networks score higher by more than 0.05, and 0 lower"
+        "With 4 times the parameters 1 of 2 networks score higher by more than 0.05, and 0 lower; "
+        "solving a task takes 1 times as many updates"
+    )
+    faster = [record(of, outcome=outcome(1.0, steps=50)) for of in wide[:3]]
+    same = Data(replace(source(both, [*records, *faster]), labels=labels(both)))
+    assert drawn(front_width.SECTION, same) == (
+        "With 4 times the parameters no score changes by more than 0.05; "
+        "solving a task takes 0.5 times as many updates"
     )
     assert pictures(front_width.SECTION, Data(source(specs, records))) == []
 

@@ -1,6 +1,6 @@
 """The fifth figure below the answer: score against the size of the network."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import pandas as pd
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from bench.report import drawing
 from bench.report.data import Data
 from bench.report.facets import Style
-from bench.report.frame import CELL, ROW, groups, numbers
+from bench.report.frame import CELL, ROW, groups, numbers, span
 from bench.report.runs import counted, over_seeds
 from bench.report.section import Item, Picture, Section
 from bench.report.sections._shared import FIGURES, MOST_PANELS
@@ -19,19 +19,20 @@ CHANGED = 0.05
 
 
 def build(data: Data) -> Iterator[Item]:
-    shown = by_size(data.runs)
-    if len(shown):
+    rows = of_several_sizes(data.runs)
+    if len(rows):
+        shown = by_size(rows)
         yield Picture(
             name="front_width",
-            title=message(shown),
+            title=message(shown, updates_of_the_larger(rows)),
             draw=partial(width_figure, shown, data.solved_at, data.style),
             caption="Test score against the number of parameters, with the learning rate of the "
             "smaller network. Line: mean over seeds; bar: their range.",
         )
 
 
-def by_size(runs: pd.DataFrame) -> pd.DataFrame:
-    """Mean scores by parameter budget, of the cells that have several budgets."""
+def of_several_sizes(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs of the cells that have several budgets of parameters."""
     made = counted(runs)
     made = made[made["budget"].notna()]
     of_size = "param_budget=" + made["budget"].astype(str)
@@ -39,15 +40,31 @@ def by_size(runs: pd.DataFrame) -> pd.DataFrame:
     made = made.assign(variant="", model_label=made["model"])
     sizes = made.groupby(CELL)["budget"].nunique()
     several = set(sizes[sizes > 1].index)
-    made = made[[cell in several for cell in made[CELL].itertuples(index=False, name=None)]]
-    if made.empty:
-        return made
-    values = made.assign(value=numbers(made["score"]), score=made["score_name"])
+    return made[[cell in several for cell in made[CELL].itertuples(index=False, name=None)]]
+
+
+def by_size(rows: pd.DataFrame) -> pd.DataFrame:
+    """Mean scores by parameter budget."""
+    values = rows.assign(value=numbers(rows["score"]), score=rows["score_name"])
     return over_seeds(values, [*ROW, "budget", "score", "unit"])
 
 
-def message(shown: pd.DataFrame) -> str:
-    """How many cells the larger network changes."""
+def updates_of_the_larger(rows: pd.DataFrame) -> list[float]:
+    """Median updates to solve of the largest network over those of the smallest.
+
+    One value per cell in which every run solves the task.
+    """
+    ratios = []
+    for _, cell in groups(rows, CELL):
+        solved_after = numbers(cell["solved_after"])
+        if solved_after.notna().all():
+            medians = solved_after.groupby(cell["budget"]).median().sort_index()
+            ratios.append(medians.iloc[-1] / medians.iloc[0])
+    return ratios
+
+
+def message(shown: pd.DataFrame, ratios: Sequence[float]) -> str:
+    """How many scores the larger network changes, and how many updates it needs."""
     better = worse = 0
     for _, cell in groups(shown, CELL):
         ordered = cell.sort_values("budget")["mean"]
@@ -56,10 +73,16 @@ def message(shown: pd.DataFrame) -> str:
         worse += change < -CHANGED
     factor = shown["budget"].max() / shown["budget"].min()
     total = shown.groupby(CELL).ngroups
-    return (
-        f"With {factor:.2g} times the parameters {better} of {total} networks score higher by more "
-        f"than {CHANGED:g}, and {worse} lower"
-    )
+    said = f"With {factor:.2g} times the parameters "
+    if better or worse:
+        said += (
+            f"{better} of {total} networks score higher by more than {CHANGED:g}, and {worse} lower"
+        )
+    else:
+        said += f"no score changes by more than {CHANGED:g}"
+    if ratios:
+        said += f"; solving a task takes {span(ratios)} times as many updates"
+    return said
 
 
 def width_figure(shown: pd.DataFrame, solved_at: dict[str, float], style: Style) -> Figure:
