@@ -183,3 +183,95 @@ def claim(
         if verdict.key == key:
             print(f"{verdict.claim} {verdict.word.capitalize()}: {verdict.sentence}")
     return None if succeeded else 1
+
+
+@click.command()
+@click.argument("folder", type=FOLDER, metavar="DIR")
+@click.option(
+    "--into",
+    type=FOLDER,
+    default=Path("results/confirmation"),
+    show_default=True,
+    metavar="DIR",
+    help="Folder of the new records.",
+)
+@click.option(
+    "--profile",
+    default="reference",
+    show_default=True,
+    metavar="NAME|FILE.toml",
+    help="Profile of the runs in DIR.",
+)
+@click.option(
+    "--number", type=whole_number(1), default=5, show_default=True, help="Number of cells to draw."
+)
+@click.option(
+    "--factor",
+    type=whole_number(2),
+    default=4,
+    show_default=True,
+    help="The new budget, in budgets of the failed runs.",
+)
+@click.option(
+    "--seed", type=whole_number(0), default=0, show_default=True, help="Seed of the draw."
+)
+@click.option("--plan", "plan_only", is_flag=True, help="Show the cells and the time; run nothing.")
+@click.option("--device", default="cpu", show_default=True, help="Where the networks run.")
+@click.option("--workers", type=whole_number(1), help="Number of parallel runs.")
+@_budget("--time-limit", "MINUTES", "Start no run after this time; the same command continues.")
+def confirm(
+    folder: Path,
+    into: Path,
+    profile: str,
+    number: int,
+    factor: int,
+    seed: int,
+    plan_only: bool,
+    device: str,
+    workers: int | None,
+    time_limit: float,
+) -> int | None:
+    """Train failures that count against a family again, with two new seeds and a larger budget.
+
+    Cells are drawn at random among those that count against a family. The exit status is 1 if a new
+    seed solves one of them, since that failure was one of the budget.
+    """
+    if not folder.is_dir():
+        raise RequestError(f"{one_line(str(folder))} is not a folder")
+    if not plan_only:
+        start_server()
+
+    from dataclasses import replace
+
+    from bench.plan.grid import Plan, Selection
+    from bench.report.confirmation import draw
+    from bench.report.data import Data
+    from bench.run import inventory
+    from bench.run.execute import Manner, execute, make_queue, outlook
+    from bench.run.request import make_request
+
+    planned = make_request(
+        results=folder, selection=Selection(), device="cpu", profile_name=profile
+    )
+    drawn, total = draw(Data(source_of(planned)), number, seed=seed, num_seeds=2, factor=factor)
+    if not drawn:
+        raise RequestError(f"no cell of {folder} counts against a family")
+    print(f"{len(drawn)} of {total} cells that count against a family, drawn with --seed {seed}:")
+    for each in drawn:
+        print(f"- {each.said}")
+    specs = tuple(spec for each in drawn for spec in each.specs)
+    plan = Plan(specs=specs, unsupported=(), studies={})
+    request = make_request(results=into, selection=Selection(), device=device, profile_name=profile)
+    request = replace(request, plan=plan, speed_specs=())
+    manner = Manner(workers=workers, time_limit_s=60 * time_limit, timed=False, reported=False)
+    if plan_only:
+        found = inventory.read(request)
+        print(outlook(request, found, specs, make_queue(request, found, specs, manner), manner))
+        return None
+    succeeded = execute(request, specs, manner)
+    records = inventory.read(request).records
+    words = {True: "counts", False: "no longer counts", None: "not decided"}
+    verdicts = [(each, *each.verdict(records)) for each in drawn]
+    for each, stands, why in verdicts:
+        print(f"{words[stands]}: {each.said}; {why}")
+    return None if succeeded and all(stands is not False for _, stands, _ in verdicts) else 1

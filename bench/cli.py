@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bench.answers import choose, claim, source_of, warn_of_damaged
+from bench.answers import choose, claim, confirm, source_of, warn_of_damaged
 from bench.core.errors import RequestError, StorageError, message_of, one_line
 from bench.core.processes import start_server
 from bench.options import (
@@ -334,5 +334,5 @@ def _write_report(request: "Request") -> None:
     print_styled(write_report(request.results, source_of(request)))
 
 
-for _command in (choose, claim, export, sample):
+for _command in (choose, claim, confirm, export, sample):
     bench.add_command(_command)
