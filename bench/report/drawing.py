@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from typing import Any
 
 import matplotlib as mpl
@@ -134,9 +135,10 @@ def length_label(panel: Axes, length_is: str = LENGTH_IS) -> None:
 
 
 def short(value: float, _: object = None) -> str:
-    """`500`, `20k`, `2M`."""
-    if value >= 1e6:
-        return f"{value / 1e6:g}M"
+    """`500`, `20k`, `2M`, `5G`, `1T`."""
+    for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6)):
+        if value >= size:
+            return f"{value / size:g}{unit}"
     return f"{value / 1e3:g}k" if value >= 1e4 else f"{value:g}"
 
 
@@ -147,6 +149,11 @@ def shared_legend(figure: Figure, panels: Sequence[Axes], style: Style) -> None:
         handles, names = panel.get_legend_handles_labels()
         entries |= dict(zip(names, handles, strict=True))
     entries = {name: entries[name] for name in [*style, *entries] if name in entries}
+    for name, handle in entries.items():
+        # A marker that happens to be hollow in the last panel would stand for all of them.
+        if name in style and isinstance(handle, Line2D):
+            entries[name] = copy(handle)
+            entries[name].set_markerfacecolor(style[name]["color"])
     if entries:
         widest = 0.55 + 0.07 * max(map(len, entries))  # width of an entry, in inches
         fit = max(int(figure.get_figwidth() / widest), 1)

@@ -1,5 +1,6 @@
 """The figures below the answer and the table of fairness: what they choose, and what they say."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -68,6 +69,12 @@ def test_the_least_training_time_is_that_of_a_model_that_solves_the_task() -> No
     data = Data(source(*made(*cells), speed=speed))
     title = drawn(front_compute.SECTION, data)
     assert title == "The least training time is that of tcn on copy_memory (T = 10, 3 s)"
+    (picture,) = pictures(front_compute.SECTION, data)
+    for panel in picture.draw().axes:
+        ticks = [*panel.get_xticklabels(), *panel.get_xticklabels(minor=True)]
+        shown_labels = [tick.get_text() for tick in ticks if tick.get_text()]
+        assert shown_labels
+        assert all(re.fullmatch(r"[0-9.]+[kMGT]?", label) for label in shown_labels)
     shown = front_compute.at_one_length(points(data)[1], data.solved_at)
     assert {(p["model_label"], p["T"]) for p in shown} == {("tcn", 10), ("gru", 10), ("rnn", 10)}
 

@@ -3,6 +3,9 @@
 from dataclasses import replace
 
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
 
 from bench.core.decision import Decision
 from bench.plan.labels import labels
@@ -41,14 +44,23 @@ def test_the_variant_that_gets_furthest_stands_for_its_model() -> None:
     assert found["gru"].found.length is None
 
 
+def entries_of(figure: Figure) -> list[tuple[Text, Line2D]]:
+    (legend,) = figure.legends
+    return list(zip(legend.get_texts(), legend.get_lines(), strict=True))
+
+
 def test_a_model_keeps_its_look_and_is_hollow_where_nothing_is_solved() -> None:
     data = data_with_a_variant()
-    (axes,) = reach.reach_figure(reach.reaches(data), data.style).axes
+    figure = reach.reach_figure(reach.reaches(data), data.style)
+    (axes,) = figure.axes
     marks = {str(line.get_label()): line for line in axes.get_lines()}
     assert set(marks) == {"gru", "tcn"}
     assert marks["tcn"].get_color() == data.style["tcn"]["color"]
     assert marks["tcn"].get_markerfacecolor() == data.style["tcn"]["color"]
     assert marks["gru"].get_markerfacecolor() == "white"
+    # The legend shows the mark of the model, not that of one of its results.
+    legend = {text.get_text(): line for text, line in entries_of(figure)}
+    assert legend["gru"].get_markerfacecolor() == data.style["gru"]["color"]
 
 
 @pytest.mark.parametrize(

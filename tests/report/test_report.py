@@ -147,6 +147,11 @@ def test_tables_are_csv_and_figures_svg(written: tuple[Path, str]) -> None:
     assert {name for name in figures if name.endswith(".png")} == {"score_vs_length.png"}
 
 
+def test_the_labels_of_all_figures_are_plain_text(written: tuple[Path, str]) -> None:
+    for figure in (written[0] / "figures").glob("*.svg"):
+        assert "mathdefault" not in figure.read_text(), figure.name
+
+
 def test_the_page_holds_every_figure_and_loads_nothing(written: tuple[Path, str]) -> None:
     folder = written[0]
     page = (folder / "report.html").read_text()

@@ -1,5 +1,6 @@
 """The second figure below the answer: score against training time and training operations."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -89,6 +90,10 @@ def compute_figure(shown: Points, solved_at: Mapping[str, float], style: Style) 
                 mark = {"marker": look["marker"], "color": look["color"], "mfc": face, "ms": 6}
                 panel.plot(point[column], point["score"], ls="none", label=model, **mark)
         panel.set_xscale("log")
+        low, high = panel.get_xlim()
+        middle = math.sqrt(low * high)
+        panel.set_xlim(min(low, middle / 2), max(high, 2 * middle))  # wide enough for a label
+        drawing.logarithmic(panel.xaxis)
         drawing.levels(panel, None, solved_at.get(task))
         drawing.show_all_of_a_share(panel, [p["score"] for p in of_task])
         panel.set_xlabel(axis_label, fontsize=9)
