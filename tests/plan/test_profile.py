@@ -263,12 +263,12 @@ def test_ids_of_the_projects_profiles_are_pinned() -> None:
         ids = "\n".join(sorted(spec.id for spec in plan_of(name).specs))
         found[name] = hashlib.sha256(ids.encode()).hexdigest()[:16]
     assert found == {
-        "full": "355718abe2bbaff6",
+        "full": "ff526a40216022b6",
         "generation": "9508ff574ba2e9fe",
         "paper": "a792ca03222d07ae",
-        "quick": "896897eb9658457f",
-        "reference": "6462f4d1eacb759d",
-        "smoke": "a73b03f42690bb9a",
+        "quick": "dfd31992383b8945",
+        "reference": "72907706b6560bfb",
+        "smoke": "04cf0d0f758b8ccc",
         "tuning": "e93916a09c7d4b85",
     }
 
