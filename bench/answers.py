@@ -10,7 +10,7 @@ import click
 
 from bench.core.errors import RequestError, one_line
 from bench.core.processes import start_server
-from bench.options import FOLDER, NUMBER, PLUGIN, Checked, whole_number
+from bench.options import FOLDER, NUMBER, PLUGIN, Checked, for_confirm, whole_number
 from bench.options import results as all_results
 
 if TYPE_CHECKING:
@@ -186,39 +186,7 @@ def claim(
 
 
 @click.command()
-@click.argument("folder", type=FOLDER, metavar="DIR")
-@click.option(
-    "--into",
-    type=FOLDER,
-    default=Path("results/confirmation"),
-    show_default=True,
-    metavar="DIR",
-    help="Folder of the new records.",
-)
-@click.option(
-    "--profile",
-    default="reference",
-    show_default=True,
-    metavar="NAME|FILE.toml",
-    help="Profile of the runs in DIR.",
-)
-@click.option(
-    "--number", type=whole_number(1), default=5, show_default=True, help="Number of cells to draw."
-)
-@click.option(
-    "--factor",
-    type=whole_number(2),
-    default=4,
-    show_default=True,
-    help="The new budget, in budgets of the failed runs.",
-)
-@click.option(
-    "--seed", type=whole_number(0), default=0, show_default=True, help="Seed of the draw."
-)
-@click.option("--plan", "plan_only", is_flag=True, help="Show the cells and the time; run nothing.")
-@click.option("--device", default="cpu", show_default=True, help="Where the networks run.")
-@click.option("--workers", type=whole_number(1), help="Number of parallel runs.")
-@_budget("--time-limit", "MINUTES", "Start no run after this time; the same command continues.")
+@for_confirm
 def confirm(
     folder: Path,
     into: Path,

@@ -253,6 +253,34 @@ _VERIFY = (
     _integer("--seed", "Seed of the draw; by default another one each time.", least=0),
 )
 
+_CONFIRM = (
+    click.argument("folder", type=FOLDER, metavar="DIR"),
+    click.option(
+        "--into",
+        type=FOLDER,
+        default=Path("results/confirmation"),
+        show_default=True,
+        metavar="DIR",
+        help="Folder of the new records.",
+    ),
+    click.option(
+        "--profile",
+        default="reference",
+        show_default=True,
+        metavar="NAME|FILE.toml",
+        help="Profile of the runs in DIR.",
+    ),
+    _integer("--number", "Number of cells to draw.", default=5),
+    _integer("--factor", "The new budget, in budgets of the failed runs.", default=4, least=2),
+    _integer("--seed", "Seed of the draw.", default=0, least=0),
+    click.option(
+        "--plan", "plan_only", is_flag=True, help="Show the cells and the time; run nothing."
+    ),
+    click.option("--device", default="cpu", show_default=True, help="Where the networks run."),
+    _integer("--workers", "Number of parallel runs."),
+    _minutes("--time-limit", "Start no run after this time; the same command continues."),
+)
+
 _COMPARE = (
     click.argument("a", type=FOLDER, metavar="A"),
     click.argument("b", type=FOLDER, metavar="B"),
@@ -307,6 +335,7 @@ for_tune = _taking(*_SELECTORS, *_RUNNING)
 for_sample = _with(*_SAMPLE)
 for_export = _with(*_EXPORT)
 for_verify = _with(*_VERIFY)
+for_confirm = _with(*_CONFIRM)
 for_compare = _with(*_COMPARE)
 
 
