@@ -157,6 +157,12 @@ class Data:
         return times.step_times(self.source.specs, self.leading, timed)
 
     @cached_property
+    def state_bytes(self) -> dict[str, float]:
+        """Spec id → bytes of the state of one stream, where they are known."""
+        timed = (record.spec for record in self.source.speed)
+        return times.state_sizes(self.source.specs, self.timed, timed)
+
+    @cached_property
     def headlines(self) -> list[str]:
         """Sentences on what training and a step cost."""
         return times.headlines(times.plain(self.leading), self.device)

@@ -106,6 +106,7 @@ def evidence_of(data: Data, costs: Sequence[Mapping[str, Any]] | None = None) ->
         mean = mean_interval(scores)
         low, high = ends(mean, 0.0, first(seeds, "unit") or "")
         step = seeds["id"].map(data.step_us).astype(float).median()
+        state = seeds["id"].map(data.state_bytes).astype(float).median()
         cost = cost_at.get(place, {})
         minutes = cost.get("train_s", cost.get("run_s"))
         found.append(
@@ -124,7 +125,7 @@ def evidence_of(data: Data, costs: Sequence[Mapping[str, Any]] | None = None) ->
                 allowed=int(seeds["max_steps"].min()),
                 cost=Cost(
                     step_us=None if math.isnan(step) else step,
-                    state_bytes=cost.get("state_bytes"),
+                    state_bytes=None if math.isnan(state) else state,
                     minutes=None if minutes is None else minutes / 60,
                     timed_alone="train_s" in cost,
                 ),

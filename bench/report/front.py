@@ -59,10 +59,13 @@ class Screen:
 
 def screen(data: Data, points: Sequence[Mapping[str, Any]], step: str) -> Screen:
     """The first screen; `step` names the measure of the latency of a step."""
-    specs = data.source.specs
-    steps = {spec.network: data.step_us[spec.id] for spec in specs if spec.id in data.step_us}
-    # A network that was not timed itself may have the time of another length.
-    known = [{step: steps[p["network"]], **p} if p["network"] in steps else p for p in points]
+    # A network that was not timed itself may have the step and the state of another length.
+    streaming: dict[str, dict[str, float]] = {}
+    for measure, found in ((step, data.step_us), ("state_bytes", data.state_bytes)):
+        for spec in data.source.specs:
+            if spec.id in found:
+                streaming.setdefault(spec.network, {})[measure] = found[spec.id]
+    known = [{**streaming.get(point["network"], {}), **point} for point in points]
     rows = decision(data.horizons, known, step)
     caveats = [DEMONSTRATION if data.source.demonstration else "", data.source.caveat]
     return Screen(

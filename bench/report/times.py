@@ -4,14 +4,14 @@ All records given together are of one machine and backend.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import pandas as pd
 
 from bench.core.records import SpeedRecord
 from bench.core.spec import Spec, SpeedSpec, Subject
 from bench.core.timings import Work, pooled
-from bench.plan.labels import label_of
+from bench.plan.labels import family, label_of
 from bench.plan.protocols import is_older
 from bench.report.frame import IDENTITY, Column, numbers, span, typed
 from bench.report.runs import key
@@ -202,12 +202,32 @@ def step_times(
     """Spec id → median microseconds of a step of one stream, where it was timed without calls.
 
     A network that was not timed itself has the time of the nearest length of its task at which the
-    same model has the same width, since a step computes the same there. `subjects` are the networks
-    that were timed.
+    same model has the same width, since a step computes the same there. A step of attention does
+    not: its state grows. `subjects` are the networks that were timed.
     """
     alone = without_calls(timed[(timed["batch"] == 1) & timed["step_ms"].notna()])
-    by_network = dict(zip(alone["network"], 1e3 * alone["step_ms"], strict=True))
-    alike: dict[str, dict[int, float]] = {}
+    measured = dict(zip(alone["network"], 1e3 * alone["step_ms"], strict=True))
+    constant = [each for each in subjects if family(each.model.name) != "attention"]
+    return _of_networks(specs, measured, constant)
+
+
+def state_sizes(
+    specs: Sequence[Spec], timed: pd.DataFrame, subjects: Iterable[Subject]
+) -> dict[str, float]:
+    """Spec id → bytes of the state of one stream, or of each step of a state that grows.
+
+    A network that was not timed has the state of another length, as in `step_times`.
+    """
+    known = timed[timed["state_bytes"].notna()]
+    measured = dict(zip(known["network"], known["state_bytes"].astype(float), strict=True))
+    return _of_networks(specs, measured, subjects)
+
+
+def _of_networks(
+    specs: Sequence[Spec], measured: Mapping[str, float], subjects: Iterable[Subject]
+) -> dict[str, float]:
+    """Spec id → the value of its network, or else of the nearest length with the same step."""
+    by_network, alike = dict(measured), dict[str, dict[int, float]]()
     for each in subjects:
         if each.network in by_network:
             alike.setdefault(_step_of(each), {})[each.length] = by_network[each.network]

@@ -11,7 +11,7 @@ from bench.report.drawing import DOTTED_AGAIN
 from bench.report.page import write_report
 from bench.report.runs import horizons
 from bench.report.sections import cost
-from bench.report.times import headlines, how, leading, plain, step_times, timed_frame
+from bench.report.times import headlines, how, leading, plain, state_sizes, step_times, timed_frame
 from tests.support.records import (
     BACKEND,
     MACHINE,
@@ -203,6 +203,19 @@ def test_a_run_without_a_timing_has_that_of_its_network_at_the_nearest_length() 
     wider = spec(model="tcn", length=25)
     assert step(wider.model_copy(update={"width": wider.width + 1})) is None
     assert step(wider.model_copy(update={"param_budget": None})) is None  # its depth is not known
+
+
+def test_a_run_has_the_state_of_its_network_and_attention_only_its_own_time() -> None:
+    timed = [speed_record(model, 10, step_ms=0.005) for model in ("tcn", "attention")]
+    subjects = [each.spec for each in timed]
+    for model, expected in (("tcn", [5.0, 5.0]), ("attention", [5.0])):
+        own, other = spec(model=model, length=10), spec(model=model, length=25)
+        states = state_sizes([own, other], timed_frame(timed), subjects)
+        assert states == {own.id: 400.0, other.id: 400.0}
+        steps = step_times([own, other], timed_frame(timed), subjects)
+        assert list(steps.values()) == pytest.approx(expected)
+    narrower = spec(model="tcn", length=25).model_copy(update={"width": 1})
+    assert state_sizes([narrower], timed_frame(timed), subjects) == {}
 
 
 def test_a_network_timed_twice_has_one_row_with_the_samples_of_both() -> None:
