@@ -123,6 +123,8 @@ class Model(ABC):
     """Whether `Core.stock` of this model is another implementation, to be timed beside this one."""
     has_onnx_step: ClassVar[bool] = False
     """Whether `Core.onnx_step` of this model is written, so that `onnx_step` can export it."""
+    state_grows: ClassVar[bool] = False
+    """The `state_grows` of its cores: a step is timed at the length at which it is used."""
     family: ClassVar[str] = "other"
     """Models are compared by family: `convolutional`, `recurrent` or a name of your own."""
 

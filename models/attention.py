@@ -166,6 +166,7 @@ def seen_steps(before_B: Tensor, num_cached: int, num_steps: int) -> Tensor:
 class Attention(Model):
     version = 1
     family = "attention"
+    state_grows = True
 
     num_layers: int = 2
     """Number of layers."""

@@ -51,6 +51,8 @@ class Source:
     """Whether the budgets of the profile are too small to decide the claims."""
     reference: Mapping[str, str] = field(default_factory=dict)
     """Key of a claim → the answer of the committed reference, shown beside that of these runs."""
+    with_published_settings: Sequence[Record] = ()
+    """Committed runs of any backend that stand beside published values if `records` has none."""
     sweep: Sweep | None = None
     """The runs that the learning rates were tuned with."""
     samples: Sequence[SampleRecord] = ()

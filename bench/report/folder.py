@@ -65,6 +65,7 @@ def source_of(
         caveat=profile.caveat,
         demonstration=profile.demonstration,
         reference=reference.answers() if profile.demonstration else {},
+        with_published_settings=reference.runs_of_the_paper(),
         specs=plan.specs,
         labels=labels(plan.specs),
         thresholds=thresholds(plan.specs),

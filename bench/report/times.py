@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import pandas as pd
 
+import models
 from bench.core.records import SpeedRecord
 from bench.core.spec import Spec, SpeedSpec, Subject
 from bench.core.timings import Work, pooled
-from bench.plan.labels import family, label_of
+from bench.plan.labels import label_of
 from bench.plan.protocols import is_older
 from bench.report.frame import IDENTITY, Column, numbers, span, typed
 from bench.report.runs import key
@@ -202,13 +203,17 @@ def step_times(
     """Spec id → median microseconds of a step of one stream, where it was timed without calls.
 
     A network that was not timed itself has the time of the nearest length of its task at which the
-    same model has the same width, since a step computes the same there. A step of attention does
-    not: its state grows. `subjects` are the networks that were timed.
+    same model has the same width, since a step computes the same there, unless its state grows.
+    `subjects` are the networks that were timed.
     """
     alone = without_calls(timed[(timed["batch"] == 1) & timed["step_ms"].notna()])
     measured = dict(zip(alone["network"], 1e3 * alone["step_ms"], strict=True))
-    constant = [each for each in subjects if family(each.model.name) != "attention"]
+    constant = [each for each in subjects if not _state_grows(each.model.name)]
     return _of_networks(specs, measured, constant)
+
+
+def _state_grows(model: str) -> bool:
+    return model in models.names() and models.model_class(model).state_grows
 
 
 def state_sizes(

@@ -49,6 +49,10 @@ def signature(request: pytest.FixtureRequest) -> Signature:
     return request.param
 
 
+def test_a_model_says_whether_the_state_of_its_core_grows(name: str) -> None:
+    assert FORMS[name].state_grows == network(name).core.state_grows
+
+
 def test_outputs_are_what_the_signature_says(name: str, signature: Signature) -> None:
     net = network(name, signature)
     x = sequences(signature, 3, 11)

@@ -1,6 +1,8 @@
 """Published values: they name what is there, and only runs of their settings stand beside them."""
 
 import math
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from bench.core.spec import Spec
 from bench.plan import profile
 from bench.plan.grid import Selection, make_plan
 from bench.report.data import Data
+from bench.report.reference import runs_of_the_paper
 from bench.report.section import is_unfolded
 from bench.report.sections import published
 from tests.support import reports
@@ -179,6 +182,26 @@ def test_runs_of_an_older_protocol_are_compared_too() -> None:
     assert row_of(older, ADDING)["seeds"] == 2
 
 
+def test_committed_runs_stand_beside_values_that_the_folder_has_no_run_of() -> None:
+    def row(records: list[Record]) -> Any:
+        table = published.comparison(records, committed)
+        return table[table["task_label"].eq("adding") & table["model"].eq("TCN")].iloc[0]
+
+    committed = planted(ADDING, 5e-5, 6e-5, 7e-5)
+    assert (row([])["seeds"], row([])["agree"]) == (3, "yes")
+    assert row([])["made_on"] == f"{committed[0].machine.cpu}; `results/reference/paper`"
+    own = row(planted(ADDING, 1e-3))
+    assert (own["seeds"], own["made_on"]) == (1, committed[0].machine.cpu)
+    skipped = [record(ADDING, None, status="skipped", error="no data")]
+    assert row(skipped)["seeds"] == 3
+
+
+def test_the_committed_runs_with_published_settings_are_found() -> None:
+    table = published.comparison([], runs_of_the_paper())
+    assert table["seeds"].sum() > 0
+    assert runs_of_the_paper(Path("nowhere")) == []
+
+
 def test_seeds_that_the_profile_does_not_list_count() -> None:
     records = planted(ADDING, *[5e-5 + seed * 1e-6 for seed in range(8)])
     assert row_of(records, ADDING)["seeds"] == 8 > len({spec.seed for spec in PLANNED})
@@ -201,8 +224,10 @@ def test_context_is_what_stands_beside_none_of_ours() -> None:
 
 
 def test_published_numbers_are_open_only_beside_runs_that_they_are_compared_with() -> None:
-    small = Data(reports.source(*reports.planted()))
-    assert not is_unfolded(published.SECTION, small)
+    small = reports.source(*reports.planted())
+    assert not is_unfolded(published.SECTION, Data(small))
+    committed = replace(small, with_published_settings=planted(ADDING, 5e-5))
+    assert is_unfolded(published.SECTION, Data(committed))
     compared = settings_of("copy_memory", "gru", 1000)
     assert is_unfolded(published.SECTION, Data(reports.source([compared], [])))
     other = compared.model_copy(

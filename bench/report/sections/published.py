@@ -30,6 +30,7 @@ from bench.report.frame import LENGTH, TASK, Column, Table
 from bench.report.section import Filled, Item, Section, Text
 
 LIST = Path(__file__).parent.parent / "published.toml"
+COMMITTED = "results/reference/paper"
 SMALLEST_LOSS = 1e-12
 """Smaller losses are rounding errors, down to 0, which has no logarithm."""
 HEADING = (
@@ -52,6 +53,7 @@ COMPARED = Table(
         Column("low", "number", "unit of the metric", "Lower end of the 95% prediction interval."),
         Column("high", "number", "unit of the metric", "Upper end of the 95% prediction interval."),
         Column("seeds", "count", "", "Our runs that count."),
+        Column("made_on", "text", "", "The machines of our runs, and where the runs are."),
         Column("agree", "text", "", "Whether the published value lies within the interval."),
         Column("missing", "text", "", "Why a row has no value or no interval of ours."),
         *ORIGIN,
@@ -60,7 +62,8 @@ COMPARED = Table(
     "confidence, since a published value is one run. Only runs of the profile with the published "
     "settings count: `paper`, and for likelihoods `generation`, whose networks have about the "
     "published size but another design. Mean and interval of a loss are taken on its logarithm. "
-    "Losses of copy memory are means over all steps, 99% of which are blanks at T = 1000.",
+    "Losses of copy memory are means over all steps, 99% of which are blanks at T = 1000. A "
+    f"row without a run in this folder has the committed ones of `{COMMITTED}`.",
 )
 CONTEXT = Table(
     name="published_later",
@@ -69,14 +72,16 @@ CONTEXT = Table(
 
 
 def build(data: Data) -> Iterator[Item]:
-    yield Filled(table=COMPARED, frame=comparison(data.source.records))
+    source = data.source
+    frame = comparison(source.records, source.with_published_settings)
+    yield Filled(table=COMPARED, frame=frame)
     yield Text(markdown="Other results on the same tasks, for context:")
     yield Filled(table=CONTEXT, frame=context())
 
 
-def is_planned(data: Data) -> bool:
-    """Whether a published value can be compared with a run of this report."""
-    specs = data.source.specs
+def is_compared(data: Data) -> bool:
+    """Whether a published value stands, or will stand, beside runs of ours."""
+    specs = [*data.source.specs, *(each.spec for each in data.source.with_published_settings)]
     return any(
         cell_of(specs[at]) in _planned(entry.profile)
         for entry in load()
@@ -120,16 +125,23 @@ def load(path: Path = LIST) -> list[Published]:
     return [Published.model_validate(entry) for entry in content["published"]]
 
 
-def comparison(records: Sequence[Record]) -> pd.DataFrame:
+def comparison(records: Sequence[Record], committed: Sequence[Record] = ()) -> pd.DataFrame:
     """One row per published value that one of our models is compared with.
 
+    A value with no run in `records` is compared with those in `committed`.
     A run that failed, or whose metric is not finite, counts at chance. `agree` is `yes` if the
     published value lies within the interval, else `ours is better` or `ours is worse`. Without an
     interval it is `too few seeds` or `not run`, and `missing` says why.
     """
     entries = [(entry, entry.profile) for entry in load() if entry.profile is not None]
     planned = {name: _planned(name) for name in {name for _, name in entries}}
-    return COMPARED.of(_compared(entry, records, planned[name]) for entry, name in entries)
+    rows = []
+    for entry, name in entries:
+        row = _compared(entry, records, planned[name])
+        if not row["seeds"] and (other := _compared(entry, committed, planned[name]))["seeds"]:
+            row = {**other, "made_on": f"{other['made_on']}; `{COMMITTED}`"}
+        rows.append(row)
+    return COMPARED.of(rows)
 
 
 def context() -> pd.DataFrame:
@@ -171,6 +183,8 @@ def _compared(
     same = [record for record in ours if cell_of(record.spec) in planned]
     made = [record for record in same if record.status != "skipped"]
     row = {**_heading(entry), "seeds": len(made)}
+    if made:
+        row["made_on"] = ", ".join(sorted({_machine(each) for each in made}))
     if len(made) < FEWEST_SEEDS:
         row["missing"] = _why_missing(entry, task, ours, same, planned)
     if not made:  # the objective may need data that are not on this machine
@@ -188,6 +202,12 @@ def _compared(
     if low <= entry.value <= high:
         agree = "yes"
     return {**row, "ours": mean, "low": low, "high": high, "agree": agree}
+
+
+def _machine(record: Record) -> str:
+    """The GPU that a run was made on, or else the CPU."""
+    machine = record.machine
+    return (machine.gpu if record.backend.device == "cuda" else None) or machine.cpu
 
 
 def _matching(entry: Published, task: tasks.Task, specs: Sequence[Spec]) -> list[int]:
@@ -241,7 +261,7 @@ def _interval(values: Sequence[float], *, logarithmic: bool) -> tuple[float, flo
 SECTION = Section(
     title="Published numbers beside ours",
     order=9,
-    unfolded=is_planned,
+    unfolded=is_compared,
     tables=(COMPARED, CONTEXT),
     build=build,
 )
