@@ -262,12 +262,12 @@ def test_ids_of_the_projects_profiles_are_pinned() -> None:
         ids = "\n".join(sorted(spec.id for spec in plan_of(name).specs))
         found[name] = hashlib.sha256(ids.encode()).hexdigest()[:16]
     assert found == {
-        "full": "ff526a40216022b6",
+        "full": "0fce1e1ee969c3b0",
         "generation": "9508ff574ba2e9fe",
         "paper": "a792ca03222d07ae",
-        "quick": "dfd31992383b8945",
-        "reference": "f1239bddf988fc17",
-        "smoke": "04cf0d0f758b8ccc",
+        "quick": "454564be93649685",
+        "reference": "df202e73015a9d99",
+        "smoke": "429ef8dcafb3408c",
         "tuning": "e93916a09c7d4b85",
     }
 
