@@ -266,9 +266,9 @@ def test_ids_of_the_projects_profiles_are_pinned() -> None:
         "generation": "9508ff574ba2e9fe",
         "paper": "a792ca03222d07ae",
         "quick": "454564be93649685",
-        "reference": "df202e73015a9d99",
+        "reference": "b4e05ce4b549a3df",
         "smoke": "429ef8dcafb3408c",
-        "tuning": "e93916a09c7d4b85",
+        "tuning": "1e0cee642af6064e",
     }
 
 
