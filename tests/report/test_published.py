@@ -189,7 +189,7 @@ def test_committed_runs_stand_beside_values_that_the_folder_has_no_run_of() -> N
 
     committed = planted(ADDING, 5e-5, 6e-5, 7e-5)
     assert (row([])["seeds"], row([])["agree"]) == (3, "yes")
-    assert row([])["made_on"] == f"{committed[0].machine.cpu}; `results/reference/paper`"
+    assert row([])["made_on"] == f"{committed[0].machine.cpu}; in results/reference/paper"
     own = row(planted(ADDING, 1e-3))
     assert (own["seeds"], own["made_on"]) == (1, committed[0].machine.cpu)
     skipped = [record(ADDING, None, status="skipped", error="no data")]

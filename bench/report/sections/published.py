@@ -128,7 +128,8 @@ def load(path: Path = LIST) -> list[Published]:
 def comparison(records: Sequence[Record], committed: Sequence[Record] = ()) -> pd.DataFrame:
     """One row per published value that one of our models is compared with.
 
-    A value with no run in `records` is compared with those in `committed`.
+    A value with no run in `records` is compared with those in `committed`. Rows with runs come
+    first.
     A run that failed, or whose metric is not finite, counts at chance. `agree` is `yes` if the
     published value lies within the interval, else `ours is better` or `ours is worse`. Without an
     interval it is `too few seeds` or `not run`, and `missing` says why.
@@ -139,9 +140,9 @@ def comparison(records: Sequence[Record], committed: Sequence[Record] = ()) -> p
     for entry, name in entries:
         row = _compared(entry, records, planned[name])
         if not row["seeds"] and (other := _compared(entry, committed, planned[name]))["seeds"]:
-            row = {**other, "made_on": f"{other['made_on']}; `{COMMITTED}`"}
+            row = {**other, "made_on": f"{other['made_on']}; in {COMMITTED}"}
         rows.append(row)
-    return COMPARED.of(rows)
+    return COMPARED.of(sorted(rows, key=lambda row: not row["seeds"]))
 
 
 def context() -> pd.DataFrame:
