@@ -130,6 +130,21 @@ class Data:
         return runs.horizons(self.whole)
 
     @cached_property
+    def horizons_at_equal_size(self) -> list[tuple[dict[str, str], Horizon]]:
+        """The horizons of networks that have the size of the main comparison of their task.
+
+        A larger network of one family does not show which family remembers further.
+        """
+        sizes = {
+            task: set(rows["budget"].dropna()) for task, rows in self.main.groupby("task_label")
+        }
+        alike = [
+            task not in sizes or pd.isna(budget) or budget in sizes[task]
+            for task, budget in zip(self.whole["task_label"], self.whole["budget"], strict=True)
+        ]
+        return runs.horizons(self.whole[alike])
+
+    @cached_property
     def solved_at(self) -> dict[str, float]:
         """Task label → the score that counts as solved."""
         return runs.thresholds_of(self.runs)

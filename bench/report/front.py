@@ -66,7 +66,7 @@ def screen(data: Data, points: Sequence[Mapping[str, Any]], step: str) -> Screen
             if spec.id in found:
                 streaming.setdefault(spec.network, {})[measure] = found[spec.id]
     known = [{**streaming.get(point["network"], {}), **point} for point in points]
-    rows = decision(data.horizons, known, step)
+    rows = decision(data.horizons_at_equal_size, known, step)
     caveats = [DEMONSTRATION if data.source.demonstration else "", data.source.caveat]
     return Screen(
         caveat=" ".join(filter(None, caveats)),
@@ -95,7 +95,7 @@ def reach(data: Data) -> str:
     A family is ahead for certain where the failure of the other one counts against it.
     """
     furthest: dict[str, dict[str, int]] = {}
-    for network, found in data.horizons:
+    for network, found in data.horizons_at_equal_size:
         if network["family"] in SIDES:
             of_task = furthest.setdefault(network["task_label"], dict.fromkeys(SIDES, 0))
             of_task[network["family"]] = max(of_task[network["family"]], found.length or 0)

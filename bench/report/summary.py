@@ -35,7 +35,7 @@ def summary(folder: Path, data: Data) -> str:
     below = [_verdicts(data), [*_problems(folder, data.runs), *_runs(data), *_places(folder)]]
     blocks = [block for block in (*above, *below) if block]
     room = HEIGHT - sum(map(_height, blocks)) - len(blocks)  # with an empty line between blocks
-    table = _solved(data.horizons, room)
+    table = _solved(data.horizons_at_equal_size, room)
     return "\n\n".join("\n".join(block) for block in (*above, table, *below) if block)
 
 

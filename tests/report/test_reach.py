@@ -9,6 +9,7 @@ from matplotlib.text import Text
 
 from bench.core.decision import Decision
 from bench.plan.labels import labels
+from bench.report import front
 from bench.report.data import Data
 from bench.report.horizon import Rung, horizon
 from bench.report.sections import reach
@@ -42,6 +43,25 @@ def test_the_variant_that_gets_furthest_stands_for_its_model() -> None:
     assert (found["tcn"].label, found["tcn"].found.length) == ("tcn kernel_size=2", 20)
     assert (found["tcn"].shortest, found["tcn"].longest) == (10, 40)
     assert found["gru"].found.length is None
+
+
+def test_a_larger_network_does_not_stand_for_its_model() -> None:
+    small, large = (
+        spec(model="gru", length=10).model_copy(update={"param_budget": each})
+        for each in (10_000, 50_000)
+    )
+    made = [
+        record(of.model_copy(update={"seed": seed}), score)
+        for of, score in ((small, 0.2), (large, 1.0))
+        for seed in range(3)
+    ]
+    specs = [each.spec for each in made]
+    studies = {each.id: frozenset({"variants"}) for each in specs if each.param_budget == 50_000}
+    data = Data(replace(source(specs, made, studies=studies), labels=labels(specs)))
+    assert len(data.horizons) == 2
+    (found,) = reach.reaches(data)
+    assert found.found.length is None
+    assert front.reach(data) == ""
 
 
 def entries_of(figure: Figure) -> list[tuple[Text, Line2D]]:

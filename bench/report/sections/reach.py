@@ -65,7 +65,7 @@ def reaches(data: Data) -> list[Reach]:
         for cell, rows in groups(counted(data.whole), ["task_label", "model_label"])
     }
     best: dict[tuple[str, str], Reach] = {}
-    for network, found in data.horizons:
+    for network, found in data.horizons_at_equal_size:
         task, label = network["task_label"], network["model_label"]
         if (task, label) not in lengths:
             continue
