@@ -205,14 +205,14 @@ class Task(ABC):
         return "dependency length T"
 
     @property
-    def teaches_every_step(self) -> bool:
-        """Whether the targets teach the task one step at a time.
+    def needed_memory(self) -> int:
+        """Number of last inputs that every network needs to solve the task; 0: neighbours suffice.
 
-        If they do, a network learns it from neighbouring steps and keeps a state over `length`
-        steps. It does not have to learn from an input that lies `length` steps back, so the task
-        says nothing about how long a dependency can be learned.
+        It is smaller than `length` if later inputs are enough for the threshold, or if the targets
+        teach the task one step at a time. Such a network learns from neighbouring steps and keeps a
+        state over `length` steps; it never has to learn from an input that lies far back.
         """
-        return False
+        return self.length
 
     @property
     def note(self) -> str:

@@ -164,6 +164,11 @@ class SequentialMnist(Task):
         )
 
     @property
+    def needed_memory(self) -> int:
+        """The blank steps: half of the images may be classified by the last pixels alone."""
+        return self.length - self.num_pixels
+
+    @property
     def length_is(self) -> str:
         return "sequence length T"
 

@@ -81,8 +81,8 @@ class GroupProduct(Task):
         )
 
     @property
-    def teaches_every_step(self) -> bool:
-        return self.read == "every"
+    def needed_memory(self) -> int:
+        return 0 if self.read == "every" else self.length
 
     @property
     def length_is(self) -> str:

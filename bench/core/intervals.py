@@ -151,12 +151,13 @@ def _student(values: Sequence[float], confidence: float, widening: float) -> Int
 
 
 def censored_median(ended: Sequence[float], censored: Sequence[float]) -> tuple[float, bool]:
-    """The time by which half of all cases ended, and whether it is known.
+    """The median of the times at which cases ended, and whether it is known.
 
-    `ended` are times at which a case ended; `censored` are times up to which one did not. If fewer
-    than half ended, the median is not known, and the value is a bound that it exceeds.
+    `ended` are times at which a case ended; `censored` are times up to which one did not. Of an
+    even number of cases, the median is the mean of the two in the middle. It is not known if one of
+    these did not end; then the value is a bound below it.
     """
-    num_half = -(-(len(ended) + len(censored)) // 2)
-    if len(ended) >= num_half:
-        return sorted(ended)[num_half - 1], True
-    return sorted([*ended, *censored])[num_half - 1], False
+    median = float(np.median([*ended, *(math.inf for _ in censored)]))
+    if math.isfinite(median):
+        return median, True
+    return float(np.median([*ended, *censored])), False

@@ -13,6 +13,7 @@ import pandas as pd
 
 from bench.core.wording import counted, listed
 from bench.plan.rates import Rates
+from bench.report import times
 from bench.report.choosing import preference
 from bench.report.claims.against import front_of
 from bench.report.claims.cells import Cell, by_task, of_family
@@ -49,8 +50,8 @@ class Screen:
     decision: Sequence[Sequence[str | None]]
     """Rows with one text per column; None where it is not known."""
     rule: str = (
-        "The pick solves the longest dependency T. Among equals, it needs the fewest updates, or "
-        "else its step is faster. The training time is the median of a run."
+        "The pick solves the longest T. Ties are broken by fewer updates, then by the faster step. "
+        "The training time is the median of a run."
     )
     evidence: Sequence[tuple[str, str]]
     verdicts: Sequence[tuple[str, str, str]]
@@ -95,13 +96,17 @@ def reach(data: Data) -> str:
     A family is ahead for certain where the failure of the other one counts against it.
     """
     furthest: dict[str, dict[str, int]] = {}
+    unbeaten: set[tuple[str, str, int]] = set()
     for network, found in data.horizons_at_equal_size:
-        if network["family"] in SIDES:
-            of_task = furthest.setdefault(network["task_label"], dict.fromkeys(SIDES, 0))
-            of_task[network["family"]] = max(of_task[network["family"]], found.length or 0)
+        task, side, length = network["task_label"], network["family"], found.length or 0
+        if side in SIDES:
+            of_task = furthest.setdefault(task, dict.fromkeys(SIDES, 0))
+            of_task[side] = max(of_task[side], length)
+            unbeaten |= {(task, side, length)} if found.failed is None else set()
     both: list[str] = []
     ahead: dict[str, list[str]] = {side: [] for side in SIDES}
     so_far: dict[str, list[str]] = {side: [] for side in SIDES}
+    not_run: dict[str, list[str]] = {side: [] for side in SIDES}
     cells = dict(by_task(data.cells))
     for task, lengths in furthest.items():
         ours, theirs = (lengths[side] for side in SIDES)
@@ -109,6 +114,9 @@ def reach(data: Data) -> str:
             both += [task] if ours else []
             continue
         first, second = SIDES if ours > theirs else SIDES[::-1]
+        if (task, second, lengths[second]) in unbeaten:
+            not_run[second].append(task)
+            continue
         certain = _is_ahead(cells[task], first, second, lengths[first], data.rates)
         (ahead if certain else so_far)[first].append(task)
     said = []
@@ -119,6 +127,12 @@ def reach(data: Data) -> str:
         said.append(f"{parts[0].upper()}{parts[1:]}.")
     if any(so_far.values()):
         said.append(f"So far, {_by_side(so_far, 'is ahead')}; more runs may change this.")
+    said += [
+        f"On {listed(tasks, MOST_NAMED, 'task')}, no {side} network was run beyond the T that it "
+        "solves."
+        for side, tasks in not_run.items()
+        if tasks
+    ]
     return " ".join(said)
 
 
@@ -141,23 +155,22 @@ def _is_ahead(of_task: Sequence[Cell], first: str, second: str, length: int, rat
 
 def _costs(data: Data) -> str:
     """How the fastest network of each family compare, in training and in a step of one stream."""
-    timed = data.leading
+    timed = times.plain(data.leading)
+    sizes = sorted(set(timed["batch"][timed["train_ms"].notna()]), reverse=True)
     works = [
-        ("training update", timed[timed["batch"] == timed["batch"].max()], "train_ms"),
-        ("streaming step", timed[timed["batch"] == 1], "step_ms"),
+        (f"training update of {counted(size, 'sequence')}", timed["batch"] == size, "train_ms")
+        for size in sizes
     ]
     parts: list[str] = []
-    for work, rows, column in works:
-        ratios = _ratios(rows, column)
+    for work, rows, column in [*works, ("streaming step", timed["batch"] == 1, "step_ms")]:
+        ratios = _ratios(timed[rows], column)
         if ratios.empty:
             continue
-        whose = than = ""
-        if not parts:
-            whose = f" of the fastest {SIDES[0]} network takes"
-            than = f" as that of the fastest {SIDES[1]} network"
-        factor = f"{ratios.median():.2g} times as long"
-        parts.append(f"a {work}{whose} {factor}{than} ({_cases(ratios)})")
-    return f"On {data.device}, {', and '.join(parts)}." if parts else ""
+        than = "" if parts else f" as the fastest {SIDES[1]} one"
+        parts.append(f"{ratios.median():.2g} times as long{than} for a {work} ({_cases(ratios)})")
+    if not parts:
+        return ""
+    return f"On {data.device}, the fastest {SIDES[0]} network takes {listed(parts, 9, 'case')}."
 
 
 def _ratios(timed: pd.DataFrame, column: str) -> pd.Series:

@@ -163,7 +163,11 @@ def coverage(source: Source, num_missing: int) -> str:
     of_all = f" of the {source.num_records:,} records in the folder" if source.num_records else ""
     num = len(source.records)
     covers = f"This report covers {f'{num:,}{of_all}' if of_all else counted(num, 'record')}."
-    left = f"{counted(num_missing, 'planned run')} may still be needed." if num_missing else ""
+    left = (
+        f"{counted(num_missing, 'planned run')} without a record may still be needed."
+        if num_missing
+        else ""
+    )
     return " ".join(filter(None, [covers, left, *_older(source)]))
 
 

@@ -56,7 +56,7 @@ RUNS = (
     *IDENTITY,
     Column("seed", "count", "", "Seed of the initialisation and of the training stream."),
     Column("reach", "integer", "steps", "How far back the answer may depend on the input."),
-    Column("stepwise", "flag", "", "Whether the targets teach the task one step at a time."),
+    Column("memory", "integer", "steps", "How many last inputs every network needs to solve it."),
     Column("status", "text", "", "`ok`, `diverged`, `failed`, `skipped`, `missing`, `not needed` "
            "(the other seeds decide the cell) or `not climbed` (the model did not solve the two "
            "lengths below)."),
@@ -83,7 +83,7 @@ RUNS = (
     Column("chance", "number", "see `unit`", "Score of the best predictor without memory."),
     Column("solved_at", "number", "see `unit`", "The score that counts as solved."),
     Column("parameters", "integer", "parameters", "Parameters of the network."),
-    Column("receptive_field", "integer", "steps", "By formula. Missing if it has no end."),
+    Column("receptive_field", "integer", "steps", "By formula. Missing if it is unlimited."),
     Column("measured_field", "integer", "steps", "Receptive field by perturbing the inputs."),
     Column("effective_field", "integer", "steps", "Last inputs with 95% of the squared gradient."),
     Column("seen_steps", "integer", "steps", "Length of the sequences that were perturbed."),
@@ -109,9 +109,9 @@ SCORES = Table(
     ),
     caption="Mean over the seeds that ran, with its 95% interval (Student's t) and range, and how "
     "many seeds solve the task. *Decided*: the seeds settle whether at least 80% of those planned "
-    "solve the task, so that the others were not run. They are not averaged. How many seeds ran "
-    "then depends on their scores, so such a cell has neither an interval of its mean nor one of "
-    "its share of solving seeds (Wilson, 95%).",
+    "solve the task, so that the others were not run. They are not averaged. In such a cell "
+    "the number of seeds depends on their scores, so it has no intervals. In other cells, the "
+    "interval of the share of solving seeds is Wilson's (95%).",
 )  # fmt: skip
 
 
@@ -130,7 +130,7 @@ def runs_frame(
         row = _run(spec, found.get(spec.id), labels[spec.id], thresholds[spec.id])
         task = task_of(spec) if spec.task.name in known else None
         row["reach"] = task.signature.reach if task else None
-        rows.append({**row, "stepwise": task.teaches_every_step if task else None})
+        rows.append({**row, "memory": task.needed_memory if task else None})
     frame = _judged(typed(RUNS, rows))
     fields = pd.DataFrame([_fields(spec) for spec in specs], index=frame.index)
     fields = fields.drop(columns=[name for name in fields if name in frame.columns])

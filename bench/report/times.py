@@ -34,7 +34,7 @@ PLACE = (
     *IMPLEMENTATION,
     Column("network", "text", "", "Id of the network on its task."),
     Column("parameters", "count", "parameters", "Parameters of the network."),
-    Column("receptive_field", "integer", "steps", "By formula. Missing if it has no end."),
+    Column("receptive_field", "integer", "steps", "By formula. Missing if it is unlimited."),
     Column("steps", "count", "steps", "Length of a sequence."),
     Column("timings", "count", "", "Timings that are pooled in this row, one per process."),
 )
@@ -274,22 +274,32 @@ def _pairs(timed: pd.DataFrame) -> Iterator[tuple[str, str]]:
 def _training_headlines(timed: pd.DataFrame, how: str) -> Iterator[str]:
     made = timed[timed["train_ms"].notna()]
     for (task, batch), group in made.groupby(["task_label", "batch"], sort=False):
-        speeds = group.pivot_table(index="T", columns="model_label", values="train_steps_per_s")
+        speeds, least, most = (
+            group.pivot_table(index="T", columns="model_label", values=column)
+            for column in ("train_steps_per_s", "train_least_ms", "train_most_ms")
+        )
         for ours, other in _pairs(group):
             ratio = (speeds[ours] / speeds[other]).dropna()
             if ratio.empty:
                 continue
-            slower = ratio[ratio <= 1].index
-            later = ratio[ratio.index > slower.max()] if len(slower) else ratio
-            where = f"{task}, batch {batch}, {how}: {ours} trains"
+            # Clear where the slowest process of one model is faster than the fastest of the other.
+            faster = (most[ours] < least[other])[ratio.index]
+            slower = (least[ours] > most[other])[ratio.index]
+            unclear = ratio.index[~faster]
+            later = ratio.index[ratio.index > unclear.max()] if len(unclear) else ratio.index
             longest = ratio.index.max()
             end = f"{ratio[longest]:.2g} × as fast at T = {longest}"
-            if later.empty:
-                yield f"{where} slower than {other} up to the longest T tried ({end})"
-            elif len(slower):
-                yield f"{where} faster than {other} from T = {later.index.min()} on ({end})"
+            if faster.all():
+                said = f"faster than {other} at every T tried"
+            elif len(later):
+                said = f"faster than {other} from T = {later.min()} on"
+            elif slower.all():
+                said = f"slower than {other} at every T tried"
+            elif slower[longest]:
+                said = f"slower than {other} at the longest T tried"
             else:
-                yield f"{where} faster than {other} at every T tried ({end})"
+                said = f"not clearly faster than {other} at the longest T tried"
+            yield f"{task}, batch {batch}, {how}: {ours} trains {said} ({end})"
 
 
 def _step_headlines(timed: pd.DataFrame, how: str) -> Iterator[str]:

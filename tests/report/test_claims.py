@@ -72,8 +72,9 @@ def test_a_is_contradicted_by_a_recurrent_network_beyond_100_steps() -> None:
     assert judged("a", cell("gru", 101, 5, solved_at=None, solved=None)).verdict == "not tested"
 
 
-def test_a_leaves_out_a_task_that_teaches_every_step() -> None:
-    cells = cell("gru", 200, 4, 4, stepwise=True), cell("tcn", 200, 4, 4, stepwise=True)
+@pytest.mark.parametrize("memory", [0, 100])
+def test_a_leaves_out_lengths_that_need_no_more_than_100_steps(memory: int) -> None:
+    cells = cell("gru", 200, 4, 4, memory=memory), cell("tcn", 200, 4, 4, memory=memory)
     assert judged("a", *cells).verdict == "not tested"
 
 
@@ -130,12 +131,18 @@ def test_a_family_that_stops_early_supports_a_with_the_length_at_which_it_stoppe
         ),
         ([AT_50, TCN_150], "longer T of the best of the family"),
         ([AT_50, cell("gru", 150, 0, 1), TCN_150], "longer T of the best of the family"),
-        ([AT_50, failing(), cell("tcn", 150, 3)], "another family that solves the task at T > 100"),
-        ([AT_50, failing(), cell("tcn", 99, 5)], "another family that solves the task at T > 100"),
+        (
+            [AT_50, failing(), cell("tcn", 150, 3)],
+            "another family that solves the task beyond 100 steps",
+        ),
+        (
+            [AT_50, failing(), cell("tcn", 99, 5)],
+            "another family that solves the task beyond 100 steps",
+        ),
         # A receptive field of 100 steps is no evidence of a longer memory.
         (
             [AT_50, failing(), cell("tcn", 150, 5, field=100)],
-            "another family that solves the task at T > 100",
+            "another family that solves the task beyond 100 steps",
         ),
         (
             [AT_50, failing(rate=0.02), TCN_150],
@@ -306,8 +313,8 @@ def test_b_is_contradicted_by_one_easy_task_and_names_a_cell_of_either_side() ->
     verdict = judged("b", *hard, *easy)
     assert verdict.verdict == "contradicted"
     assert verdict.sentence == (
-        "gru solves easy at T = 50 after 100 updates (tcn does not); for the claim: gru did not "
-        "solve hard at T = 50 within 62,400 updates, 624 times what tcn needed"
+        "gru solves easy at T = 50 after 100 updates (tcn does not); in favour of the claim: gru "
+        "did not solve hard at T = 50 within 62,400 updates, 624 times what tcn needed"
     )
     assert [row["hard"] for row in verdict.table] == ["yes"] * 4 + ["no"] * 3
 

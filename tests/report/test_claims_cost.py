@@ -55,7 +55,8 @@ def test_c_says_from_which_depth_more_than_100_steps_are_seen() -> None:
     verdict = judged("c", *FITS)
     assert verdict.sentence == (
         "by the formula, 5 to 10 layers see more than 100 steps, depending on the kernel and on "
-        "what counts as a layer (in 1 of 9 cases 10 are too few); 15 of 15 measured fields equal it"
+        "what counts as a layer (10 do not suffice in 1 of 9 combinations of the two); 15 of 15 "
+        "measured fields equal it"
     )
     depths = [row["layers that see more than 100 steps"] for row in verdict.table]
     assert depths == [7, 6, 5, 6, 5, 5, None, 10, 8]
@@ -150,8 +151,8 @@ def test_e_asks_for_twice_the_throughput(pairs: list[Rows], verdict: str) -> Non
 def test_e_names_implementation_device_batch_and_lengths() -> None:
     assert of_times("e", *TWICE, pair(200, 1.0, 1.0, batch=1), device="cpu").sentence == (
         "fastest implementations, on cpu, batch 1 and 64, T = 100 to 400: convolutional training "
-        "is at least twice as fast in 3 of 4 places (ratio 1 to 2), not on adding at T = 200, "
-        "batch 1"
+        "is at least twice as fast in 3 of 4 combinations of task, T and batch size (ratio 1 to "
+        "2), not on adding at T = 200, batch 1"
     )
     few = of_times("e", *TWICE[:2])
     assert few.sentence.startswith("missing: 1 more ratio of times; fastest implementations")

@@ -126,9 +126,13 @@ def test_sentences_are_of_plain_models_where_there_are_any() -> None:
     ("tcn_ms", "said"),
     [
         ((0.5, 5.0), "faster than gru at every T tried (2 × as fast at T = 100)"),
-        ((2.0, 20.0), "slower than gru up to the longest T tried (0.5 × as fast at T = 100)"),
+        ((2.0, 20.0), "slower than gru at every T tried (0.5 × as fast at T = 100)"),
+        (
+            (2.0, 10.0),
+            "not clearly faster than gru at the longest T tried (1 × as fast at T = 100)",
+        ),
         # Faster once and slower again is not overtaking.
-        ((0.5, 20.0), "slower than gru up to the longest T tried (0.5 × as fast at T = 100)"),
+        ((0.5, 20.0), "slower than gru at the longest T tried (0.5 × as fast at T = 100)"),
     ],
 )
 def test_every_way_to_compare(tcn_ms: tuple[float, float], said: str) -> None:
@@ -248,7 +252,7 @@ def test_the_ratio_is_the_median_over_turns() -> None:
     shaken = made.model_copy(update={"times": {"ours": times(1, 1, 50), "theirs": times(3, 3, 99)}})
     assert shaken.ratio == pytest.approx(3)
     (row,) = cost.yardstick_table([made]).to_dict("records")
-    assert (row["aim"], row["met"], row["beside"]) == ("≥ 2", "yes", "another 4 ×")
+    assert (row["aim"], row["met"], row["others"]) == ("≥ 2", "yes", "another: 4 × ours")
     skipped = made.model_copy(update={"status": "skipped", "error": "no GPU", "times": {}})
     (row,) = cost.yardstick_table([skipped]).to_dict("records")
     assert row["met"] == "no GPU"

@@ -68,7 +68,7 @@ def test_the_least_training_time_is_that_of_a_model_that_solves_the_task() -> No
     speed = timed(("tcn", 10, 30.0), ("gru", 10, 50.0), ("rnn", 10, 1.0), ("gru", 20, 60.0))
     data = Data(source(*made(*cells), speed=speed))
     title = drawn(front_compute.SECTION, data)
-    assert title == "The least training time is that of tcn on copy_memory (T = 10, 3 s)"
+    assert title == "Fastest to train: tcn on copy_memory (T = 10, 3 s)"
     (picture,) = pictures(front_compute.SECTION, data)
     for panel in picture.draw().axes:
         ticks = [*panel.get_xticklabels(), *panel.get_xticklabels(minor=True)]
@@ -131,13 +131,14 @@ def test_sizes_are_compared_within_a_cell() -> None:
     data = Data(replace(source(both, [*records, *larger]), labels=labels(both)))
     title = drawn(front_width.SECTION, data)
     assert title == (
-        "With 4 times the parameters 1 of 2 networks score higher by more than 0.05, and 0 lower; "
+        "On copy_memory (T = 10), with 4 times the parameters, 1 of 2 networks score higher by "
+        "more than 0.05, and 0 lower; "
         "solving a task takes 1 times as many updates"
     )
     faster = [record(of, outcome=outcome(1.0, steps=50)) for of in wide[:3]]
     same = Data(replace(source(both, [*records, *faster]), labels=labels(both)))
     assert drawn(front_width.SECTION, same) == (
-        "With 4 times the parameters no score changes by more than 0.05; "
+        "On copy_memory (T = 10), with 4 times the parameters, no score changes by more than 0.05; "
         "solving a task takes 0.5 times as many updates"
     )
     assert pictures(front_width.SECTION, Data(source(specs, records))) == []

@@ -189,7 +189,7 @@ def test_the_first_line_counts_planned_runs_that_may_still_be_needed(tmp_path: P
     specs, records = planted()
     write_report(tmp_path, source(specs, records[1:]))
     assert (tmp_path / "report.md").read_text().splitlines()[0] == (
-        "This report covers 11 records. 1 planned run may still be needed."
+        "This report covers 11 records. 1 planned run without a record may still be needed."
     )
 
 
@@ -277,7 +277,7 @@ def test_lengths_that_were_not_climbed_are_listed_and_are_no_problem(tmp_path: P
         64: {"not climbed"},
     }
     assert table(tmp_path, "problems").empty
-    assert "Not everything ended well" not in (tmp_path / "report.md").read_text()
+    assert "Some runs failed, diverged or are missing" not in (tmp_path / "report.md").read_text()
     assert set(table(tmp_path, "scores")["seeds"]) == {4, 2}
 
 

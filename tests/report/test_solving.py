@@ -15,12 +15,12 @@ from tests.support.reports import runs_of, source
     ("ended", "censored", "median"),
     [
         ([30, 10, 20], [], (20, True)),
-        ([40, 10, 30, 20], [], (20, True)),  # by 20, two of four had ended
-        ([10, 20], [50, 50], (20, True)),
+        ([40, 10, 30, 20], [], (25, True)),
+        ([10, 20], [50, 50], (35, False)),  # one of the two in the middle went beyond 50
         ([10, 20, 90], [50, 50], (90, True)),
         ([10], [50, 50], (50, False)),
         ([10, 20], [50, 60, 70], (50, False)),
-        ([70], [20, 30, 40], (30, False)),  # at least two of four went beyond 30
+        ([70], [20, 30, 40], (35, False)),  # the two in the middle went beyond 30 and 40
         ([], [50], (50, False)),
     ],
 )

@@ -48,7 +48,7 @@ def cell(
             "model_label": f"{model} {variant}".strip(),
             **{"seed": seed, "stands": True, "status": "missing"},
             "reach": length if reach is None else reach,
-            "stepwise": False,
+            "memory": length,
             **{"max_steps": LONG_BUDGET, "batch": 32, "protocol": 1, "rate": 0.01},
         }
         if seed < num_run:
@@ -57,7 +57,7 @@ def cell(
                 **{"score": 1.0 if solved else 0.1, "solved": solved},
                 **{"score_name": "recall", "unit": "share", "chance": 0.1, "solved_at": 0.95},
                 **{"parameters": 12_400, "receptive_field": field},
-                "solved_after": updates if solved else None,
+                **{"solved_after": updates if solved else None, "steps": LONG_BUDGET},
                 **columns,
             }
         rows.append(row)

@@ -46,7 +46,7 @@ class Cell:
     """Receptive field in steps. NaN if it is infinite or unknown; it then counts neither as short
     nor as long enough."""
     reach: int
-    stepwise: bool
+    memory: int
     """Whether the targets teach the task one step at a time."""
 
     @property
@@ -92,15 +92,24 @@ def _cell(about: Mapping[str, Any], rows: pd.DataFrame, decision: Decision) -> C
         family=about["family"],
         decision=decision,
         endings=Counter(failing["ended"].mask(crashed, "failed")),
-        updates=float(numbers(rows["solved_after"]).fillna(math.inf).median()),
+        updates=float(_updates_to_solve(rows).median()),
         allowed=int(failing["max_steps"].min()) if len(failing) else 0,
         gained=float((rows["score"].mean() - chance) / (goal - chance)) if goal != chance else 0.0,
         settings=frozenset(rows[SETTINGS].astype(str).itertuples(index=False, name=None)),
         rates=frozenset(rows["rate"].dropna()),
         field=float(numbers(rows["receptive_field"]).max()),
         reach=int(rows["reach"].iloc[0]),
-        stepwise=bool(is_true(rows["stepwise"]).iloc[0]),
+        memory=int(rows["memory"].iloc[0]),
     )
+
+
+def _updates_to_solve(rows: pd.DataFrame) -> pd.Series:
+    """Updates of each seed; infinite for one that does not solve the task.
+
+    A run can pass the test although no validation did: it needed all of its updates.
+    """
+    all_of_them = numbers(rows["steps"]).where(is_true(rows["solved"]), math.inf)
+    return numbers(rows["solved_after"]).fillna(all_of_them)
 
 
 def best_of(cells: Iterable[Cell]) -> Cell:

@@ -57,7 +57,11 @@ def exponential_field(runs: pd.DataFrame) -> Verdict:
     fewest = sorted(row[FEWEST_LAYERS] for row in table if row[FEWEST_LAYERS] is not None)
     enough = f"{fewest[0]} to {fewest[-1]}" if fewest else f"not even {DEPTHS[-1]}"
     too_few = len(table) - len(fewest)
-    more = f" (in {too_few} of {len(table)} cases {DEPTHS[-1]} are too few)" if too_few else ""
+    more = (
+        f" ({DEPTHS[-1]} do not suffice in {too_few} of {len(table)} combinations of the two)"
+        if too_few
+        else ""
+    )
     checked = f"; {num_equal} of {len(whole)} measured fields equal it" if len(whole) else ""
     return Verdict(
         key="c",

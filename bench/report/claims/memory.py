@@ -35,16 +35,14 @@ def long_dependencies(cells: Sequence[Cell], rates: Rates) -> Verdict:
     for task, of_task in by_task(cells):
         recurrent = of_family(of_task, "recurrent")
         far = _beyond_short_fields(of_task)
-        if not recurrent or not any(cell.length > LONG for cell in of_task):
-            continue
-        if of_task[0].stepwise:  # what is learned there does not have the length T
+        if not recurrent or not any(cell.memory > LONG for cell in of_task):
             continue
         solved = of_family(far, "recurrent")
         front = front_of(recurrent, rates)
         others = [cell for cell in far if cell.family != "recurrent"]
         needed = list(front.missing)
         if not others:
-            needed.append(f"another family that solves the task at T > {LONG}")
+            needed.append(f"another family that solves the task beyond {LONG} steps")
         row: dict[str, Any] = {"task": task, "result": "undecided"}
         if solved:
             longest = max(solved, key=lambda cell: (cell.length, -cell.updates))
@@ -68,7 +66,7 @@ def long_dependencies(cells: Sequence[Cell], rates: Rates) -> Verdict:
         "supported": "; ".join(failing[:1]),
         "contradicted": "; ".join(solving[:1] + failing[:1]),
         "undecided": missing(reasons),
-        "not tested": f"no recurrent network has runs on a task with T > {LONG}",
+        "not tested": f"no recurrent network has runs on a task that needs more than {LONG} steps",
     }
     return Verdict(
         key="a",
@@ -82,7 +80,7 @@ def long_dependencies(cells: Sequence[Cell], rates: Rates) -> Verdict:
 
 def _beyond_short_fields(of_task: Sequence[Cell]) -> list[Cell]:
     """Solved cells beyond 100 steps, without lengths that a field of 100 steps is enough for."""
-    solved = [cell for cell in of_task if cell.solves and cell.length > LONG]
+    solved = [cell for cell in of_task if cell.solves and cell.memory > LONG]
     near = {cell.length for cell in solved if cell.field <= LONG}
     return [cell for cell in solved if cell.length not in near]
 
@@ -136,7 +134,7 @@ def hard_to_train(cells: Sequence[Cell], rates: Rates) -> Verdict:
     against, support = _example(easy, found, "no"), _example(hard, found, "yes")
     sentences = {
         "supported": support,
-        "contradicted": "; for the claim: ".join(filter(None, (against, support))),
+        "contradicted": "; in favour of the claim: ".join(filter(None, (against, support))),
         "undecided": _counts(rows, reasons if enough else [[TOO_FEW_LENGTHS], *reasons]),
         "not tested": "no task and length has runs of both families",
     }

@@ -9,7 +9,7 @@ import pandas as pd
 from bench.core.wording import counted
 from bench.report.claims.verdict import LONG, Verdict, answered, named
 from bench.report.frame import listed, numbers, rows_of, span
-from bench.report.times import how, implementation, implementations, without_calls
+from bench.report.times import how, implementation, implementations, plain, without_calls
 
 FAR_MORE = 2.0
 """Smallest ratio of throughputs that counts as far more efficient training."""
@@ -26,17 +26,18 @@ PLACE = ["task_label", "batch", "T"]
 def speed_verdicts(timed: pd.DataFrame, device: str) -> Iterator[Verdict]:
     """Claims (e) and (f) for every implementation with times; the fastest has the plain keys.
 
-    A claim that is judged for several implementations names the one of each verdict.
+    Each claim names its implementation and device. Variants of a model are left out, so that a
+    family with more of them has no advantage.
     """
     for judge, key in ((training_efficiency, "e"), (step_efficiency, "f")):
         found = []
-        for i, rows in enumerate(implementations(timed)):
+        for i, rows in enumerate(implementations(plain(timed))):
             verdict = judge(rows, device, key if i == 0 else f"{key}{i + 1}")
             if i == 0 or verdict.verdict != "not tested":
                 found.append((verdict, implementation(rows)))
         for verdict, made_with in found:
-            named_claim = f"{verdict.claim.removesuffix('.')} ({made_with})."
-            yield replace(verdict, claim=named_claim) if len(found) > 1 else verdict
+            scope = ", ".join(filter(None, (made_with, device)))
+            yield replace(verdict, claim=f"{verdict.claim.removesuffix('.')} ({scope}).")
 
 
 def pairs_of(timed: pd.DataFrame, column: str, *, highest: bool) -> pd.DataFrame:
@@ -95,7 +96,8 @@ def training_efficiency(timed: pd.DataFrame, device: str, key: str = "e") -> Ver
         others = f", not on {named(_places(pairs[~agrees]), most=2)}" if not agrees.all() else ""
         said = (
             f"{_where(pairs, device)}: convolutional training is at least twice as fast in "
-            f"{int(agrees.sum())} of {counted(len(pairs), 'place')} (ratio {span(ratios)}){others}"
+            f"{int(agrees.sum())} of {counted(len(pairs), 'combination')} of task, T and batch "
+            f"size (ratio {span(ratios)}){others}"
         )
     return _verdict(
         key,

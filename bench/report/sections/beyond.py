@@ -31,8 +31,9 @@ TABLE = Table(
         *SCORE,
         *SUMMARY,
     ),
-    caption="*As in training*: the task's own test stream. *As at that length*: its further test, "
-    "whose sequences may be drawn from another distribution than those of the training.",
+    caption="'As in training' is the test stream of the task itself. 'As at that length' is an "
+    "extra test with sequences of that length, whose distribution may differ from that of the "
+    "training.",
 )  # fmt: skip
 AS_TRAINED, FURTHER = "as in training", "as at that length"
 

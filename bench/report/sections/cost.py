@@ -50,7 +50,7 @@ STREAMING = Table(
     name="streaming",
     columns=(
         *PLACE,
-        Column("receptive_field", "integer", "steps", "By formula. Missing if it has no end."),
+        Column("receptive_field", "integer", "steps", "By formula. Missing if it is unlimited."),
         Column("timings", "count", "", "Timings whose samples are pooled in this row."),
         Column("step_us", "number", "µs", "Median time of a step by the stepper, within `run`."),
         Column("5%_us", "number", "µs", "5th percentile."),
@@ -71,14 +71,15 @@ STREAMING = Table(
     ),
     caption="One row per network, batch size and implementation. If a network was timed several "
     "times, the samples of all timings are pooled. Stepper: compiled, or PyTorch's modules step by "
-    "step. Step: one of the many steps that a single call makes. Call: a single step called from "
-    "Python, as a caller does who has one input at a time. Protocol 1 timed single calls alone, so "
-    "its step includes the call. Plain step: forward on one step. Window again: forward over the "
-    "whole receptive field; last: for the last step alone. Prefill: a whole sequence in one pass, "
-    "then one step. Least and most: the medians of the fastest and the slowest process; of five "
-    "processes, the true median lies between them with 94% confidence (of three: 75%). If they "
-    "differ by more than 10%, the time is not stable. Operations are products and sums of matrices "
-    "and convolutions in a plain step, as PyTorch counts them; a stepper may need fewer.",
+    "step. Step: one of the many steps that a single call makes. Call: one step per call from "
+    "Python, as in live use. Protocol 1 timed single calls alone, so its step includes the call. "
+    "Plain step: forward on one step. Window again: the whole receptive field is computed again "
+    "for each step. Window last: the same, but only its last output is computed. Prefill: a whole "
+    "sequence in one pass, then one step. Least and most: the medians of the fastest and the "
+    "slowest process; of five processes, the true median lies between them with 94% confidence (of "
+    "three: 75%). If they differ by more than 10%, the time is not stable. Operations are products "
+    "and sums of matrices and convolutions in a plain step, as PyTorch counts them; a stepper may "
+    "need fewer.",
 )
 YARDSTICKS = Table(
     name="yardsticks",
@@ -91,7 +92,7 @@ YARDSTICKS = Table(
         Column("theirs_over_ours", "number", "", "Median over turns of the ratio of the times."),
         Column("aim", "text", "", "The aim of that ratio."),
         Column("met", "text", "", "Whether the aim is met, or why it was not measured."),
-        Column("beside", "text", "", "Further sides, as ratios to ours."),
+        Column("others", "text", "", "Further times, relative to ours."),
     ),
     caption="Both sides are timed turn by turn in one process; the ratio is the median over "
     "turns. `make speed` measures it again.",
@@ -130,7 +131,7 @@ FIGURES = (
         {"train_MB": "training", "forward_MB": "whole sequences"},
         "peak memory (MB)",
         "Peak memory of one call beyond what was held before. On a CPU it is the growth of the "
-        "process, which does not show small amounts. Dotted: not the fastest "
+        "memory of the process, which does not show small amounts. Dotted: not the fastest "
         "implementation.",
     ),
 )
@@ -239,7 +240,8 @@ def _yardstick(record: YardstickRecord) -> dict[str, object]:
         "theirs_us": 1e6 * record.times[theirs].median,
         "theirs_over_ours": record.ratio,
         "met": "yes" if yardstick.met(record.ratio) else "no",
-        "beside": "; ".join(f"{name} {record.over_ours(name):.3g} ×" for name in others) or None,
+        "others": "; ".join(f"{name}: {record.over_ours(name):.3g} × ours" for name in others)
+        or None,
     }
 
 

@@ -37,8 +37,8 @@ TABLE = Table(
     caption="Difference of test scores on the same seeds, the first model's minus the second's, "
     "and how many seeds only one of the two solves. The 95% interval (paired Student's t) needs "
     f"{FEWEST_SEEDS} seeds. It is rough where some seeds solve the task and others do not, and it "
-    "is not corrected for the number of rows. Left out are pairs of which every seed solves the "
-    "task: runs end once they have solved it, so that their scores say no more.",
+    "is not corrected for the number of rows. Pairs in which every seed solves the task are "
+    "left out: such runs end early, so their scores cannot be compared.",
 )
 
 

@@ -35,8 +35,8 @@ BY_TASK = Table(
         Column("share_improving", "number", "share", "Of the runs that do not solve the task, the "
                "share that was improving when it ended."),
     ),
-    caption="How the runs ended, by task. A run that was improving says nothing about what more "
-    "updates would give. Runs of a task without a threshold never count as solved.",
+    caption="How the runs ended, by task. For a run that was improving, it is not known whether "
+    "more updates would solve the task. Runs of a task without a threshold never count as solved.",
 )  # fmt: skip
 BY_CELL = Table(
     name="endings_by_cell",

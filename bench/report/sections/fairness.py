@@ -32,9 +32,9 @@ TABLE = Table(
     caption="At the same task, T and seed every model reads the same batches. Updates are medians "
     "over all lengths that a model has run, and models climb to different lengths. *Settled*: the "
     "share of the runs that solved the task or had converged above chance. The trials are those "
-    "of the sweep that chose the rate of these runs; –: they have another rate than that of the "
-    "present sweep, or none was made. Every sweep starts with the same rates; it has more where "
-    "the best rate lay at the edge, and where the best rate was refined.",
+    "of the sweep that chose the rate of these runs; –: the rate of these runs does not come from "
+    "the present sweep, or there was no sweep. Every sweep starts with the same rates; it has more "
+    "where the best rate lay at the edge, and where the best rate was refined.",
 )  # fmt: skip
 
 

@@ -29,7 +29,7 @@ ABOUT = (
 )
 MEASURED = (
     *ABOUT,
-    Column("formula", "integer", "steps", "By formula. Missing if it has no end."),
+    Column("formula", "integer", "steps", "By formula. Missing if it is unlimited."),
     Column("mark", "text", "", "`≥` where no older input was there to change, else `=`."),
     Column("measured", "count", "steps", "By perturbation: the most that any seed saw."),
     *(
@@ -60,9 +60,9 @@ def build(data: Data) -> Iterator[Item]:
             name="fields",
             draw=partial(fields_figure, found, data.style),
             caption="Three receptive fields of the same networks: by formula, by perturbing the "
-            "inputs of the untrained network, and effective, which is the fewest last inputs that "
-            "hold 95% of the squared gradient of the last output, before and after training "
-            "(range over seeds).",
+            "inputs of the untrained network, and effective, which is the smallest number of "
+            "most recent inputs that account for 95% of the squared gradient of the last output, "
+            "before and after training (range over seeds).",
         )
         influence = by_distance(records, labels, "output_gradient")
         yield Picture(
@@ -130,7 +130,7 @@ def fields_table(found: pd.DataFrame) -> pd.DataFrame:
 def fields_figure(fields: pd.DataFrame, style: Style) -> Figure:
     """The three fields, one row per model and one panel per task, at its longest common T.
 
-    ∞: the formula has no end. Triangle: no older inputs were there to change. Effective fields:
+    ∞: the field is unlimited. Triangle: no older inputs were there to change. Effective fields:
     median; bar: range over seeds. Dotted: the reach.
     """
     fields, counts = facets.first_models(at_the_longest(fields), style)

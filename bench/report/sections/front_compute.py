@@ -63,7 +63,7 @@ def message(shown: Points) -> str:
             least = min(solving, key=lambda p: p["train_s"])
             where = f"{task} (T = {least['T']:,}, {least['train_s']:.2g} s)"
             parts.append(f"{least['model_label']} on {where}")
-    return f"The least training time is that of {'; '.join(parts)}" if parts else ""
+    return f"Fastest to train: {'; '.join(parts)}" if parts else ""
 
 
 def _solves(point: Mapping[str, Any]) -> bool:

@@ -6,10 +6,11 @@ from functools import partial
 import pandas as pd
 from matplotlib.figure import Figure
 
+from bench.core.wording import listed
 from bench.report import drawing
 from bench.report.data import Data
 from bench.report.facets import Style
-from bench.report.frame import CELL, ROW, groups, numbers, span
+from bench.report.frame import CELL, ROW, groups, numbers, rows_of, span
 from bench.report.runs import counted, over_seeds
 from bench.report.section import Item, Picture, Section
 from bench.report.sections._shared import FIGURES, MOST_PANELS
@@ -73,7 +74,9 @@ def message(shown: pd.DataFrame, ratios: Sequence[float]) -> str:
         worse += change < -CHANGED
     factor = shown["budget"].max() / shown["budget"].min()
     total = shown.groupby(CELL).ngroups
-    said = f"With {factor:.2g} times the parameters "
+    cells = shown[["task_label", "T"]].drop_duplicates()
+    places = [f"{cell['task_label']} (T = {cell['T']:,})" for cell in rows_of(cells)]
+    said = f"On {listed(places, 3, 'place')}, with {factor:.2g} times the parameters, "
     if better or worse:
         said += (
             f"{better} of {total} networks score higher by more than {CHANGED:g}, and {worse} lower"

@@ -57,7 +57,8 @@ SAMPLING = Table(
         Column("cached_per_s", "number", "1/s", "Samples per second by the stepper."),
         Column("naive_per_s", "number", "1/s", "Samples per second without it."),
     ),
-    caption="The two times are measured apart. Their ratio is a yardstick, measured turn by turn.",
+    caption="The two times come from separate measurements, so their ratio is not exact. The "
+    "yardsticks time both sides in turn.",
 )
 JUDGED = Table(
     name="judged",
@@ -70,9 +71,8 @@ JUDGED = Table(
         Column("high", "number", "share", "Upper end of the Wilson 95% interval."),
         Column("on_real_ones", "number", "share", "The same for real test sequences."),
     ),
-    caption="Share of samples in which a classifier, trained on real sequences, recognises the "
-    "condition of the sample, with the Wilson 95% interval, and the same share for real test "
-    "sequences.",
+    caption="How often a classifier that was trained on real sequences names the requested class: "
+    "for samples, with the Wilson 95% interval, and for real test sequences.",
 )
 
 
@@ -82,8 +82,8 @@ def build(data: Data) -> Iterator[Item]:
     speed, agreement = sampling(source.speed), judged(source.samples)
     if len(table):
         yield Text(
-            markdown="Each network predicts its own next input; a sequence is input and target of "
-            "one parallel pass, and is sampled step by step."
+            markdown="Each network predicts its own next input. In training, one parallel pass "
+            "reads a whole sequence and predicts each next input. Sampling goes step by step."
         )
         yield Picture(
             name="likelihood",

@@ -17,7 +17,7 @@ TABLE = Table(
         *LABELS,
         Column("horizon", "text", "steps", "`≥`: the longest T that was run. `+`: failing seeds at "
                "the next T were improving. `*`: a longer T is solved. `<`: not even the shortest T "
-               "is solved. `not yet`: nor is it, but its failing seeds were improving."),
+               "is solved. `not yet at N`: the same, but its failing seeds were improving."),
         Column("seeds", "text", "", "Seeds that solve it, of those that ran."),
         Column("first_unsolved", "integer", "steps", "The shortest T that is not solved."),
         Column("its_seeds", "text", "", "Seeds that solve that T, of those that ran."),
@@ -25,7 +25,8 @@ TABLE = Table(
         Column("updates", "text", "updates", "The budgets there; where all is solved, of all T."),
     ),
     caption="The largest T below the first one that is not solved. A T is solved if at least 80% "
-    "of its seeds solve it (4 of 5). The true horizon lies between these two rungs of the ladder.",
+    "of its seeds solve it (4 of 5). For a row without a mark, the true horizon lies between the "
+    "two lengths of the row.",
 )  # fmt: skip
 
 

@@ -50,8 +50,8 @@ TRIALS = Table(
     caption="Every rate that was tried, and how many runs were made to choose one. A rate has its "
     "mean validation score; in brackets, how many of its runs solved the task and how many updates "
     "they made on average. The rate that solves most runs is chosen. A run that solves its task "
-    "ends there and counts with the threshold. Of rates that solve as many runs, it is therefore "
-    "often the fewest updates that decide, not the best score.",
+    "stops and gets the threshold as its score. Between rates that solve equally many runs, the "
+    "number of updates therefore often decides.",
 )
 
 

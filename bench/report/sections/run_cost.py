@@ -29,7 +29,7 @@ TABLE = Table(
         PROTOCOL,
         Column("budget", "number", "parameters", "Parameters asked for."),
         Column("parameters", "number", "parameters", "Parameters of the network."),
-        Column("receptive_field", "number", "steps", "By formula. Missing if it has no end."),
+        Column("receptive_field", "number", "steps", "By formula. Missing if it is unlimited."),
         Column("updates", "number", "updates", "Updates made."),
         Column("update_ms", "number", "ms", "Mean time of an update of a run."),
         Column("run_s", "number", "s", "Time of a run."),
@@ -37,7 +37,8 @@ TABLE = Table(
         Column("plain_step_us", "number", "µs", "Time of one further step by `forward`."),
     ),
     caption="Medians over seeds. Several runs shared the machine: these times compare models, "
-    "not machines. A missing receptive field has no end. A plain step calls `forward` on one step.",
+    "not machines. Where no receptive field is given, it is unlimited. A plain step calls "
+    "`forward` on one step.",
 )
 FIGURES = (
     (

@@ -29,10 +29,10 @@ def build(data: Data) -> Iterator[Item]:
                 data.style,
                 length_is=data.length_is,
             ),
-            caption="Mean test score against dependency length; bands: range over seeds. Models "
-            "are set a little apart sideways. Hollow: a seed that does not solve the task was "
-            "improving when it ended. Dashed: chance. Dotted: the score that counts as "
-            f"solved; a panel without it shows a task that has no horizon. {ENDS_EARLY}",
+            caption="Mean test score against dependency length; bands: range over seeds. Markers "
+            "are shifted sideways so that they do not overlap. Hollow: a seed that does not solve "
+            "the task was improving when it ended. Dashed: chance. Dotted: the score that counts "
+            f"as solved; a panel without a dotted line has no such score. {ENDS_EARLY}",
             png=True,
         )
     if scores["solved"].notna().any():

@@ -18,7 +18,7 @@ TABLE = Table(
     columns=(
         *IDENTITY,
         Column("parameters", "count", "parameters", "Parameters of the network."),
-        Column("receptive_field", "integer", "steps", "By formula. Missing if it has no end."),
+        Column("receptive_field", "integer", "steps", "By formula. Missing if it is unlimited."),
         Column("state_bytes", "integer", "bytes", "State of one stream."),
     ),
     caption="The memory that one stream needs between two steps. A convolution keeps its past "

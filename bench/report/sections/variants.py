@@ -25,10 +25,10 @@ def build(data: Data) -> Iterator[Item]:
         yield Picture(
             name="variants",
             draw=partial(variants_figure, scores, data.solved_at, data.style, data.length_is),
-            caption="Mean test score of each variant; bands: range over seeds. Thick and behind: "
-            "the plain models. Dashed: chance. Dotted: the score that counts as solved. Each "
-            "variant has the same number of parameters and its own learning rate from the same "
-            "grid.",
+            caption="Mean test score of each variant; bands: range over seeds. Thick lines in "
+            "the background: the default models. Dashed: chance. Dotted: the score that counts as "
+            "solved. Variants have the same number of parameters, unless their name gives another "
+            "`param_budget`. The table of rates says which variants have a rate of their own.",
         )
     yield Filled(table=TABLE if shown else replace(TABLE, shown=False), frame=scores)
 
