@@ -196,9 +196,9 @@ def figures(data: Data) -> Iterator[Picture]:
             name="horizon_vs_cost",
             draw=partial(horizon_against_cost, reached, data.style),
             caption="The horizon against a run's training time and against one step of a stream "
-            f"(batch 1, {times.how(data.leading, data.device)}). ≥: no longer T was run, or "
-            "seeds that failed it were improving. <, hollow: not even the shortest T is solved, "
-            f"whose cost is shown. {BOTH_LOGARITHMIC}",
+            f"(batch 1, {times.how(data.leading, data.device)}). ≥: no longer T was run. +: "
+            "failing seeds at the next T were improving. *: a longer T is solved. Hollow: not even "
+            f"the shortest T is solved, whose cost is shown. {BOTH_LOGARITHMIC}",
         )
 
 
@@ -310,7 +310,6 @@ def reached_at_cost(
     rows = []
     for network, reached in found:
         length = reached.failed_at if reached.length is None else reached.length
-        mark = "<" if reached.length is None else "≥" if reached.open_ended else "="
         of_model = runs["model_label"] == network["model_label"]
         at = runs[of_model & (runs["task_label"] == network["task_label"]) & (runs["T"] == length)]
         for cost, value in (
@@ -318,7 +317,8 @@ def reached_at_cost(
             ("one step of a stream (µs)", at["id"].map(step_us).astype(float).median()),
         ):
             if value > 0:
-                about = {**network, "T": length, "horizon": length, "mark": mark}
+                about = {**network, "T": length, "horizon": length, "reached": reached.reached}
+                about["solved"] = reached.length is not None
                 rows.append({**about, "cost": cost, "value": value})
     frame = pd.DataFrame(rows)
     return frame if frame.empty else frame.sort_values(["task_label", "cost"], kind="stable")
@@ -334,12 +334,13 @@ def horizon_against_cost(reached: pd.DataFrame, style: Style) -> Figure:
         for row in rows_of(rows):
             look = style[row["model_label"]]
             mark = {"marker": look["marker"], "mec": look["color"], "ms": 8, "ls": "none"}
-            face = "none" if row["mark"] == "<" else look["color"]
+            face = look["color"] if row["solved"] else "none"
             panel.plot(row["value"], row["horizon"], label=row["model_label"], mfc=face, **mark)
-        for (mark, horizon), group in rows[rows["mark"] != "="].groupby(["mark", "horizon"]):
+        marked = rows[rows["reached"] != rows["horizon"].astype(str)]
+        for (text, horizon), group in marked.groupby(["reached", "horizon"]):
             middle = (group["value"].min() * group["value"].max()) ** 0.5
             place = {"xytext": (0, 7), "textcoords": "offset points", "ha": "center"}
-            panel.annotate(f"{mark} {horizon}", (middle, horizon), fontsize=8, **place)
+            panel.annotate(str(text), (middle, horizon), fontsize=8, **place)
         panel.set_xscale("log")
         panel.set_yscale("log")
         panel.set_xlim(rows["value"].min() / 1.6, rows["value"].max() * 1.6)
