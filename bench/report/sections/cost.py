@@ -337,10 +337,10 @@ def horizon_against_cost(reached: pd.DataFrame, style: Style) -> Figure:
             face = look["color"] if row["solved"] else "none"
             panel.plot(row["value"], row["horizon"], label=row["model_label"], mfc=face, **mark)
         marked = rows[rows["reached"] != rows["horizon"].astype(str)]
-        for (text, horizon), group in marked.groupby(["reached", "horizon"]):
+        for (label, horizon), group in marked.groupby(["reached", "horizon"]):
             middle = (group["value"].min() * group["value"].max()) ** 0.5
             place = {"xytext": (0, 7), "textcoords": "offset points", "ha": "center"}
-            panel.annotate(str(text), (middle, horizon), fontsize=8, **place)
+            panel.annotate(str(label), (middle, horizon), fontsize=8, **place)
         panel.set_xscale("log")
         panel.set_yscale("log")
         panel.set_xlim(rows["value"].min() / 1.6, rows["value"].max() * 1.6)
