@@ -156,7 +156,8 @@ def _is_ahead(of_task: Sequence[Cell], first: str, second: str, length: int, rat
 def _costs(data: Data) -> str:
     """How the fastest network of each family compare, in training and in a step of one stream."""
     timed = times.plain(data.leading)
-    sizes = sorted(set(timed["batch"][timed["train_ms"].notna()]), reverse=True)
+    trained = timed["batch"][timed["train_ms"].notna()]
+    sizes = sorted({trained.min(), trained.max()}, reverse=True) if len(trained) else []
     works = [
         (f"training update of {counted(size, 'sequence')}", timed["batch"] == size, "train_ms")
         for size in sizes

@@ -67,7 +67,7 @@ def test_the_command_runs_the_grid_and_prints_the_verdict(
     said = capsys.readouterr()
     assert "8 runs in" in said.err
     assert said.out.splitlines()[-1].startswith("Recurrent networks can't learn")
-    assert "Not tested: no recurrent network has runs on a task with T > 100" in said.out
+    assert "Not tested: no recurrent network has runs on a task that needs more" in said.out
 
 
 def test_a_claim_on_speed_takes_times_and_trains_nothing(
@@ -83,7 +83,8 @@ def test_a_claim_on_speed_takes_times_and_trains_nothing(
     results = tmp_path / "results"
     assert main(["claim", "f", "--results", str(results)]) == 0
     said = capsys.readouterr().out.splitlines()[-1]
-    assert said.startswith("Convolutional step-by-step inference is inefficient. Undecided: ")
+    assert said.startswith("Convolutional step-by-step inference is inefficient (")
+    assert "Undecided: " in said
     assert "2 more ratios of times" in said
     store = Store(results)
     assert not store.read_all()[0]
