@@ -51,7 +51,8 @@ class Screen:
     """Rows with one text per column; None where it is not known."""
     rule: str = (
         "The pick solves the longest T. Ties are broken by fewer updates, then by the faster step. "
-        "The training time is the median of a run."
+        "Training: the median updates of a run times the time of an update that was timed alone, "
+        "or else the median time of the runs."
     )
     evidence: Sequence[tuple[str, str]]
     verdicts: Sequence[tuple[str, str, str]]
@@ -128,8 +129,8 @@ def reach(data: Data) -> str:
     if any(so_far.values()):
         said.append(f"So far, {_by_side(so_far, 'is ahead')}; more runs may change this.")
     said += [
-        f"On {listed(tasks, MOST_NAMED, 'task')}, no {side} network was run beyond the T that it "
-        "solves."
+        f"On {listed(tasks, MOST_NAMED, 'task')} the families can't be compared yet: no {side} "
+        "network was run at a longer T than it solves."
         for side, tasks in not_run.items()
         if tasks
     ]
@@ -171,7 +172,9 @@ def _costs(data: Data) -> str:
         parts.append(f"{ratios.median():.2g} times as long{than} for a {work} ({_cases(ratios)})")
     if not parts:
         return ""
-    return f"On {data.device}, the fastest {SIDES[0]} network takes {listed(parts, 9, 'case')}."
+    variants = "among default variants, " if (timed["variant"] == "").all() else ""
+    takes = f"the fastest {SIDES[0]} network takes {listed(parts, 9, 'case')}"
+    return f"On {data.device}, {variants}{takes}."
 
 
 def _ratios(timed: pd.DataFrame, column: str) -> pd.Series:
