@@ -6,6 +6,7 @@ The table of problems lists all of them. Seeds that are not run because the othe
 are left out too; they are no problem.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -32,6 +33,7 @@ from bench.report.frame import (
     first,
     groups,
     is_true,
+    numbers,
     typed,
 )
 from bench.report.horizon import Horizon, Rung, horizon
@@ -338,6 +340,15 @@ def horizons(runs: pd.DataFrame) -> list[tuple[dict[str, Any], Horizon]]:
     return [
         (dict(zip(NETWORK, network, strict=True)), far) for network, far in found if far is not None
     ]
+
+
+def updates_to_solve(rows: pd.DataFrame) -> pd.Series:
+    """Updates of each seed; infinite for one that does not solve the task.
+
+    A run can pass the test although no validation did: it needed all of its updates.
+    """
+    all_of_them = numbers(rows["steps"]).where(is_true(rows["solved"]), math.inf)
+    return numbers(rows["solved_after"]).fillna(all_of_them)
 
 
 def thresholds_of(runs: pd.DataFrame) -> dict[str, float]:

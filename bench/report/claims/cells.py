@@ -1,6 +1,5 @@
 """Cells: the results of each model on each task and length, and what their seeds decide."""
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ import pandas as pd
 
 from bench.core.decision import Decision
 from bench.report.frame import ROW, by_length, groups, is_true, numbers, span
-from bench.report.runs import counted, decisions
+from bench.report.runs import counted, decisions, updates_to_solve
 
 FEWEST_SOLVED, FEWEST_FAILED = 4, 2
 """Seeds that a solved cell, and a cell that is not solved, must have to count in a verdict: what
@@ -47,7 +46,7 @@ class Cell:
     nor as long enough."""
     reach: int
     memory: int
-    """Whether the targets teach the task one step at a time."""
+    """How many last inputs every network needs to solve it; 0 where neighbouring steps suffice."""
 
     @property
     def solves(self) -> bool:
@@ -92,7 +91,7 @@ def _cell(about: Mapping[str, Any], rows: pd.DataFrame, decision: Decision) -> C
         family=about["family"],
         decision=decision,
         endings=Counter(failing["ended"].mask(crashed, "failed")),
-        updates=float(_updates_to_solve(rows).median()),
+        updates=float(updates_to_solve(rows).median()),
         allowed=int(failing["max_steps"].min()) if len(failing) else 0,
         gained=float((rows["score"].mean() - chance) / (goal - chance)) if goal != chance else 0.0,
         settings=frozenset(rows[SETTINGS].astype(str).itertuples(index=False, name=None)),
@@ -101,15 +100,6 @@ def _cell(about: Mapping[str, Any], rows: pd.DataFrame, decision: Decision) -> C
         reach=int(rows["reach"].iloc[0]),
         memory=int(rows["memory"].iloc[0]),
     )
-
-
-def _updates_to_solve(rows: pd.DataFrame) -> pd.Series:
-    """Updates of each seed; infinite for one that does not solve the task.
-
-    A run can pass the test although no validation did: it needed all of its updates.
-    """
-    all_of_them = numbers(rows["steps"]).where(is_true(rows["solved"]), math.inf)
-    return numbers(rows["solved_after"]).fillna(all_of_them)
 
 
 def best_of(cells: Iterable[Cell]) -> Cell:

@@ -130,6 +130,7 @@ def comparison(records: Sequence[Record], committed: Sequence[Record] = ()) -> p
 
     A value with no run in `records` is compared with those in `committed`. Rows with runs come
     first.
+
     A run that failed, or whose metric is not finite, counts at chance. `agree` is `yes` if the
     published value lies within the interval, else `ours is better` or `ours is worse`. Without an
     interval it is `too few seeds` or `not run`, and `missing` says why.

@@ -7,7 +7,7 @@ import pandas as pd
 from bench.core.intervals import censored_median
 from bench.report.data import Data
 from bench.report.frame import IDENTITY, ROW, Column, Table, by_length, groups, is_true
-from bench.report.runs import counted
+from bench.report.runs import counted, updates_to_solve
 from bench.report.section import Filled, Item, Section
 
 TABLE = Table(
@@ -17,7 +17,7 @@ TABLE = Table(
         Column("solved", "count", "runs", "Runs that solve the task."),
         Column("seeds", "count", "runs", "Runs that count."),
         Column("updates", "text", "updates", "Median until a validation first solved the task; "
-               "`> N`: fewer than half of the runs solve it, and the median is beyond N."),
+               "`> N`: a run in the middle did not solve it, and the median is beyond N."),
         Column("seconds", "text", "s", "`updates` times `update_ms`."),
         Column("update_ms", "number", "ms", "Time of an update."),
         Column("clock", "text", "", "What measured `update_ms`: `speed` (this network and batch "
@@ -56,8 +56,7 @@ def solving(runs: pd.DataFrame, update_times: Mapping[str, Update]) -> pd.DataFr
     rows = []
     for cell, seeds in groups(made, ROW):
         solved = is_true(seeds["solved"])
-        # A run can pass the test although no validation did: it needed all of its updates.
-        needed = seeds["solved_after"].fillna(seeds["steps"])[solved]
+        needed = updates_to_solve(seeds)[solved]
         # A failed or diverged run would not have solved the task later.
         ended_well = seeds["status"] == "ok"
         tried = seeds["steps"].where(ended_well, seeds["max_steps"])[~solved]
