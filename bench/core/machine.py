@@ -21,6 +21,10 @@ class Machine(Frozen):
     """The machine that made a record, without host or user name: records are published."""
 
     cpu: str
+    instructions: str | None = None
+    """Vector instructions that PyTorch uses, and the processor's family and model, as in `AVX512,
+    family 25, model 17`: different processors of a cloud may have the same name. None in older
+    records."""
     cores: Count
     memory_bytes: Count
     gpu: str | None
@@ -40,9 +44,12 @@ class Machine(Frozen):
 
     def computes_like(self, other: "Machine") -> bool:
         """Whether runs on the CPU have the same numbers on both: processor and versions agree."""
-        alike = ("cpu", "system", "python", "torch", "numpy")
-        numba = {self.numba, other.numba} - {None}  # older records do not name it
-        return len(numba) < 2 and all(getattr(self, name) == getattr(other, name) for name in alike)
+        same = ("cpu", "system", "python", "torch", "numpy")
+        # Older records do not name these.
+        unless_unknown = ("instructions", "numba")
+        return all(getattr(self, name) == getattr(other, name) for name in same) and all(
+            len({getattr(self, name), getattr(other, name)} - {None}) < 2 for name in unless_unknown
+        )
 
     @property
     def slug(self) -> str:
@@ -61,6 +68,7 @@ def fingerprint() -> Machine:
 
     return Machine(
         cpu=_cpu_name(),
+        instructions=_instructions(torch.backends.cpu.get_cpu_capability()),
         cores=os.cpu_count() or 1,
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
@@ -82,13 +90,23 @@ def _version(package: str) -> str | None:
 
 
 def _cpu_name() -> str:
+    return _cpu_info().get("model name") or platform.processor() or platform.machine()
+
+
+def _instructions(vectors: str) -> str:
+    numbers = {"family": _cpu_info().get("cpu family"), "model": _cpu_info().get("model")}
+    return ", ".join([vectors, *(f"{name} {number}" for name, number in numbers.items() if number)])
+
+
+@cache
+def _cpu_info() -> dict[str, str]:
+    """What Linux says of the first processor; empty on other systems."""
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+        first, *_ = Path("/proc/cpuinfo").read_text().split("\n\n")
     except OSError:
-        pass
-    return platform.processor() or platform.machine()
+        return {}
+    lines = (line.partition(":") for line in first.splitlines())
+    return {name.strip(): value.strip() for name, _, value in lines}
 
 
 def commit() -> str | None:

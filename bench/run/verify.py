@@ -97,7 +97,8 @@ def _obstacle(record: Record) -> str | None:
         return "of a GPU, whose sums have no fixed order"
     machine = record.machine
     if not machine.computes_like(fingerprint()):
-        return f"of {machine.cpu}, PyTorch {machine.torch}, Python {machine.python}"
+        processor = f"{machine.cpu} ({machine.instructions or 'instructions not recorded'})"
+        return f"of {processor}, PyTorch {machine.torch}, Python {machine.python}"
     return None
 
 
@@ -136,6 +137,8 @@ def _line(record: Record, difference: str | None) -> str:
     assert record.outcome is not None
     what = f"{name_of(record.spec)} ({record.spec.id}, commit {record.machine.commit})"
     if difference is not None:
+        if record.machine.instructions is None:
+            difference += "; its record does not name the vector instructions of its machine"
         return f"differs     {what}: {difference}"
     outcome = record.outcome
     return (

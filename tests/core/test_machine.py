@@ -4,6 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 
 from bench.core import machine
 from bench.core.backend import Backend
@@ -49,14 +50,14 @@ def test_changes_of_the_code_are_marked(project: Path, changed: str | None, mark
         ({}, True),
         ({"cores": 64, "memory_bytes": 1, "gpu": "H100", "commit": None}, True),
         *(({name: "other"}, False) for name in ("cpu", "system", "python", "torch", "numpy")),
-        ({"numba": None}, True),
-        ({"numba": "0.1"}, False),
+        *(({name: None}, True) for name in ("instructions", "numba")),  # of an older record
+        *(({name: "other"}, False) for name in ("instructions", "numba")),
     ],
 )
 def test_machines_compute_alike_if_processor_and_versions_agree(
     change: dict[str, object], alike: bool
 ) -> None:
-    here = MACHINE.model_copy(update={"numba": "0.60"})
+    here = MACHINE.model_copy(update={"instructions": "AVX2", "numba": "0.60"})
     assert here.computes_like(here.model_copy(update=change)) is alike
 
 
@@ -73,3 +74,17 @@ def test_a_sentence_names_the_device_in_words() -> None:
     assert Backend(device="cpu", threads=4).words == "4 CPU threads"
     assert Backend(device="cuda").words == "a GPU"
     assert Backend(device="cuda", capture=True).words == "a GPU with CUDA graphs"
+
+
+def test_the_processor_is_told_apart_by_instructions_family_and_model(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    vectors = torch.backends.cpu.get_cpu_capability()
+    found = machine.fingerprint().instructions
+    assert found is not None
+    assert found.startswith(vectors)
+    linux = {"model name": "EPYC", "cpu family": "25", "model": "17"}
+    monkeypatch.setattr(machine, "_cpu_info", lambda: linux)
+    assert machine._instructions("AVX2") == "AVX2, family 25, model 17"
+    monkeypatch.setattr(machine, "_cpu_info", dict)
+    assert machine._instructions("AVX2") == "AVX2"

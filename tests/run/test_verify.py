@@ -58,6 +58,18 @@ def test_one_changed_bit_is_a_difference(made: Record, tmp_path: Path, capsys: C
     assert said[-1] == "the same numbers: 0 of 1 run"
 
 
+def test_a_difference_of_a_record_without_the_instructions_says_so(
+    made: Record, tmp_path: Path, capsys: Capture
+) -> None:
+    assert made.outcome is not None
+    older = made.machine.model_copy(update={"instructions": None})
+    record = changed(made, steps=made.outcome.steps + 1).model_copy(update={"machine": older})
+    Store(tmp_path).write(record)
+    assert main(["verify", str(tmp_path)]) == 1
+    line = capsys.readouterr().out.splitlines()[1]
+    assert line.endswith("its record does not name the vector instructions of its machine")
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -83,6 +95,7 @@ def test_runs_of_other_machines_and_older_code_are_counted_and_not_drawn(
     here = fingerprint()
     others = [
         made.model_copy(update={"machine": here.model_copy(update={"cpu": "Abacus"})}),
+        made.model_copy(update={"machine": here.model_copy(update={"instructions": "AVX"})}),
         made.model_copy(update={"machine": here.model_copy(update={"torch": "1.0"})}),
         made.model_copy(update={"backend": Backend(device="cuda")}),
         made.model_copy(update={"spec": made.spec.model_copy(update={"protocol": 1})}),
@@ -94,7 +107,7 @@ def test_runs_of_other_machines_and_older_code_are_counted_and_not_drawn(
     Store(tmp_path).write(others[0])
     assert main(["verify", str(tmp_path)]) == 2
     said = capsys.readouterr()
-    assert "not compared: 1 run of Abacus, PyTorch" in said.out
+    assert f"not compared: 1 run of Abacus ({here.instructions}), PyTorch" in said.out
     assert "was compared" in said.err
 
 
