@@ -13,8 +13,8 @@ Source: multi-query associative recall, Arora et al. 2023 (arXiv:2312.04927, sec
 code).
 
 Departures: the number of pairs stays the same at every length, while the paper lets it grow, so
-that T alone changes the distance. The vocabulary has 64 ids instead of 8,192, since inputs are
-one-hot. Steps without a query are blank, never random tokens. A trained network is also tested on
+that T alone changes the distance. There are 4 pairs and 16 ids, so that small networks can learn
+the task. The paper has up to 512 pairs and 8,192 ids. Steps without a query are blank, never random tokens. A trained network is also tested on
 sequences that are 2 and 4 times as long.
 """
 
@@ -50,9 +50,9 @@ class AssociativeRecall(Task):
     smallest: ClassVar = {"length": 8, "num_pairs": 2, "vocabulary": 16}
     lengths: ClassVar = (32, 64, 128)
 
-    num_pairs: int = 8
+    num_pairs: int = 4
     """P, the number of keys, each of which is queried once."""
-    vocabulary: int = 64
+    vocabulary: int = 16
     """V, the number of ids."""
 
     def __post_init__(self) -> None:
