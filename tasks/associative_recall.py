@@ -14,8 +14,8 @@ code).
 
 Departures: the number of pairs stays the same at every length, while the paper lets it grow, so
 that T alone changes the distance. There are 4 pairs and 16 ids, so that small networks can learn
-the task. The paper has up to 512 pairs and 8,192 ids. Steps without a query are blank, never random tokens. A trained network is also tested on
-sequences that are 2 and 4 times as long.
+the task. The paper has up to 512 pairs and 8,192 ids. Steps without a query are blank, never random
+tokens. A trained network is also tested on sequences that are 2 and 4 times as long.
 """
 
 import dataclasses

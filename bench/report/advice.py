@@ -50,7 +50,9 @@ def times_of(data: Data) -> str:
         where = machine.gpu or machine.cpu
         said += f"{how(data.leading, data.device)}, {where}"
         said += ". " if same else ", another machine than this one. "
-    alone = "Training: updates times an update timed alone; *: runs that shared the machine."
+    alone = (
+        "Training: updates × the time of one timed alone; *: time of runs that shared the machine."
+    )
     return said + alone
 
 
@@ -72,9 +74,11 @@ def text(answer: Answer, folder: Folder, *, times: str) -> str:
         lines.append(times)
     found = steps(answer, folder)
     if found:
-        lines += ["", "These commands make the missing evidence:"]
+        lines += ["", "These commands produce the missing evidence:"]
     if found and folder.copy_of:
-        lines.append(f"- first, a copy for it; `choose --results {folder.results}` reads it then")
+        lines.append(
+            f"- Copy the results first. Then `choose --results {folder.results}` reads the copy."
+        )
         lines.append(f"  cp -r {shlex.join([folder.copy_of, folder.results])}")
     for step in found:
         lines += [*([f"- {step.said}"] if step.said else []), f"  {step.command}"]

@@ -268,20 +268,20 @@ def _threats(cells: Cells, best: Cells, places: Mapping[str, int], problem: Prob
 
 
 def _reason(cell: Evidence) -> str:
-    after = "never on validation" if cell.updates == inf else f"after {cell.updates:,.0f} updates"
-    return f"{cell.model} solves {cell.place} ({cell.decision} seeds), {after}"
+    after = f"{cell.updates:,.0f} updates"
+    return f"{cell.model} solves {cell.place} ({cell.decision} seeds) after {after}"
 
 
 def _nobody(standing: Sequence[Cells], problem: Problem) -> str:
     solving = [cells for cells in standing if _solved(cells)]
     if solving:
-        return "no model that solves it is known to be within the budgets"
+        return "no model that solves it is known to be within these limits"
     allowed = max(each.allowed for cells in standing for each in cells)
     return f"no model solved it within {allowed:,} updates"
 
 
 def _compared(best: Cells, other: Cells) -> tuple[str, bool]:
-    """How many times the updates of the pick the runner-up needs, and whether it may be once."""
+    """Updates of the runner-up over those of the pick, in words; whether the ratio may be 1."""
     task, name = max(_solved(best), key=lambda each: each.updates).task, other[0].model
     ours = next(each for each in _solved(best) if each.task == task)
     theirs = next((each for each in _solved(other) if each.task == task), None)
@@ -292,10 +292,10 @@ def _compared(best: Cells, other: Cells) -> tuple[str, bool]:
     a, b = ([math.log(max(each, 1)) for each in cell.needed] for cell in (theirs, ours))
     ratio = difference(a, b) if a and b else None
     if ratio is None or ratio.low is None or ratio.high is None:
-        return f"too few seeds compare its updates with those of {name}", True
+        return f"too few seeds to compare its updates with those of {name}", True
     said = (
-        f"{name} needs {math.exp(ratio.mean):.2g} times its updates on {ours.place} (95% interval "
-        f"{math.exp(ratio.low):.2g} to {math.exp(ratio.high):.2g})"
+        f"{name} needs {math.exp(ratio.mean):.2g} times as many updates as {best[0].model} on "
+        f"{ours.place} (95% interval {math.exp(ratio.low):.2g} to {math.exp(ratio.high):.2g})"
     )
     return said, ratio.low <= 0
 

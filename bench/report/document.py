@@ -66,7 +66,10 @@ def report_html(
     allowed = policy([style, ""], [*scripts, gzip.decompress(library).decode()])
     parts = {name: "\n\n".join(blocks) for name, blocks in sections.items()}
     shown = {name: part for name, part in parts.items() if name in unfolded}
-    folded = {"In words": intro, **{name: parts[name] for name in parts if name not in shown}}
+    folded = {
+        "Summary in words": intro,
+        **{name: parts[name] for name in parts if name not in shown},
+    }
     return _template("report.html.jinja").render(
         title=title,
         front=front,

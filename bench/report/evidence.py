@@ -65,7 +65,7 @@ class Evidence:
     needed: tuple[float, ...] = ()
     """Updates until a validation first solved the task, of the seeds that did."""
     updates: float = math.inf
-    """Their median over all seeds, where the others never did."""
+    """Median over all seeds; a seed that never solves the task counts as infinite."""
     allowed: int = 0
     """Updates that every seed was allowed."""
     cost: Cost = Cost()

@@ -161,7 +161,7 @@ def again(spec: Spec, record: Record | None, label: Label, profile: str) -> str:
     """The command that makes a run, or makes it again; `RUN` stands for its id or its seed.
 
     A recorded run is repeated by its id, and a missing one is selected from the profile. For a run
-    of an older protocol it is a comment that says who made it.
+    of an older protocol it is a comment that names the commit that made it.
     """
     if record is not None:
         why_not = outdated(record)

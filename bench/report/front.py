@@ -42,7 +42,7 @@ FIGURE = "reach"
 class Screen:
     """The contents of the first screen."""
 
-    question: str = "Convolution or recurrence: how far back do they remember, and at what cost?"
+    question: str = "Convolution or recurrence: how far back does each remember, and at what cost?"
     caveat: str
     """What to know before everything else; empty: nothing."""
     answer: Sequence[str]
@@ -172,7 +172,7 @@ def _costs(data: Data) -> str:
         parts.append(f"{ratios.median():.2g} times as long{than} for a {work} ({_cases(ratios)})")
     if not parts:
         return ""
-    variants = "among default variants, " if (timed["variant"] == "").all() else ""
+    variants = "among models with default settings, " if (timed["variant"] == "").all() else ""
     takes = f"the fastest {SIDES[0]} network takes {listed(parts, 9, 'case')}"
     return f"On {data.device}, {variants}{takes}."
 

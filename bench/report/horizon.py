@@ -44,9 +44,9 @@ class Horizon:
     def reached(self) -> str:
         """The horizon alone.
 
-        `64`: the next T is not solved. `64+`: nor is it, but failing seeds there were improving.
-        `64*`: a longer T is solved. `≥ 64`: no longer T was run. `< 5`: not even the shortest T is
-        solved. `not yet at 5`: nor is it, but failing seeds were improving.
+        `64`: the next T is not solved. `64+`: the same, but failing seeds there were improving.
+        `64*`: a longer T is solved. `≥ 64`: no T is known to be unsolved. `< 5`: the shortest T is
+        not solved. `not yet at 5`: the same, but failing seeds were improving.
         """
         if self.length is None:
             return f"{'not yet at' if self.open_ended else '<'} {self.failed_at}"

@@ -156,7 +156,7 @@ def claims_page(data: Data, figures: Sequence[Picture]) -> str:
 
 
 def coverage(source: Source, num_missing: int) -> str:
-    """How many records the report covers, of how many there are, and how many are of what age.
+    """Sentences on the records covered, the runs that are missing and the older protocols.
 
     `num_missing` is the number of runs that are planned and have no record.
     """

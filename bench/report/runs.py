@@ -57,11 +57,13 @@ PROTOCOL = Column("protocol", "count", "", "Version of the training loop.")
 RUNS = (
     *IDENTITY,
     Column("seed", "count", "", "Seed of the initialisation and of the training stream."),
-    Column("reach", "integer", "steps", "How far back the answer may depend on the input."),
-    Column("memory", "integer", "steps", "How many last inputs every network needs to solve it."),
+    Column("reach", "integer", "steps", "Number of last inputs, the present one included, that "
+           "the answer may depend on."),
+    Column("memory", "integer", "steps", "Number of last inputs that every network must use to "
+           "solve the task."),
     Column("status", "text", "", "`ok`, `diverged`, `failed`, `skipped`, `missing`, `not needed` "
-           "(the other seeds decide the cell) or `not climbed` (the model did not solve the two "
-           "lengths below)."),
+           "(the other seeds decide the cell) or `not climbed` (not run, since the model "
+           "failed the two lengths below)."),
     Column("ended", "text", "", "`solved`, `improving`, `converged`, `at chance` or `diverged`; "
            "missing for a run that failed or was not made."),
     Column("stands", "flag", "", "Whether this run stands for its seed: of several budgets, the "
@@ -343,9 +345,10 @@ def horizons(runs: pd.DataFrame) -> list[tuple[dict[str, Any], Horizon]]:
 
 
 def updates_to_solve(rows: pd.DataFrame) -> pd.Series:
-    """Updates of each seed; infinite for one that does not solve the task.
+    """Updates of each seed until a validation first solved the task; infinite if none did.
 
-    A run can pass the test although no validation did: it needed all of its updates.
+    A seed whose test fails after such a validation has a finite value. A seed whose test passes
+    although no validation did counts all of its updates.
     """
     all_of_them = numbers(rows["steps"]).where(is_true(rows["solved"]), math.inf)
     return numbers(rows["solved_after"]).fillna(all_of_them)

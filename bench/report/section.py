@@ -27,7 +27,8 @@ class Picture:
 
     @property
     def alternative(self) -> str:
-        """The text for readers who do not see the figure: the start of its caption."""
+        """The text for readers who do not see the figure: the caption up to its first full stop,
+        colon or semicolon."""
         return re.split(r"[.;:] |\.$", self.caption)[0]
 
 

@@ -264,11 +264,11 @@ def headlines(timed: pd.DataFrame, device: str) -> list[str]:
 
 
 def _pairs(timed: pd.DataFrame) -> Iterator[tuple[str, str]]:
-    """Each model with a finite receptive field beside each model with an infinite one."""
+    """Each model with a finite receptive field beside each model with an unlimited one."""
     fields = numbers(timed["receptive_field"]).groupby(timed["model_label"], sort=False).max()
     for finite in fields[fields.notna()].index:
-        for endless in fields[fields.isna()].index:
-            yield str(finite), str(endless)
+        for unlimited in fields[fields.isna()].index:
+            yield str(finite), str(unlimited)
 
 
 def _training_headlines(timed: pd.DataFrame, how: str) -> Iterator[str]:

@@ -268,7 +268,7 @@ def test_ids_of_the_projects_profiles_are_pinned() -> None:
         "quick": "0939f121512d2d98",
         "reference": "f98c0a6f8f7ea523",
         "smoke": "8a585f7caf769b41",
-        "tuning": "8167251a870e92a0",
+        "tuning": "58206fe6e65c5e32",
     }
 
 

@@ -123,14 +123,14 @@ def test_a_family_that_stops_early_supports_a_with_the_length_at_which_it_stoppe
         # The best variant is the one that solves the largest T, and of several the fastest.
         (
             [AT_50, failing(), cell("lstm", 60, 4, 4), TCN_150],
-            "longer T of the best of the family",
+            "runs of the family's best model at a longer T",
         ),
         (
             [AT_50, failing(), cell("lstm", 50, 4, 4, updates=90), TCN_150],
-            "longer T of the best of the family",
+            "runs of the family's best model at a longer T",
         ),
-        ([AT_50, TCN_150], "longer T of the best of the family"),
-        ([AT_50, cell("gru", 150, 0, 1), TCN_150], "longer T of the best of the family"),
+        ([AT_50, TCN_150], "runs of the family's best model at a longer T"),
+        ([AT_50, cell("gru", 150, 0, 1), TCN_150], "runs of the family's best model at a longer T"),
         (
             [AT_50, failing(), cell("tcn", 150, 3)],
             "another family that solves the task beyond 100 steps",
@@ -313,7 +313,8 @@ def test_b_is_contradicted_by_one_easy_task_and_names_a_cell_of_either_side() ->
     verdict = judged("b", *hard, *easy)
     assert verdict.verdict == "contradicted"
     assert verdict.sentence == (
-        "gru solves easy at T = 50 after 100 updates (tcn does not); in favour of the claim: gru "
+        "gru solves easy at T = 50 after 100 updates (tcn does not solve it); in favour of the "
+        "claim: gru "
         "did not solve hard at T = 50 within 62,400 updates, 624 times what tcn needed"
     )
     assert [row["hard"] for row in verdict.table] == ["yes"] * 4 + ["no"] * 3

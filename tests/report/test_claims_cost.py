@@ -54,9 +54,9 @@ def test_c_is_arithmetic_that_measured_fields_check(cells: list[Rows], verdict: 
 def test_c_says_from_which_depth_more_than_100_steps_are_seen() -> None:
     verdict = judged("c", *FITS)
     assert verdict.sentence == (
-        "by the formula, 5 to 10 layers see more than 100 steps, depending on the kernel and on "
-        "what counts as a layer (10 do not suffice in 1 of 9 combinations of the two); 15 of 15 "
-        "measured fields equal it"
+        "by the formula, a network needs 5 to 10 layers to see more than 100 steps, depending on "
+        "the kernel size and on what counts as a layer (10 layers are not enough in 1 of 9 "
+        "combinations); 15 of 15 measured receptive fields equal the formula"
     )
     depths = [row["layers that see more than 100 steps"] for row in verdict.table]
     assert depths == [7, 6, 5, 6, 5, 5, None, 10, 8]
@@ -77,7 +77,8 @@ def test_d1_is_arithmetic_and_runs_only_check_it() -> None:
     verdict = judged("d1", SHORT, COVERS)
     assert verdict.word == "supported by arithmetic"
     assert verdict.sentence.endswith(
-        "a shorter field can't solve the task; 5 of 5 such runs do not"
+        "a shorter field can't solve a task whose answer needs the oldest input; 5 of 5 runs with "
+        "a shorter field failed"
     )
     assert [row["model"] for row in verdict.table] == ["cnn"]
 
@@ -152,7 +153,7 @@ def test_e_names_implementation_device_batch_and_lengths() -> None:
     assert of_times("e", *TWICE, pair(200, 1.0, 1.0, batch=1), device="cpu").sentence == (
         "fastest implementations, on cpu, batch 1 and 64, T = 100 to 400: convolutional training "
         "is at least twice as fast in 3 of 4 combinations of task, T and batch size (ratio 1 to "
-        "2), not on adding at T = 200, batch 1"
+        "2); not for adding at T = 200, batch 1"
     )
     few = of_times("e", *TWICE[:2])
     assert few.sentence.startswith("missing: 1 more ratio of times; fastest implementations")
@@ -161,14 +162,18 @@ def test_e_names_implementation_device_batch_and_lengths() -> None:
 def test_times_take_the_fastest_network_of_each_family() -> None:
     slow = [pair(length, 5.0, 0.5) for length in (100, 200, 400)]
     verdict = of_times("e", *TWICE, *slow)
-    assert [row["steps a second, ratio"] for row in verdict.table] == [5.0] * 3
+    assert [row["training throughput, convolutional / recurrent"] for row in verdict.table] == [
+        5.0
+    ] * 3
 
 
 def test_every_implementation_has_a_verdict_of_its_own() -> None:
     slower = {"implementation": "stock", "train_steps_per_s": 1.0, "step_ms": 0.001}
     stock = [[{**row, **slower} for row in pair(n, 1.0, 1.0)] for n in (100, 200, 400)]
     fastest = of_times("e", *TWICE, *stock)
-    assert [row["steps a second, ratio"] for row in fastest.table] == [2.0] * 3
+    assert [row["training throughput, convolutional / recurrent"] for row in fastest.table] == [
+        2.0
+    ] * 3
     assert {row["implementation"] for row in fastest.table} == {"fastest"}
     other = of_times("e2", *TWICE, *stock)
     assert (fastest.verdict, other.verdict) == ("supported", "contradicted")
@@ -207,8 +212,10 @@ def test_f_is_about_one_stream_and_names_its_device() -> None:
         "fastest implementations, on one CPU thread, batch 1, T = 10 to 12: a convolutional "
         "step takes 1 to 4 times as long as a recurrent one (median 1)"
     )
-    assert [row["PyTorch's modules, ratio"] for row in verdict.table] == [3.0] * 3
-    assert [row["field read again, ratio"] for row in verdict.table] == [90.0] * 3
+    assert [row["the same with PyTorch's modules"] for row in verdict.table] == [3.0] * 3
+    assert [row["convolution over its whole field / recurrent step"] for row in verdict.table] == [
+        90.0
+    ] * 3
 
 
 def test_nothing_is_concluded_from_steps_that_include_the_call() -> None:

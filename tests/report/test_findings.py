@@ -159,7 +159,7 @@ def test_three_fields_of_each_model() -> None:
 
 def test_the_table_of_fields_says_what_the_numbers_mean() -> None:
     table = fields_table(fields(*of_records(probed())))
-    assert list(table["by_formula"]) == ["3", "without end"]
+    assert list(table["by_formula"]) == ["3", "unlimited"]
     assert list(table["by_perturbation"]) == ["3", "≥ 5"]
     assert list(table["effective_trained"]) == ["3.5 (3–4)", "5"]
 

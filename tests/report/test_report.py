@@ -51,8 +51,8 @@ def test_horizons(written: tuple[Path, str]) -> None:
     assert list(found["horizon"]) == ["10", "< 10"]
     assert list(found["seeds"].fillna("")) == ["3/3", ""]
     assert list(found["first_unsolved"]) == [100, 10]
-    assert list(found["its_seeds"]) == ["2/3", "1/3"]
-    assert list(found["updates"]) == [100, 100]
+    assert list(found["seeds_there"]) == ["2/3", "1/3"]
+    assert list(found["updates_allowed"]) == [100, 100]
 
 
 def test_where_lower_is_better_low_costs_solve_and_the_page_says_so(tmp_path: Path) -> None:
@@ -114,12 +114,17 @@ def test_models_are_compared_on_the_seeds_that_both_have() -> None:
     records.append(record(specs[-1], 0.2))
     runs = runs_of(specs, records)
     at_10, at_100 = differences.paired_differences(runs).to_dict("records")
-    assert (at_10["T"], at_10["a"], at_10["b"], at_10["seeds"]) == (10, "tcn", "gru", 3)
-    assert (at_10["only_a"], at_10["only_b"]) == (2, 0)
+    assert (at_10["T"], at_10["convolutional"], at_10["recurrent"], at_10["seeds"]) == (
+        10,
+        "tcn",
+        "gru",
+        3,
+    )
+    assert (at_10["only_convolutional"], at_10["only_recurrent"]) == (2, 0)
     # Of seeds 0, 1, 2 by hand: 0.04, 0.8, 0.875; s = 0.46199, so ± 1.1476, cut off at 1.
     assert at_10["difference"] == pytest.approx((0.04 + 0.8 + 0.875) / 3)
     assert (at_10["low"], at_10["high"]) == pytest.approx((0.571667 - 1.1476, 1), abs=1e-3)
-    assert at_100["only_a"] == 2
+    assert at_100["only_convolutional"] == 2
 
     two = differences.paired_differences(runs[runs["seed"] < 2])
     assert two[["low", "high"]].isna().to_numpy().all()
@@ -127,7 +132,7 @@ def test_models_are_compared_on_the_seeds_that_both_have() -> None:
     assert differences.paired_differences(both_solve).empty
 
     without = differences.paired_differences(runs_of(specs, records, threshold=None))
-    assert without[["only_a", "only_b"]].isna().to_numpy().all()
+    assert without[["only_convolutional", "only_recurrent"]].isna().to_numpy().all()
     for none in (runs.query("model == 'tcn'"), runs_of(specs, [])):
         assert differences.paired_differences(none).empty
 
@@ -242,7 +247,8 @@ def test_the_answers_of_a_folder_are_those_of_its_table_of_verdicts(
 def test_a_report_of_one_run_speaks_of_one_run() -> None:
     of = spec()
     page = report_page(Data(source([of], [record(of)])), {})
-    assert "\n1 run was planned: 1 ok. Each point stands for 1 seed. Few" in page
+    assert "\n1 run was planned: 1 ok. Of a seed" in page
+    assert "Each point stands for 1 seed. Few" in page
 
 
 def test_how_runs_ended_is_counted_by_task_and_by_cell(written: tuple[Path, str]) -> None:
@@ -339,7 +345,7 @@ def test_one_machine_or_several(tmp_path: Path) -> None:
     records[0] = records[0].model_copy(update={"machine": other})
     write_report(tmp_path, source(specs, records))
     page = (tmp_path / "report.md").read_text()
-    assert "come from 2 machines" in page
+    assert "come from 2 combinations of machine" in page
     assert "Slide rule" in page
 
 

@@ -48,17 +48,17 @@ def row_of(records: list[Record], update_times: dict[str, solving.Update] | None
 
 def test_the_table_has_the_median_and_who_solved() -> None:
     row = row_of(runs_that_need(40, 20, None))
-    assert (row["solved"], row["seeds"], row["updates"]) == (2, 3, "40")
+    assert (row["solved"], row["seeds"], row["updates_to_solve"]) == (2, 3, "40")
     # The runs took 9 s for 40, 20 and 100 updates: the median update is 225 ms.
     assert (row["clock"], row["update_ms"], row["seconds"]) == ("runs", 225.0, "9")
-    assert row_of(runs_that_need(20, None, None))["updates"] == "> 100"
+    assert row_of(runs_that_need(20, None, None))["updates_to_solve"] == "> 100"
 
 
 def test_runs_that_diverged_or_failed_never_solve() -> None:
     short = outcome(0.3, steps=5)
     diverged = record(spec(seed=1), 0.3, outcome=short, status="diverged")
     row = row_of([*runs_that_need(40), diverged, record(spec(seed=2), None)])
-    assert (row["solved"], row["seeds"], row["updates"]) == (1, 3, "> 100")
+    assert (row["solved"], row["seeds"], row["updates_to_solve"]) == (1, 3, "> 100")
 
 
 def test_tasks_without_a_threshold_are_left_out() -> None:

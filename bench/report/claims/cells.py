@@ -33,8 +33,8 @@ class Cell:
     endings: Mapping[str, int]
     """How the seeds that do not solve the task ended; `failed`: with an error."""
     updates: float
-    """Updates until a validation first reached the score, median over seeds. Infinite if
-    none did."""
+    """Updates until a validation first solved the task, median over seeds. A seed that never solves
+    it counts as infinite."""
     allowed: int
     """Updates that every seed that does not solve the task was allowed; 0 if all solve it."""
     gained: float
@@ -46,7 +46,7 @@ class Cell:
     nor as long enough."""
     reach: int
     memory: int
-    """How many last inputs every network needs to solve it; 0 where neighbouring steps suffice."""
+    """Number of last inputs that every network must use; 0 where neighbouring steps suffice."""
 
     @property
     def solves(self) -> bool:
@@ -103,8 +103,11 @@ def _cell(about: Mapping[str, Any], rows: pd.DataFrame, decision: Decision) -> C
 
 
 def best_of(cells: Iterable[Cell]) -> Cell:
-    """The best cell of one length: a solved one before others, of these the one with the fewest
-    updates; of those that are not solved, the one with the best score."""
+    """The best cell of one length.
+
+    Solved cells come first, the fewest updates first. The others are ranked by the share of their
+    seeds that solve the task, then by their mean score.
+    """
     return min(
         cells,
         key=lambda cell: (

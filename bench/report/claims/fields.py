@@ -55,21 +55,25 @@ def exponential_field(runs: pd.DataFrame) -> Verdict:
     if num_equal < len(whole) or sizes != set(KERNEL_SIZES):
         answer = "contradicted"
     fewest = sorted(row[FEWEST_LAYERS] for row in table if row[FEWEST_LAYERS] is not None)
-    enough = f"{fewest[0]} to {fewest[-1]}" if fewest else f"not even {DEPTHS[-1]}"
+    needed = f"{fewest[0]} to {fewest[-1]}" if fewest else f"more than {DEPTHS[-1]}"
     too_few = len(table) - len(fewest)
     more = (
-        f" ({DEPTHS[-1]} do not suffice in {too_few} of {len(table)} combinations of the two)"
+        f" ({DEPTHS[-1]} layers are not enough in {too_few} of {len(table)} combinations)"
         if too_few
         else ""
     )
-    checked = f"; {num_equal} of {len(whole)} measured fields equal it" if len(whole) else ""
+    checked = (
+        f"; {num_equal} of {len(whole)} measured receptive fields equal the formula"
+        if len(whole)
+        else ""
+    )
     return Verdict(
         key="c",
         claim="Dilation grows the receptive field exponentially, and 5 to 10 layers see more than "
         "100 steps.",
         verdict=answer,
-        sentence=f"by the formula, {enough} layers see more than {LONG} steps, depending on the "
-        f"kernel and on what counts as a layer{more}{checked}",
+        sentence=f"by the formula, a network needs {needed} layers to see more than {LONG} steps, "
+        f"depending on the kernel size and on what counts as a layer{more}{checked}",
         arithmetic=True,
         table=table,
         figure="field_vs_depth",

@@ -1,6 +1,5 @@
 """Claims on learning: (a), (b), and (d), which is about the receptive field."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -199,7 +198,9 @@ def _is_hard(ours: Cell, theirs: Cell) -> bool:
 
 def _compared(ours: Cell, theirs: Cell) -> str:
     beside = (
-        f"{theirs.updates:,.0f} of {theirs.model}" if theirs.solves else f"{theirs.model} does not"
+        f"{theirs.model} needs {theirs.updates:,.0f}"
+        if theirs.solves
+        else f"{theirs.model} does not solve it"
     )
     return f"{ours.model} solves {ours.place} after {ours.updates:,.0f} updates ({beside})"
 
@@ -208,8 +209,6 @@ def _effort(cell: Cell, length: int) -> str:
     at = "" if cell.length == length else f" at T = {cell.length:,}"
     if not cell.solves:
         return f"{cell}{at}: not within {cell.allowed:,} updates"
-    if math.isinf(cell.updates):
-        return f"{cell}: solved, though never on validation"
     return f"{cell}: {cell.updates:,.0f} updates"
 
 
@@ -231,11 +230,11 @@ def field_necessary(cells: Sequence[Cell]) -> Verdict:
     solving = [f"{cell.model} solves {cell.place}" for cell in short if cell.solves]
     num_run = sum(cell.decision.num_run for cell in short)
     num_failed = sum(cell.decision.num_failed for cell in short)
-    agree = f"; {num_failed} of {num_run} such runs do not" if short else ""
+    agree = f"; {num_failed} of {num_run} runs with a shorter field failed" if short else ""
     sentences = {
         True: f"a field that is shorter than the reach is enough: {named(solving)}",
-        False: "no output can depend on an input outside its field, so where the answer needs the "
-        f"oldest input, a shorter field can't solve the task{agree}",
+        False: "no output can depend on an input outside its receptive field, so a shorter field "
+        f"can't solve a task whose answer needs the oldest input{agree}",
     }
     return Verdict(
         key="d1",

@@ -6,9 +6,10 @@ from typing import Any
 
 import pandas as pd
 
+from bench.core import wording
 from bench.core.wording import counted
 from bench.report.claims.verdict import LONG, Verdict, answered, named
-from bench.report.frame import listed, numbers, rows_of, span
+from bench.report.frame import numbers, rows_of, span
 from bench.report.times import how, implementation, implementations, plain, without_calls
 
 FAR_MORE = 2.0
@@ -58,12 +59,12 @@ def _table(pairs: pd.DataFrame, **ratios: pd.Series) -> list[dict[str, Any]]:
     names = ["task", "batch", "T", "implementation", "convolutional", "recurrent"]
     columns = [*PLACE, "implementation", "model_label", "model_label_recurrent"]
     shown = pairs[columns].set_axis(names, axis=1)
-    return rows_of(shown.assign(**{f"{what}, ratio": ratio for what, ratio in ratios.items()}))
+    return rows_of(shown.assign(**ratios))
 
 
 def _where(pairs: pd.DataFrame, device: str) -> str:
     """Implementation, device, batch sizes and lengths of these pairs."""
-    batches = listed(pairs["batch"]).replace(", ", " and ")
+    batches = wording.listed([str(size) for size in sorted(pairs["batch"].unique())], 9, "size")
     return f"{how(pairs, device)}, batch {batches}, T = {span(pairs['T'])}"
 
 
@@ -93,7 +94,7 @@ def training_efficiency(timed: pd.DataFrame, device: str, key: str = "e") -> Ver
     agrees = ratios >= FAR_MORE
     said = f"no two networks were timed in training at T ≥ {LONG}"
     if len(pairs):
-        others = f", not on {named(_places(pairs[~agrees]), most=2)}" if not agrees.all() else ""
+        others = f"; not for {named(_places(pairs[~agrees]), most=2)}" if not agrees.all() else ""
         said = (
             f"{_where(pairs, device)}: convolutional training is at least twice as fast in "
             f"{int(agrees.sum())} of {counted(len(pairs), 'combination')} of task, T and batch "
@@ -105,7 +106,7 @@ def training_efficiency(timed: pd.DataFrame, device: str, key: str = "e") -> Ver
         ratios,
         agrees,
         said,
-        table=_table(pairs, **{"steps a second": ratios}),
+        table=_table(pairs, **{"training throughput, convolutional / recurrent": ratios}),
         figure="throughput_vs_length",
     )
 
@@ -131,9 +132,10 @@ def step_efficiency(timed: pd.DataFrame, device: str, key: str = "f") -> Verdict
         table=_table(
             pairs,
             **{
-                "steps": ratios,
-                "PyTorch's modules": pairs["plain_step_ms"] / pairs["plain_step_ms_recurrent"],
-                "field read again": pairs["window_ms"] / step,
+                "time of a step, convolutional / recurrent": ratios,
+                "the same with PyTorch's modules": pairs["plain_step_ms"]
+                / pairs["plain_step_ms_recurrent"],
+                "convolution over its whole field / recurrent step": pairs["window_ms"] / step,
             },
         ),
         figure="latency_vs_length",

@@ -11,7 +11,7 @@ from bench.report import drawing, facets, runs
 from bench.report.facets import Style
 from bench.report.frame import ROW, Table, rows_of
 
-FIGURES = "In figures"
+FIGURES = "Main findings in figures"
 """Title of the sections whose figures carry the messages of a report."""
 MOST_PANELS = 6
 """Most panels of such a figure."""

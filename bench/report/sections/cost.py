@@ -84,18 +84,19 @@ STREAMING = Table(
 YARDSTICKS = Table(
     name="yardsticks",
     columns=(
-        Column("what", "text", "", "What is compared."),
+        Column("comparison", "text", "", "Name and description of the comparison."),
         Column("ours", "text", "", "Our side."),
         Column("ours_us", "number", "µs", "Median time of our side."),
         Column("theirs", "text", "", "The other side."),
         Column("theirs_us", "number", "µs", "Median time of the other side."),
-        Column("theirs_over_ours", "number", "", "Median over turns of the ratio of the times."),
-        Column("aim", "text", "", "The aim of that ratio."),
-        Column("met", "text", "", "Whether the aim is met, or why it was not measured."),
-        Column("others", "text", "", "Further times, relative to ours."),
+        Column("theirs_over_ours", "number", "", "Median over rounds of the ratio of the times."),
+        Column("target_ratio", "text", "", "The target of that ratio."),
+        Column("target_met", "text", "", "Whether the target is met, or why it was not measured."),
+        Column("other_times", "text", "", "Further times, relative to ours."),
     ),
-    caption="Both sides are timed turn by turn in one process; the ratio is the median over "
-    "turns. `make speed` measures it again.",
+    caption="Both implementations are timed alternately in one process. The ratio is the median "
+    "over these rounds of the time of theirs divided by the time of ours. `make speed` measures it "
+    "again.",
 )
 MEASURES = {
     "low_ms": "5%_ms",
@@ -146,14 +147,18 @@ def build(data: Data) -> Iterator[Item]:
             markdown="Timed one network after the other, in a fresh process each, on "
             f"{text(machine.cpu)}{gpu}, {machine.cores} cores, torch {text(machine.torch)}, "
             f"backend {code(data.timed_backend)}. Medians after warm-up; every sample is in "
-            "`speed/`."
+            "the records."
         )
     yield from figures(data)
     for title, table, frame in (
         ("Training", TRAINING, whole_sequences(timed, TRAINING, "train")),
         ("Whole sequences at once", INFERENCE, whole_sequences(timed, INFERENCE, "forward")),
         ("Streaming", STREAMING, streaming(timed)),
-        ("Beside others", YARDSTICKS, yardstick_table(data.source.yardsticks)),
+        (
+            "Compared with other implementations",
+            YARDSTICKS,
+            yardstick_table(data.source.yardsticks),
+        ),
     ):
         if len(frame):
             yield Text(markdown=f"### {title}")
@@ -196,9 +201,9 @@ def figures(data: Data) -> Iterator[Picture]:
             name="horizon_vs_cost",
             draw=partial(horizon_against_cost, reached, data.style),
             caption="The horizon against a run's training time and against one step of a stream "
-            f"(batch 1, {times.how(data.leading, data.device)}). ≥: no longer T was run. +: "
-            "failing seeds at the next T were improving. *: a longer T is solved. Hollow: not even "
-            f"the shortest T is solved, whose cost is shown. {BOTH_LOGARITHMIC}",
+            f"(batch 1, {times.how(data.leading, data.device)}). ≥: no T is known to be unsolved. "
+            "+: failing seeds at the next T were improving. *: a longer T is solved. Hollow: the "
+            f"shortest T is not solved; the cost is that of the shortest T. {BOTH_LOGARITHMIC}",
         )
 
 
@@ -226,11 +231,11 @@ def _yardstick(record: YardstickRecord) -> dict[str, object]:
     yardstick, names = record.yardstick, list(record.times)
     low, high = yardstick.at_least, yardstick.at_most
     row: dict[str, object] = {
-        "what": yardstick.name,
-        "aim": f"≥ {low:g}" if low is not None else f"≤ {high:g}",
+        "comparison": f"{yardstick.name}: {yardstick.what}",
+        "target_ratio": f"≥ {low:g}" if low is not None else f"≤ {high:g}",
     }
     if not names:
-        return {**row, "met": record.error}
+        return {**row, "target_met": record.error}
     ours, theirs, *others = names
     return {
         **row,
@@ -239,8 +244,8 @@ def _yardstick(record: YardstickRecord) -> dict[str, object]:
         "theirs": theirs,
         "theirs_us": 1e6 * record.times[theirs].median,
         "theirs_over_ours": record.ratio,
-        "met": "yes" if yardstick.met(record.ratio) else "no",
-        "others": "; ".join(f"{name}: {record.over_ours(name):.3g} × ours" for name in others)
+        "target_met": "yes" if yardstick.met(record.ratio) else "no",
+        "other_times": "; ".join(f"{name}: {record.over_ours(name):.3g} × ours" for name in others)
         or None,
     }
 

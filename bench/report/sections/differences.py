@@ -12,6 +12,7 @@ from bench.report.section import Filled, Item, Section, Text
 
 KEY = ["task", "task_variant", "task_label", "T"]
 SIDE = ["model", "variant", "model_label"]
+SIDES = ("convolutional", "recurrent")
 TABLE = Table(
     name="differences",
     columns=(
@@ -19,26 +20,33 @@ TABLE = Table(
         LENGTH,
         *(
             Column(name, "text", "", text)
-            for side, what in (("a", "convolutional"), ("b", "recurrent"))
+            for side in SIDES
             for name, text in (
-                (side, f"Name of the {what} model."),
-                (f"{side}_variant", f"Fields of the {what} model that differ from defaults."),
-                (f"{side}_label", f"Name and variant of the {what} model, for display."),
+                (side, f"Name of the {side} model."),
+                (f"{side}_variant", f"Fields of the {side} model that differ from defaults."),
+                (f"{side}_label", f"Name and variant of the {side} model, for display."),
             )
         ),
         Column("task_label", "text", "", "Name and variant of the task, for display."),
-        Column("difference", "number", "unit of the score", "Mean of a's score minus b's."),
+        Column(
+            "difference",
+            "number",
+            "unit of the score",
+            "Mean of the convolutional model's score minus the recurrent one's.",
+        ),
         Column("low", "number", "unit of the score", "Lower end of its 95% interval."),
         Column("high", "number", "unit of the score", "Upper end of its 95% interval."),
         Column("seeds", "count", "", "Seeds that both have."),
-        Column("only_a", "integer", "", "Seeds that only a solves."),
-        Column("only_b", "integer", "", "Seeds that only b solves."),
+        *(
+            Column(f"only_{side}", "integer", "", f"Seeds that only the {side} model solves.")
+            for side in SIDES
+        ),
     ),
-    caption="Difference of test scores on the same seeds, the first model's minus the second's, "
-    "and how many seeds only one of the two solves. The 95% interval (paired Student's t) needs "
-    f"{FEWEST_SEEDS} seeds. It is rough where some seeds solve the task and others do not, and it "
-    "is not corrected for the number of rows. Pairs in which every seed solves the task are "
-    "left out: such runs end early, so their scores cannot be compared.",
+    caption="Test score of the convolutional model minus that of the recurrent one on the same "
+    "seeds, and how many seeds only one of the two solves. The 95% interval (paired Student's "
+    f"t) needs {FEWEST_SEEDS} seeds. It is rough where some seeds solve the task and others do "
+    "not, and it is not corrected for the number of rows. Pairs in which every seed solves the "
+    "task are left out: such runs end early, so their scores cannot be compared.",
 )
 
 
@@ -50,13 +58,13 @@ def build(data: Data) -> Iterator[Item]:
 def paired_differences(runs: pd.DataFrame) -> pd.DataFrame:
     """One row per task, length and pair of a convolutional model `a` and a recurrent model `b`.
 
-    Only seeds that both have are compared: their batches are the same. A pair of which every seed
-    solves the task is left out.
+    Only seeds that both have are compared: their batches are the same. A pair is left out if both
+    models solve the task with every seed.
     """
     known = counted(runs)
     known["solves"] = is_true(known["solved"])
     known = known[[*KEY, *SIDE, "family", "seed", "score", "unit", "solves", "solved_at"]]
-    of_family = [known[known["family"] == name] for name in ("convolutional", "recurrent")]
+    of_family = [known[known["family"] == name] for name in SIDES]
     pairs = of_family[0].merge(of_family[1], on=[*KEY, "seed"], suffixes=("_a", "_b"))
     rows = []
     for about, seeds in groups(
@@ -68,12 +76,13 @@ def paired_differences(runs: pd.DataFrame) -> pd.DataFrame:
         enough = found.n >= FEWEST_SEEDS
         low, high = ends(found, -1.0, seeds["unit_a"].iloc[0]) if enough else (None, None)
         row = {**about, "difference": found.mean, "low": low, "high": high, "seeds": found.n}
-        for side in "ab":
+        for letter, side in zip("ab", SIDES, strict=True):
             names = (side, f"{side}_variant", f"{side}_label")
-            row |= {new: about[f"{old}_{side}"] for new, old in zip(names, SIDE, strict=True)}
+            row |= {new: about[f"{old}_{letter}"] for new, old in zip(names, SIDE, strict=True)}
         if seeds["solved_at_a"].notna().any():
-            row["only_a"] = (seeds["solves_a"] & ~seeds["solves_b"]).sum()
-            row["only_b"] = (seeds["solves_b"] & ~seeds["solves_a"]).sum()
+            ours, theirs = seeds["solves_a"], seeds["solves_b"]
+            row["only_convolutional"] = (ours & ~theirs).sum()
+            row["only_recurrent"] = (theirs & ~ours).sum()
         rows.append(row)
     # Tasks and pairs in the order of the plan, lengths rising.
     task_order = {task: i for i, task in enumerate(pairs["task_label"].unique())}

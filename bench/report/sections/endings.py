@@ -1,4 +1,4 @@
-"""How the runs ended: which of those that did not solve their task had come to rest."""
+"""How the runs ended, and which of those that failed were still improving."""
 
 from collections.abc import Iterator
 from typing import get_args
@@ -19,8 +19,8 @@ COUNTS = (
         Column(name, "count", "runs", text)
         for name, text in (
             ("improving", "The validation loss still fell at the end of the constant rate."),
-            ("at_chance", "It no longer fell, and the score had not left chance."),
-            ("converged", "It no longer fell, and the score was above chance."),
+            ("at_chance", "The validation loss no longer fell, and the score was near chance."),
+            ("converged", "The validation loss no longer fell, and the score was above chance."),
             ("diverged", "A value was not finite."),
             ("failed", "The run ended with an error."),
         )
@@ -44,7 +44,7 @@ BY_CELL = Table(
         *IDENTITY,
         Column("decision", "text", "runs", "Seeds that solve the task, of those that ran."),
         *COUNTS,
-        Column("updates", "text", "updates", "The budgets."),
+        Column("updates_allowed", "text", "updates", "The budgets."),
     ),
     caption="How the runs of each cell ended.",
 )
@@ -52,12 +52,14 @@ BY_CELL = Table(
 
 def build(data: Data) -> Iterator[Item]:
     of_tasks = endings_by_task(data.whole)
-    failing = of_tasks["runs"].sum() - of_tasks["solved"].sum()
+    judged = of_tasks[of_tasks["task_label"].isin(data.solved_at)]
+    failing = judged["runs"].sum() - judged["solved"].sum()
     if failing:
-        improving = of_tasks["improving"].sum()
+        improving = judged["improving"].sum()
         yield Text(
-            markdown=f"Of the {failing:,} runs that did not solve their task, {improving:,} "
-            f"({improving / failing:.0%}) were improving when they ended."
+            markdown=f"Of the {failing:,} runs that did not reach the threshold of their task, "
+            f"{improving:,} ({improving / failing:.0%}) were still improving. Tasks without a "
+            "threshold are not counted."
         )
     yield Filled(table=BY_TASK, frame=of_tasks)
     yield Filled(table=BY_CELL, frame=endings_by_cell(data.whole))
@@ -90,7 +92,7 @@ def endings_by_cell(runs: pd.DataFrame) -> pd.DataFrame:
     for cell, made in groups(counted(runs), ROW):
         decision = found.get(tuple(cell.values()))
         budgets = ", ".join(f"{budget:,}" for budget in sorted(made["max_steps"].unique()))
-        about = {"decision": str(decision) if decision else None, "updates": budgets}
+        about = {"decision": str(decision) if decision else None, "updates_allowed": budgets}
         rows.append({**cell, **about, **counts(made)})
     return by_length(BY_CELL.of(rows))
 

@@ -37,8 +37,8 @@ def build(data: Data) -> Iterator[Item]:
         hours = sum(r.outcome.total_seconds for r in source.records if r.outcome) / 3600
         machines = len({record.machine.model_dump_json() for record in source.records})
         several = (
-            f" **The records come from {machines} machines or versions**: scores are "
-            "pooled; times must not be compared."
+            f" **The records come from {machines} combinations of machine, software versions and "
+            "commit.** Scores are pooled. Compare times only within one row of the table."
         )
         yield Text(
             markdown=f"Backend {code(source.records[0].backend.name)}, {hours:.1f} hours of "

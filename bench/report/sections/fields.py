@@ -68,9 +68,9 @@ def build(data: Data) -> Iterator[Item]:
         yield Picture(
             name="influence",
             draw=partial(influence_figure, influence, found, data.style),
-            caption="Gradient of the last output with respect to each past input, in trained "
-            "networks, as a share of its largest; bands: range over seeds. Marks: where the "
-            "effective field and the field by formula end.",
+            caption="Norm of the Jacobian of the last output with respect to each past input, in "
+            "trained networks, divided by its largest value; one T per task. Bands: range over "
+            "seeds. Marks: where the effective field and the field by formula end.",
         )
     yield Filled(table=TABLE, frame=fields_table(fields(data.records, labels)))
 
@@ -109,7 +109,7 @@ def fields(records: Sequence[Record], labels: Labels) -> pd.DataFrame:
 
 
 def fields_table(found: pd.DataFrame) -> pd.DataFrame:
-    """The fields as texts: `without end`, `≥ 170`, `40 (31–52)`."""
+    """The fields as texts: `unlimited`, `≥ 170`, `40 (31–52)`."""
 
     def effective(row: Mapping[str, Any], moment: str) -> str:
         median, low, high = _effective_of(row, moment)
@@ -118,7 +118,7 @@ def fields_table(found: pd.DataFrame) -> pd.DataFrame:
     return TABLE.of(
         {
             **row,
-            "by_formula": "without end" if pd.isna(row["formula"]) else f"{row['formula']}",
+            "by_formula": "unlimited" if pd.isna(row["formula"]) else f"{row['formula']}",
             "by_perturbation": f"{row['mark']} {row['measured']}".removeprefix("= "),
             "effective_at_the_start": effective(row, "start"),
             "effective_trained": effective(row, "trained"),
@@ -159,7 +159,7 @@ def fields_figure(fields: pd.DataFrame, style: Style) -> Figure:
         panel.tick_params(labelsize=8)
         panel.set_xlabel("receptive field (steps)", fontsize=9)
         explain(panel, "formula", marker="|", ms=12, mew=2)
-        explain(panel, "formula: without end", marker=r"$\infty$", ms=10, mew=0.3)
+        explain(panel, "formula: unlimited", marker=r"$\infty$", ms=10, mew=0.3)
         explain(panel, "perturbation", marker="o", ms=7, mfc="none")
         explain(panel, "perturbation: at least", marker=">", ms=7, mfc="none")
         explain(panel, "effective at the start", marker="D", ms=5, mfc="white")

@@ -21,9 +21,9 @@ def build(data: Data) -> Iterator[Item]:
             caption="Test score at multiples of the trained length, without further training, of "
             "the models that solve the longest trained length that any model solves. Most runs "
             "ended once they had solved the trained length, so the models were trained for "
-            "different times. The table of tests at other lengths has the shorter trained lengths. "
-            "Line: mean over seeds; band: their range. Dashed: chance. Dotted: the score that "
-            "counts as solved.",
+            "different times. The section “Beyond the trained length” has the shorter trained "
+            "lengths. Line: mean over seeds; band: their range. Dashed: chance. Dotted: the "
+            "score that counts as solved.",
         )
 
 

@@ -29,10 +29,11 @@ def build(data: Data) -> Iterator[Item]:
             name="front_compute",
             title=title,
             draw=partial(compute_figure, shown, data.solved_at, data.style),
-            caption="Mean test score against what the training takes: the number of updates times "
-            "the time, or the operations, of one update that was timed alone. Training ends early "
-            "where a task is solved. Each task is shown at the longest T that some model of every "
-            "family shown solves, or else at the longest T. Hollow: a seed was still improving.",
+            caption="Mean test score against the cost of training: the updates of a run, until it "
+            "stops, times the time or the operations of one update that was timed alone. A run "
+            "stops some updates after it first solves the task. Each task is shown at the longest "
+            "T with a timed update at which every family shown has a seed that solves it, or else "
+            "at the longest such T of any family. Hollow: a seed was still improving.",
         )
 
 

@@ -6,15 +6,18 @@ from functools import partial
 import pandas as pd
 from matplotlib.figure import Figure
 
+from bench.core.decision import SOLVING_PERCENT
 from bench.core.wording import listed
 from bench.report import drawing
 from bench.report.data import Data
 from bench.report.facets import Style
-from bench.report.frame import CELL, ROW, groups, numbers, rows_of, span
+from bench.report.frame import CELL, ROW, groups, is_true, numbers, rows_of, span
 from bench.report.runs import counted, over_seeds
 from bench.report.section import Item, Picture, Section
 from bench.report.sections._shared import FIGURES, MOST_PANELS
 
+ENOUGH = SOLVING_PERCENT / 100
+"""A network solves the task if at least this share of the seeds that ran do."""
 CHANGED = 0.05
 """A change of the mean score that the title counts, as a share of the way from 0 to 1."""
 
@@ -25,7 +28,7 @@ def build(data: Data) -> Iterator[Item]:
         shown = by_size(rows)
         yield Picture(
             name="front_width",
-            title=message(shown, updates_of_the_larger(rows)),
+            title=message(shown, updates_of_the_larger(rows), solved_by_the_larger_alone(rows)),
             draw=partial(width_figure, shown, data.solved_at, data.style),
             caption="Test score against the number of parameters, with the learning rate of the "
             "smaller network. Line: mean over seeds; bar: their range.",
@@ -64,7 +67,16 @@ def updates_of_the_larger(rows: pd.DataFrame) -> list[float]:
     return ratios
 
 
-def message(shown: pd.DataFrame, ratios: Sequence[float]) -> str:
+def solved_by_the_larger_alone(rows: pd.DataFrame) -> int:
+    """In how many cells the largest network solves the task and the smallest does not."""
+    number = 0
+    for _, cell in groups(rows, CELL):
+        share = is_true(cell["solved"]).groupby(cell["budget"]).mean().sort_index()
+        number += bool(share.iloc[-1] >= ENOUGH > share.iloc[0])
+    return number
+
+
+def message(shown: pd.DataFrame, ratios: Sequence[float], newly: int) -> str:
     """How many scores the larger network changes, and how many updates it needs."""
     better = worse = 0
     for _, cell in groups(shown, CELL):
@@ -83,8 +95,13 @@ def message(shown: pd.DataFrame, ratios: Sequence[float]) -> str:
         )
     else:
         said += f"no score changes by more than {CHANGED:g}"
+    if newly:
+        said += f"; {newly} of {total} networks solve their task only at the larger size"
     if ratios:
-        said += f"; solving a task takes {span(ratios)} times as many updates"
+        said += (
+            f"; where both sizes solve a task, the larger one takes {span(ratios)} times as many "
+            "updates"
+        )
     return said
 
 

@@ -88,10 +88,11 @@ def build(data: Data) -> Iterator[Item]:
         yield Picture(
             name="likelihood",
             draw=partial(likelihood_figure, table, data.style),
-            caption="Test score at equal numbers of parameters in each panel, mean over seeds "
-            "with its 95% interval (Student's t; none with a single seed). Lower is better. "
-            "Lines: predictors without a network, fitted on the training stream: all ids equally "
-            "likely (uniform), by their frequency (unigram), by the id before (markov-1).",
+            caption="Test score, mean over seeds with Student's 95% interval, at equal numbers of "
+            "parameters in each panel. A single seed has no interval. Lower is better. Lines: "
+            "predictors without a network, fitted on the training stream. Uniform: all symbols are "
+            "equally likely. Unigram: by the frequency of a symbol. Markov-1: by the previous "
+            "symbol.",
         )
     yield Filled(table=LIKELIHOOD, frame=table)
     if len(speed):

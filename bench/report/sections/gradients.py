@@ -25,7 +25,8 @@ def build(data: Data) -> Iterator[Item]:
             name="gradients",
             draw=partial(gradients_figure, gradients, data.style),
             caption="Norm of the loss's gradient with respect to each past input, before and "
-            "after training; lines: geometric mean over seeds; bands: range.",
+            "after training, at one T per task. Lines: geometric mean over seeds; bands: range. "
+            "Vertical dotted line: distance T.",
         )
 
 

@@ -15,18 +15,19 @@ TABLE = Table(
         *TASK,
         *MODEL,
         *LABELS,
-        Column("horizon", "text", "steps", "`≥`: the longest T that was run. `+`: failing seeds at "
-               "the next T were improving. `*`: a longer T is solved. `<`: not even the shortest T "
-               "is solved. `not yet at N`: the same, but its failing seeds were improving."),
+        Column("horizon", "text", "steps", "`≥`: no T is known to be unsolved. `+`: failing seeds "
+               "at the next T were improving. `*`: a longer T is solved. `<`: the shortest T is "
+               "not solved. `not yet at N`: the same, but its failing seeds were improving."),
         Column("seeds", "text", "", "Seeds that solve it, of those that ran."),
         Column("first_unsolved", "integer", "steps", "The shortest T that is not solved."),
-        Column("its_seeds", "text", "", "Seeds that solve that T, of those that ran."),
+        Column("seeds_there", "text", "", "Seeds that solve that T, of those that ran."),
         Column("improving", "integer", "runs", "Failing seeds there that were improving."),
-        Column("updates", "text", "updates", "The budgets there; where all is solved, of all T."),
+        Column("updates_allowed", "text", "updates", "The budgets there; if no T is unsolved, "
+               "those of all T."),
     ),
-    caption="The largest T below the first one that is not solved. A T is solved if at least 80% "
-    "of its seeds solve it (4 of 5). For a row without a mark, the true horizon lies between the "
-    "two lengths of the row.",
+    caption="The largest T that a model solves below the first T that it does not solve. A T is "
+    "solved if at least 80% of its seeds solve it (4 of 5). For a row without a mark, the true "
+    "horizon lies between the two lengths of the row.",
 )  # fmt: skip
 
 
@@ -38,9 +39,9 @@ def build(data: Data) -> Iterator[Item]:
             "horizon": found.reached,
             "seeds": str(found.solved.decision) if found.solved else None,
             "first_unsolved": found.failed_at,
-            "its_seeds": str(found.failed.decision) if found.failed else None,
+            "seeds_there": str(found.failed.decision) if found.failed else None,
             "improving": found.failed.improving if found.failed else None,
-            "updates": _budgets(budgets[tuple(network.values())], found.failed_at),
+            "updates_allowed": _budgets(budgets[tuple(network.values())], found.failed_at),
         }
         for network, found in data.horizons
     ]

@@ -1,4 +1,4 @@
-"""The lengths that models did not climb, each with the reason."""
+"""The lengths at which a model was not run because it failed shorter ones."""
 
 from collections.abc import Iterator
 from itertools import groupby
@@ -17,8 +17,8 @@ TABLE = Table(
         Column("T", "text", "steps", "The lengths."),
         Column("reason", "text", "", "Why no seed of them was run."),
     ),
-    caption="A model climbs the lengths from the shortest up until it does not solve two in a row. "
-    "Nothing is known of it at the lengths that it did not climb.",
+    caption="Each model is run at one length after the other, from the shortest up, until it fails "
+    "to solve two in a row. Longer lengths are not run, so nothing is known about them.",
 )
 
 
@@ -34,4 +34,4 @@ def build(data: Data) -> Iterator[Item]:
     yield Filled(table=TABLE, frame=TABLE.of(rows))
 
 
-SECTION = Section(title="What was not climbed", order=23, tables=(TABLE,), build=build)
+SECTION = Section(title="Lengths that were not run", order=23, tables=(TABLE,), build=build)

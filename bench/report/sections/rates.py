@@ -16,7 +16,7 @@ from bench.report.frame import MODEL, Column, Table, groups
 from bench.report.section import Filled, Item, Picture, Section
 from bench.report.sections._shared import curves_against
 
-TITLE = "How each row was chosen"
+TITLE = "Settings and learning rates"
 TRIED = Table(
     name="rates",
     shown=False,

@@ -15,7 +15,7 @@ COLUMNS = {
     "budget": "budget",
     "parameters": "parameters",
     "receptive_field": "receptive_field",
-    "updates": "steps",
+    "updates_made": "steps",
     "update_ms": "step_ms",
     "run_s": "total_s",
     "answer_ms": "latency_ms",
@@ -30,32 +30,33 @@ TABLE = Table(
         Column("budget", "number", "parameters", "Parameters asked for."),
         Column("parameters", "number", "parameters", "Parameters of the network."),
         Column("receptive_field", "number", "steps", "By formula. Missing if it is unlimited."),
-        Column("updates", "number", "updates", "Updates made."),
+        Column("updates_made", "number", "updates", "Updates made."),
         Column("update_ms", "number", "ms", "Mean time of an update of a run."),
         Column("run_s", "number", "s", "Time of a run."),
         Column("answer_ms", "number", "ms", "Time to read one sequence alone and to answer."),
         Column("plain_step_us", "number", "µs", "Time of one further step by `forward`."),
     ),
-    caption="Medians over seeds. Several runs shared the machine: these times compare models, "
-    "not machines. Where no receptive field is given, it is unlimited. A plain step calls "
-    "`forward` on one step.",
+    caption="Medians over seeds. Several runs shared the machine, so these times are rough. Use "
+    "the timings above to compare models. Where no receptive field is given, it is unlimited. A "
+    "plain step calls `forward` on one step.",
 )
 FIGURES = (
     (
         "update_ms",
-        "one training step (ms)",
-        "Median time of one training step: forward, backward, update, batch as in the settings.",
+        "one update (ms)",
+        "Mean time of an update in a run, at the batch size of the settings: forward pass, "
+        "backward pass and optimizer step.",
     ),
     (
         "answer_ms",
         "one sequence alone (ms)",
-        "Median time to read one sequence alone and answer.",
+        "Time to read one sequence alone and answer.",
     ),
 )
 
 
 def build(data: Data) -> Iterator[Item]:
-    yield Text(markdown="### In the runs")
+    yield Text(markdown="### Times of the training runs")
     of_main = run_cost(data.main)
     for column, axis_label, caption in FIGURES:
         if of_main[column].notna().any():

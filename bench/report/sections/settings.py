@@ -9,6 +9,7 @@ from bench.report.data import Data
 from bench.report.frame import LABELS, MODEL, NETWORK, TASK, Column, Table, groups, listed
 from bench.report.markup import code
 from bench.report.section import Filled, Item, Section, Text
+from bench.report.sections import rates
 
 TABLE = Table(
     name="settings",
@@ -96,4 +97,4 @@ def _range(column: pd.Series) -> str:
     return f"{low:g}" if low == high else f"{low:g}–{high:g}"
 
 
-SECTION = Section(title="How each row was chosen", order=140, tables=(TABLE,), build=build)
+SECTION = Section(title=rates.TITLE, order=140, tables=(TABLE,), build=build)

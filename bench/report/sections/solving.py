@@ -16,13 +16,14 @@ TABLE = Table(
         *IDENTITY,
         Column("solved", "count", "runs", "Runs that solve the task."),
         Column("seeds", "count", "runs", "Runs that count."),
-        Column("updates", "text", "updates", "Median until a validation first solved the task; "
-               "`> N`: a run in the middle did not solve it, and the median is beyond N."),
-        Column("seconds", "text", "s", "`updates` times `update_ms`."),
+        Column("updates_to_solve", "text", "updates", "Median until a validation first solved "
+               "the task; `> N`: the median is above N, since too few runs solved it."),
+        Column("seconds", "text", "s", "`updates_to_solve` times `update_ms`."),
         Column("update_ms", "number", "ms", "Time of an update."),
         Column("clock", "text", "", "What measured `update_ms`: `speed` (this network and batch "
                "size, timed alone) or `runs` (median over these runs, which shared the machine)."),
-        Column("implementation", "text", "", "Of the times of `speed`."),
+        Column("implementation", "text", "", "The implementation that `speed` timed; missing "
+               "if `clock` is `runs`."),
     ),
     caption="Runs that did not solve the task count as censored: all that is known is that they "
     "need more updates than they made. The median is the number of updates by which half of the "
@@ -71,7 +72,7 @@ def solving(runs: pd.DataFrame, update_times: Mapping[str, Update]) -> pd.DataFr
                 **cell,
                 "solved": int(solved.sum()),
                 "seeds": len(seeds),
-                "updates": f"{sign}{median:.0f}",
+                "updates_to_solve": f"{sign}{median:.0f}",
                 "seconds": f"{sign}{median * update_ms / 1e3:.3g}" if update_ms > 0 else None,
                 "update_ms": update_ms,
                 "clock": clock if update_ms > 0 else None,

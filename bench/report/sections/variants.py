@@ -28,7 +28,8 @@ def build(data: Data) -> Iterator[Item]:
             caption="Mean test score of each variant; bands: range over seeds. Thick lines in "
             "the background: the default models. Dashed: chance. Dotted: the score that counts as "
             "solved. Variants have the same number of parameters, unless their name gives another "
-            "`param_budget`. The table of rates says which variants have a rate of their own.",
+            "param_budget. The section “Settings and learning rates” says which variants have a "
+            "learning rate of their own.",
         )
     yield Filled(table=TABLE if shown else replace(TABLE, shown=False), frame=scores)
 

@@ -69,7 +69,7 @@
       shown.push(element("p", { className: "note" }, left + data.times));
     }
     if (commands.length) {
-      const title = "Commands that make the missing evidence";
+      const title = "Commands that produce the missing evidence";
       const steps = commands.map(([said, command]) => {
         const text = command
           .replace("--results RESULTS", () => `--results ${folder()}`)
