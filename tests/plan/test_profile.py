@@ -262,12 +262,12 @@ def test_ids_of_the_projects_profiles_are_pinned() -> None:
         ids = "\n".join(sorted(spec.id for spec in plan_of(name).specs))
         found[name] = hashlib.sha256(ids.encode()).hexdigest()[:16]
     assert found == {
-        "full": "f1ec7296cd44acbb",
+        "full": "7076a64a1c145814",
         "generation": "9508ff574ba2e9fe",
         "paper": "a792ca03222d07ae",
-        "quick": "0939f121512d2d98",
-        "reference": "f98c0a6f8f7ea523",
-        "smoke": "8a585f7caf769b41",
+        "quick": "5868c6e24544c758",
+        "reference": "2e44e6068196ecde",
+        "smoke": "3e540a6e27e32ef0",
         "tuning": "58206fe6e65c5e32",
     }
 
