@@ -6,9 +6,9 @@
          │╲ │╲
     x_t  ●●●●●
 
-Source: Bai, Kolter & Koltun 2018 (arXiv:1803.01271, section 3). A block applies twice a
-weight-normalised dilated causal convolution (their eq. 1), a ReLU and dropout. It then adds its
-input (eq. 2), through a 1×1 convolution where the width changes, and applies a ReLU to the sum.
+Source: Bai, Kolter & Koltun 2018 (arXiv:1803.01271, section 3). A block applies a
+weight-normalised dilated causal convolution, a ReLU and dropout, twice. It then adds its input,
+through a 1×1 convolution where the width changes, and applies a ReLU to the sum.
 
 Departures: convolutions keep PyTorch's initialisation (the released code sets N(0, 0.01), but
 weight normalisation then recomputes the weight). Without `num_blocks`, the receptive field covers

@@ -12,7 +12,7 @@ Source: van den Oord et al. 2016 (arXiv:1609.03499, sections 2.1 to 2.5): a caus
 gated units (eq. 2) with residual and skip connections through 1×1 convolutions. The sum of the
 skips goes through two further 1×1 convolutions, each after a ReLU; the second one is the network's
 head. A condition is a class (global) or the features of each step (local). It enters every gated
-unit through a 1×1 convolution of its own (eq. 3).
+unit through a 1×1 convolution of its own (section 2.5).
 
 Departures: convolutions have biases and PyTorch's initialisation. By default the number of
 dilations, up to the paper's 1 to 512, and then the number of cycles are the smallest that cover

@@ -9,8 +9,8 @@ Source: Hochreiter & Schmidhuber 1997, in the form of Bai, Kolter & Koltun 2018
 
 Departures: the score is the share of answers with an error below 0.04, the tolerance of Hochreiter
 & Schmidhuber; the mean squared error, which the literature reports, is a further metric. With
-`markers="halves"`, one step is marked in each half of the sequence, as in the older form (Le,
-Jaitly & Hinton 2015, arXiv:1504.00941).
+`markers="halves"`, one step is marked in each half of the sequence, as in Arjovsky, Shah & Bengio
+2016 (arXiv:1511.06464).
 """
 
 from dataclasses import dataclass
