@@ -106,4 +106,4 @@ def test_every_comparison_runs(
     assert f"{kind}: " in said
     assert "met" in said
     (row,) = yardstick_table([made]).to_dict("records")
-    assert row["met"] == "yes"
+    assert row["target_met"] == "yes"

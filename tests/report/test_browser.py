@@ -248,7 +248,7 @@ def test_clicking_a_point_shows_its_runs_and_commands_as_text(
     assert visit.page.locator("#behind-point b").count() == 0
     assert visit.column("#behind-point", "max_steps") == ["100"] * 3
     visit.page.click("#behind-point .note a")
-    assert visit.page.locator("#How_each_row_was_chosen[open]").count() == 1
+    assert visit.page.locator("#Settings_and_learning_rates[open]").count() == 1
     commands = visit.page.locator("#behind-point pre.command").all_inner_texts()
     specs, _ = planted_records()
     wanted = [each.id for each in specs if (each.model.name, each.length) == ("gru", 10)]
