@@ -37,7 +37,7 @@ class Reach:
 
     @property
     def sign(self) -> str:
-        """An arrow: no T is known to be unsolved. Plus: failing seeds at the next T improved."""
+        """An arrow: no T is known to be unsolved. Plus: seeds at the next T were improving."""
         if self.found.length is None:
             return ""
         if self.found.failed is None:
