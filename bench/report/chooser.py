@@ -109,14 +109,17 @@ def _answers(evidence: Sequence[Evidence], kind: Kind, length: int, pages: _Page
 
     Their order is that of latency, then state, then minutes, each from none to the largest.
     """
-    costs = [(each.cost.step_us, each.cost.state_bytes, each.cost.minutes) for each in evidence]
-    columns = list(zip(*costs, strict=True)) or [(), (), ()]
+    columns = [
+        [end for each in evidence for end in each.cost.step_bounds],
+        [end for each in evidence for end in each.cost.state_bounds],
+        [each.cost.minutes for each in evidence if each.cost.minutes is not None],
+    ]
     known: dict[tuple[float, ...], int] = {}
     places = []
     for budgets in itertools.product((inf, *LATENCIES_US), (inf, *STATES_BYTES), (inf, *MINUTES)):
         # Budgets that the same networks keep have the same answer.
         within = tuple(
-            most if most == inf else sum(cost is not None and cost <= most for cost in column)
+            most if most == inf else sum(cost <= most for cost in column)
             for most, column in zip(budgets, columns, strict=True)
         )
         if within not in known:

@@ -150,20 +150,24 @@ def preference(updates: float, step_us: float | None, model: str) -> tuple[float
 def beyond(cost: Cost, problem: Problem) -> list[str]:
     """Which budgets the cost exceeds, in words."""
     found = (
-        (cost.step_us, problem.step_us, "a step takes {:.3g} µs"),
-        (cost.state_bytes, problem.state_bytes, "the state has {:,.0f} bytes"),
-        (cost.minutes, problem.minutes, "training takes {:.3g} min"),
+        (cost.step_bounds, cost.step_us, problem.step_us, "a step takes {}{:.3g} µs"),
+        (cost.state_bounds, cost.state_bytes, problem.state_bytes, "the state has {}{:,.0f} bytes"),
+        ((cost.minutes or 0.0, inf), cost.minutes, problem.minutes, "training takes {}{:.3g} min"),
     )
-    return [text.format(value) for value, most, text in found if value and value > most]
+    return [
+        text.format("at least " if measured is None else "", least)
+        for (least, _), measured, most, text in found
+        if least > most
+    ]
 
 
 def unknown(cost: Cost, problem: Problem) -> list[str]:
-    """Which costs are not known, of those that have a budget. A recorded run has its time."""
+    """Which costs may be within their budget or not. A recorded run has its training time."""
     found = (
-        (cost.step_us, problem.step_us, NOT_TIMED),
-        (cost.state_bytes, problem.state_bytes, NOT_MEASURED),
+        (cost.step_bounds, problem.step_us, NOT_TIMED),
+        (cost.state_bounds, problem.state_bytes, NOT_MEASURED),
     )
-    return [text for value, most, text in found if value is None and most < inf]
+    return [text for (least, most), budget, text in found if least <= budget < most]
 
 
 def _solved(cells: Cells) -> list[Evidence]:

@@ -1,8 +1,8 @@
 """What is known of each model on each task and length, for the choice of a model."""
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import pandas as pd
@@ -25,6 +25,11 @@ State = Literal["solves", "does not", "undecided"]
 FEW = f"{FEWEST_SOLVED} seeds that solve it, or {FEWEST_FAILED} that do not"
 
 
+Bounds = tuple[float, float]
+"""A cost is at least the first and at most the second number."""
+NO_BOUNDS: Bounds = (0.0, math.inf)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Cost:
     """What a network costs; None where it was not measured."""
@@ -37,6 +42,20 @@ class Cost:
     """Training time of a run, median over seeds."""
     timed_alone: bool = False
     """Whether `minutes` is updates times an update timed alone; else runs shared the machine."""
+    step_from_others: Bounds = NO_BOUNDS
+    """Bounds of `step_us` from networks of the same model for a shorter and for a longer T."""
+    state_from_others: Bounds = NO_BOUNDS
+    """Bounds of `state_bytes` from the same networks."""
+
+    @property
+    def step_bounds(self) -> Bounds:
+        """Microseconds of a step: what was measured, else the bounds from other lengths."""
+        return self.step_from_others if self.step_us is None else (self.step_us,) * 2
+
+    @property
+    def state_bounds(self) -> Bounds:
+        """Bytes of the state: what was measured, else the bounds from other lengths."""
+        return self.state_from_others if self.state_bytes is None else (self.state_bytes,) * 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +151,28 @@ def evidence_of(data: Data, costs: Sequence[Mapping[str, Any]] | None = None) ->
                 planned=planned.get((place[0], place[2]), ()),
             )
         )
-    return found
+    return [_with_bounds(each, found) for each in found]
+
+
+def _with_bounds(cell: Evidence, everything: Sequence[Evidence]) -> Evidence:
+    """The cell with the bounds that the same model at other lengths gives for its costs.
+
+    With the same number of parameters, the network for a longer T has at least as many layers and
+    remembers at least as many steps. So its step is taken to be no faster and its state no smaller.
+    """
+    same = [each for each in everything if (each.task, each.model) == (cell.task, cell.model)]
+
+    def bounds(cost: Callable[[Evidence], float | None]) -> Bounds:
+        known = [(each.length, value) for each in same if (value := cost(each)) is not None]
+        below = [value for length, value in known if length <= cell.length]
+        above = [value for length, value in known if length >= cell.length]
+        return max(below, default=0.0), min(above, default=math.inf)
+
+    steps, states = (
+        bounds(lambda each: each.cost.step_us),
+        bounds(lambda each: each.cost.state_bytes),
+    )
+    return replace(cell, cost=replace(cell.cost, step_from_others=steps, state_from_others=states))
 
 
 def _place(row: Mapping[Hashable, Any] | Mapping[str, Any]) -> tuple[str, int, str]:

@@ -34,6 +34,7 @@ DECISION = ("pick", "T", "runner-up", "evidence", "training", "step", "state")
 
 
 DEMONSTRATION = "This is a demonstration: its budgets are too small to decide the claims."
+NO_COMMON_TASK = "no task has runs of both"
 FIGURE = "reach"
 """Name of the figure that carries the answer."""
 
@@ -94,15 +95,16 @@ def answer(data: Data) -> list[str]:
 def reach(data: Data) -> str:
     """Which family solves the longest T of each task, and where more runs may change this.
 
-    A family is ahead for certain where the failure of the other one counts against it.
+    A family is ahead for certain where the failure of the other one counts against it. A task
+    without runs of both families compares nothing.
     """
     furthest: dict[str, dict[str, int]] = {}
     unbeaten: set[tuple[str, str, int]] = set()
     for network, found in data.horizons_at_equal_size:
         task, side, length = network["task_label"], network["family"], found.length or 0
         if side in SIDES:
-            of_task = furthest.setdefault(task, dict.fromkeys(SIDES, 0))
-            of_task[side] = max(of_task[side], length)
+            of_task = furthest.setdefault(task, {})
+            of_task[side] = max(of_task.get(side, 0), length)
             unbeaten |= {(task, side, length)} if found.failed is None else set()
     both: list[str] = []
     ahead: dict[str, list[str]] = {side: [] for side in SIDES}
@@ -110,6 +112,8 @@ def reach(data: Data) -> str:
     not_run: dict[str, list[str]] = {side: [] for side in SIDES}
     cells = dict(by_task(data.cells))
     for task, lengths in furthest.items():
+        if len(lengths) < len(SIDES):
+            continue
         ours, theirs = (lengths[side] for side in SIDES)
         if ours == theirs:
             both += [task] if ours else []
@@ -121,6 +125,10 @@ def reach(data: Data) -> str:
         certain = _is_ahead(cells[task], first, second, lengths[first], data.rates)
         (ahead if certain else so_far)[first].append(task)
     said = []
+    if furthest and all(len(lengths) < len(SIDES) for lengths in furthest.values()):
+        present = {side for lengths in furthest.values() for side in lengths}
+        lacking = [f"no {side} network was run" for side in SIDES if side not in present]
+        said.append(f"The families can't be compared: {', '.join(lacking) or NO_COMMON_TASK}.")
     if both:
         said.append(f"Both families solve the longest T on {listed(both, MOST_NAMED, 'task')}.")
     if any(ahead.values()):

@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,26 @@ def test_a_step_that_was_not_timed_is_missing_where_it_could_change_the_pick() -
     assert reasons(answer) == [("tcn", 100, (NOT_TIMED,))]
     slower = [solving("tcn", 100, SLOW), solving("gru", 100, FAST, step_us=3.0)]
     assert named(choose(at(step_us=10), slower)) == ("gru", None, "decided")
+
+
+@pytest.mark.parametrize(
+    ("bounds", "pick", "sure"),
+    [
+        ((2.0, 9.0), "tcn", "decided"),
+        ((2.0, inf), "gru", "undecided"),
+        ((0.0, 20.0), "gru", "undecided"),
+        ((12.0, inf), "gru", "decided"),
+    ],
+)
+def test_bounds_stand_for_a_step_that_was_not_timed(
+    bounds: tuple[float, float], pick: str, sure: str
+) -> None:
+    tcn = solving("tcn", 100, FAST)
+    tcn = replace(tcn, cost=replace(tcn.cost, step_from_others=bounds))
+    answer = choose(at(step_us=10), [tcn, solving("gru", 100, SLOW, step_us=3.0)])
+    assert (answer.pick, answer.sure) == (pick, sure)
+    said = "tcn is left out: a step takes at least 12 µs on copy_memory at T = 100"
+    assert (said in answer.why) == (bounds[0] > 10)
 
 
 def test_a_seed_that_was_improving_matters_only_if_it_could_still_be_better() -> None:
@@ -218,6 +239,29 @@ def test_evidence_comes_from_the_frames_of_the_report() -> None:
     assert not tcn.cost.timed_alone
     assert (gru.state, gru.missing, gru.only_updates) == ("undecided", (LONG_RUNS,), True)
     assert evidence_of(data_of([])) == []
+
+
+def test_other_lengths_give_bounds_for_costs_that_were_not_measured() -> None:
+    records = [
+        record(
+            spec(model="attention", length=length, seed=seed),
+            outcome=outcome(1.0, label="attention", steps=150),
+        )
+        for length in (8, 64, 256)
+        for seed in range(5)
+    ]
+    timed = [
+        speed_record(model="attention", length=length, step_ms=step)
+        for length, step in ((8, 0.01), (256, 0.03))
+    ]
+    first, middle, _ = evidence_of(data_of(records, speed=timed))
+    assert middle.cost.step_us is None
+    assert middle.cost.step_bounds == pytest.approx((10.0, 30.0))
+    assert first.cost.step_bounds == pytest.approx((10.0, 10.0))
+    _, _, last = evidence_of(data_of(records, speed=timed[:1]))
+    assert last.cost.step_bounds == pytest.approx((10.0, inf))
+    first, _, _ = evidence_of(data_of(records, speed=timed[1:]))
+    assert first.cost.step_bounds == pytest.approx((0.0, 30.0))
 
 
 def test_two_solving_seeds_are_too_few() -> None:

@@ -199,6 +199,23 @@ def test_a_family_that_was_not_run_at_longer_lengths_is_not_behind() -> None:
     )
 
 
+def test_a_family_without_runs_is_not_behind() -> None:
+    def reach_of(*models_at: tuple[str, str]) -> str:
+        made = [
+            record(spec(model=m, length=10, seed=seed, task=task), outcome=outcome(1.0, label=m))
+            for m, task in models_at
+            for seed in range(5)
+        ]
+        return front.reach(data_of([each.spec for each in made], made))
+
+    alone = reach_of(("tcn", "copy_memory"))
+    assert alone == "The families can't be compared: no recurrent network was run."
+    apart = reach_of(("tcn", "copy_memory"), ("gru", "adding"))
+    assert apart == "The families can't be compared: no task has runs of both."
+    both = reach_of(("tcn", "copy_memory"), ("gru", "copy_memory"), ("gru", "adding"))
+    assert both == "Both families solve the longest T on copy_memory."
+
+
 def test_the_answer_compares_the_families_and_says_nothing_without_records() -> None:
     timed = [
         speed_record(model, length, train_ms=ms, step_ms=ms / 100)
