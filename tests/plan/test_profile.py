@@ -277,7 +277,7 @@ def test_ids_of_the_projects_profiles_are_pinned() -> None:
         "quick": "8545361843fb5e31",
         "reference": "762685d72ae3bd18",
         "smoke": "df537cf4023cc375",
-        "tuning": "56297d077bd8590b",
+        "tuning": "8561d799760489c8",
     }
 
 
