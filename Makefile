@@ -1,10 +1,10 @@
-# `make help` lists the targets. Variables: PROFILE=quick|reference|…|my.toml RESULTS=folder ARGS="…" MINUTES=n CLAIM=a
+# `make help` lists the targets. Variables: PROFILE=quick|reference|…|my.toml RESULTS=folder ARGS="…" MINUTES=n CLAIM=letter
 PYTHON ?= python3
 RESULTS ?= results
 PROFILE ?=
 ARGS ?=
 MINUTES ?= 25
-CLAIM ?= a
+CLAIM ?=
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -39,8 +39,8 @@ bench: setup  ## run what is missing of PROFILE (default: paper with a GPU, else
 plan: setup  ## show what bench would run and how long it would take
 	$(PY) -m bench plan $(SELECTED)
 
-claim: setup  ## run the smallest grid that decides CLAIM (a, b, d2, e or f), and print the verdict
-	$(PY) -m bench claim "$(CLAIM)" --results "$(RESULTS)" $(ARGS)
+claim: setup  ## run the smallest grid that decides CLAIM, and print the verdict; without CLAIM, list the claims
+	$(PY) -m bench claim $(if $(CLAIM),"$(CLAIM)") --results "$(RESULTS)" $(ARGS)
 
 speed: setup  ## time training, inference and streaming, also of other implementations, and report
 	$(PY) -m bench speed --yardsticks $(SELECTED)
@@ -57,7 +57,7 @@ smoke: setup  ## run every task and model at its smallest, in about two minutes
 tune: setup  ## run the sweep of learning rates that the profiles use
 	$(PY) -m bench tune --results "$(RESULTS)/tuning" $(ARGS)
 
-fetch: setup  ## download MNIST ahead of time, for a machine without a network
+fetch: setup  ## download MNIST ahead of time, for a machine without internet
 	$(PY) -m bench fetch $(ARGS)
 
 readme: setup  ## write the tables of README.md, docs/results.md and docs/data.md from results/reference
@@ -66,7 +66,7 @@ readme: setup  ## write the tables of README.md, docs/results.md and docs/data.m
 test: setup  ## run the tests and list the ten slowest
 	$(PYTEST) -m "not faults" --durations=10 $(ARGS)
 
-test-fast: setup  ## run the tests that train, compile and draw nothing, in half a minute
+test-fast: setup  ## run the tests that train, compile and draw nothing, in about two minutes
 	$(PYTEST) -m "not faults and not slow" $(ARGS)
 
 FAULTS := tests/faults tests/core/test_store.py tests/measure/test_checkpoint.py tests/plan/test_plugins.py tests/run/test_cluster.py tests/run/test_slot.py tests/run/test_workers.py tests/tasks/test_downloads.py tests/tasks/test_files.py

@@ -142,21 +142,25 @@ def choose(
 
 
 @click.command()
-@click.argument("key", metavar="CLAIM")
+@click.argument("key", metavar="[CLAIM]", required=False)
 @all_results
 @click.option("--plan", "plan_only", is_flag=True, help="Show the grid and its time; run nothing.")
 @click.option("--workers", type=whole_number(1), help="Number of parallel runs.")
 @_budget("--time-limit", "MINUTES", "Start no run after this time; the same command continues.")
 def claim(
-    key: str, results: Path, plan_only: bool, workers: int | None, time_limit: float
+    key: str | None, results: Path, plan_only: bool, workers: int | None, time_limit: float
 ) -> int | None:
     """Run the smallest grid that decides a claim, and print the verdict.
 
     CLAIM is the letter of a claim on the page of claims. The runs have the settings of the profile
-    reference, and runs that are recorded already are not repeated.
+    reference, and runs that are recorded already are not repeated. Without CLAIM, the claims are
+    listed.
     """
     from bench.plan import deciding
 
+    if key is None:
+        print(deciding.listing())
+        return None
     path = deciding.profile_of(key)
     if not plan_only:
         start_server()

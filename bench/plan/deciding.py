@@ -28,5 +28,13 @@ def remedy(key: str) -> str | None:
     known = next((each for each in (key, key.rstrip("0123456789")) if each in keys()), None)
     if known is None:
         return None
-    description = tomllib.loads(profile_of(known).read_text(encoding="utf-8"))["description"]
-    return f"python -m bench claim {known}   # {description}"
+    return f"python -m bench claim {known}   # {_description(known)}"
+
+
+def listing() -> str:
+    """One line per claim that runs can decide: its command, what it runs and how long that takes."""
+    return "\n".join(filter(None, map(remedy, keys())))
+
+
+def _description(key: str) -> str:
+    return tomllib.loads(profile_of(key).read_text(encoding="utf-8"))["description"]

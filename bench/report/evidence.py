@@ -9,15 +9,15 @@ import pandas as pd
 
 import tasks
 from bench.core.decision import Decision
-from bench.core.intervals import Interval, mean_interval
+from bench.core.intervals import Interval
 from bench.core.spec import Spec
 from bench.plan.rates import Rates
 from bench.report.claims.against import MORE_UPDATES, lacking_rates, lacking_runs, lacking_updates
 from bench.report.claims.cells import FEWEST_FAILED, FEWEST_SOLVED, Cell
 from bench.report.data import Data
-from bench.report.frame import ROW, first, groups, numbers
+from bench.report.frame import ROW, groups, numbers
 from bench.report.points import IMPROVING, points
-from bench.report.runs import counted, ends
+from bench.report.runs import counted
 from bench.report.runs import scores as score_table
 from tasks import Kind
 
@@ -115,15 +115,14 @@ def evidence_of(data: Data, costs: Sequence[Mapping[str, Any]] | None = None) ->
     cells = {(cell.task, cell.length, cell.model): cell for cell in data.cells}
     cost_at = {_place(point): point for point in (points(data)[1] if costs is None else costs)}
     planned = _planned(runs)
-    shares = {_place(row): row for row in score_table(runs).to_dict("records")}
+    by_place = {_place(row): row for row in score_table(runs).to_dict("records")}
     found = []
     for about, seeds in groups(made, ROW):
         place = _place(about)
         cell = cells.get(place)
         directions = [better[each] for each in seeds["id"] if each in better]
-        scores = tuple(map(float, seeds["score"]))
-        mean = mean_interval(scores)
-        low, high = ends(mean, 0.0, first(seeds, "unit") or "")
+        row = by_place[place]
+        low, high = (None if pd.isna(row[end]) else row[end] for end in ("mean_low", "mean_high"))
         step = seeds["id"].map(data.step_us).astype(float).median()
         state = seeds["id"].map(data.state_bytes).astype(float).median()
         cost = cost_at.get(place, {})
@@ -136,9 +135,9 @@ def evidence_of(data: Data, costs: Sequence[Mapping[str, Any]] | None = None) ->
                 model=place[2],
                 spec=specs[seeds["id"].iloc[0]],
                 **_judged(cell, seeds, data.rates),
-                share=_share(shares[place]),
-                score=Interval(mean=mean.mean, low=low, high=high, n=mean.n),
-                scores=scores,
+                share=_share(row),
+                score=Interval(mean=row["mean"], low=low, high=high, n=len(seeds)),
+                scores=tuple(map(float, seeds["score"])),
                 higher_is_better=all(directions),
                 needed=tuple(numbers(seeds["solved_after"]).dropna()),
                 allowed=int(seeds["max_steps"].min()),

@@ -11,10 +11,9 @@ from typing import Any
 
 import pandas as pd
 
-from bench.core.intervals import mean_interval, wilson
 from bench.report import runs
 from bench.report.data import Data
-from bench.report.frame import ROW, first, groups, is_true, numbers, rows_of
+from bench.report.frame import ROW, first, groups, numbers, rows_of
 
 RESULT, TRAINING = "Result", "Training"
 RANGE = "range over seeds"
@@ -135,15 +134,15 @@ def with_networks(data: Data) -> pd.DataFrame:
 
 
 def _of_runs(data: Data) -> Iterator[dict[str, Any]]:
+    scores = {tuple(row[name] for name in ROW): row for row in rows_of(runs.scores(data.runs))}
     for cell, seeds in groups(with_networks(data), [*ROW, "network"]):
-        mean = mean_interval(seeds["score"].tolist())
-        ends = runs.ends(mean, 0.0, first(seeds, "unit") or "")
+        found = scores[tuple(cell[name] for name in ROW)]
         point = {**cell, "seeds": len(seeds), "budget": first(seeds, "budget")}
-        point |= _interval("score", seeds["score"].mean(), *ends)
+        point |= _interval("score", found["mean"], found["mean_low"], found["mean_high"])
         if seeds["solved_at"].notna().any():
-            solved = int(is_true(seeds["solved"]).sum())
-            point |= _interval("share", solved / len(seeds), *wilson(solved, len(seeds)))
-            point["solved"] = solved
+            point["solved"] = int(found["solved"])
+            share = point["solved"] / len(seeds)
+            point |= _interval("share", share, found["share_low"], found["share_high"])
         for name, column in MEDIANS.items():
             point |= _over_seeds(name, seeds[column])
         if "ended" in seeds:

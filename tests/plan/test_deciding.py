@@ -57,6 +57,9 @@ def test_the_command_runs_the_grid_and_prints_the_verdict(
 ) -> None:
     assert main(["claim", "c"]) == 2
     assert "valid: a, b, d2, e, f" in capsys.readouterr().err
+    assert main(["claim"]) == 0
+    listed = capsys.readouterr().out.splitlines()
+    assert [line.split()[4] for line in listed] == ["a", "b", "d2", "e", "f"]
     monkeypatch.setattr(deciding, "CLAIMS", tmp_path)
     (tmp_path / "a.toml").write_text(PROFILE.format(steps=4))
     arguments = ["claim", "a", "--results", str(tmp_path / "results"), "--workers", "1"]
