@@ -6,6 +6,7 @@ Shape letters: B sequences, T steps (`signature.num_steps`), I inputs, O outputs
 import dataclasses
 import hashlib
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -49,6 +50,18 @@ class Signature:
     """Height and width, where the steps are the pixels of an image row by row; None: no image."""
     num_conditions: int = 0
     """Number of classes, or of features per step, that condition a sequence; 0: unconditional."""
+
+    def __post_init__(self) -> None:
+        for name, valid in (("input", ("token", "real")), ("per", ("step", "sequence"))):
+            if getattr(self, name) not in valid:
+                raise ValueError(f"{name}={getattr(self, name)!r}; valid: {' or '.join(valid)}")
+        for name in ("num_inputs", "num_outputs", "num_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}; valid: 1 or more")
+        if not 1 <= self.reach <= self.num_steps:
+            raise ValueError(
+                f"reach={self.reach}; valid: from 1 to the number of steps, {self.num_steps}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +118,10 @@ class Metric:
     chance: float
     """Expected value of the best predictor without memory."""
     values: Callable[[Tensor, Batch], Tensor]
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.chance):
+            raise ValueError(f"chance={self.chance} of {self.name}; valid: a finite number")
 
 
 @dataclass(frozen=True, kw_only=True)

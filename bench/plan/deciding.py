@@ -32,7 +32,7 @@ def remedy(key: str) -> str | None:
 
 
 def listing() -> str:
-    """One line per claim that runs can decide: its command, what it runs and how long that takes."""
+    """One line per claim that runs can decide: its command, its runs and their time."""
     return "\n".join(filter(None, map(remedy, keys())))
 
 

@@ -37,7 +37,8 @@ def load(path: Path) -> Plugin:
     """Import the file and register what it defines under the file's name.
 
     Raises `RequestError` if the file is missing or can't be imported, if its name is taken or is
-    not that of a Python module, and if it defines two tasks, two models, or no task and no model.
+    not that of a Python module, if it defines two tasks, two models, or no task and no model, or if
+    a task or model lacks an attribute that all have.
     """
     name = path.stem
     if not path.is_file():
@@ -64,11 +65,14 @@ def load(path: Path) -> Plugin:
                 f"--plugin {path}: defines {' and '.join(classes)}; a file defines one "
                 f"{kind.__name__}: move each into a file of its own"
             )
-    for cls in found:
-        if issubclass(cls, tasks.Task):
-            tasks.register(cls)
-        else:
-            models.register(cls)
+    try:
+        for cls in found:
+            if issubclass(cls, tasks.Task):
+                tasks.register(cls)
+            else:
+                models.register(cls)
+    except ValueError as error:
+        raise RequestError(f"--plugin {path}: {error}") from None
     _files[name], _hashes[name] = path, hashlib.sha256(source).hexdigest()
     return Plugin(path=path)
 
@@ -81,10 +85,6 @@ def explained(error: BaseException, what: str) -> BaseException:
     frames = traceback.extract_tb(error.__traceback__)
     files = {str(path): path for path in _files.values()}
     blamed = next((files[f.filename] for f in reversed(frames) if f.filename in files), None)
-    if blamed is None:  # an AttributeError about a plug-in's class has no frame in its file
-        lacking = getattr(error, "obj", None)
-        owner = lacking if isinstance(lacking, type) else type(lacking)
-        blamed = _files.get(owner.__module__)
     return error if blamed is None else _explained(error, blamed, what)
 
 

@@ -50,12 +50,14 @@ class Cost:
     @property
     def step_bounds(self) -> Bounds:
         """Microseconds of a step: what was measured, else the bounds from other lengths."""
-        return self.step_from_others if self.step_us is None else (self.step_us,) * 2
+        known = self.step_us
+        return self.step_from_others if known is None else (known, known)
 
     @property
     def state_bounds(self) -> Bounds:
         """Bytes of the state: what was measured, else the bounds from other lengths."""
-        return self.state_from_others if self.state_bytes is None else (self.state_bytes,) * 2
+        known = self.state_bytes
+        return self.state_from_others if known is None else (known, known)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -113,6 +113,15 @@ def test_the_models_of_the_page_keep_the_contract(files: dict[str, Path]) -> Non
 
 TASK = "from tasks.copy_memory import CopyMemory\nclass {}(CopyMemory):\n    version = 1\n"
 
+NO_VERSION = (
+    "from models import Model\nclass Mine(Model):\n"
+    "    def build_core(self, signature, num_inputs, width, extra_width): ...\n"
+)
+NO_LENGTHS = (
+    "from tasks import Task\nclass Mine(Task):\n    version, smallest = 1, {'length': 4}\n"
+    "    signature = objective = solved = None\n    def sample(self, n, generator, split): ...\n"
+)
+
 
 @pytest.mark.parametrize(
     ("name", "code", "said"),
@@ -123,6 +132,8 @@ TASK = "from tasks.copy_memory import CopyMemory\nclass {}(CopyMemory):\n    ver
         ("json.py", "", "the name 'json' is taken"),
         ("not a name.py", "", "the name of a plug-in is a Python identifier followed by .py"),
         ("two_tasks.py", TASK.format("One") + TASK.format("Two"), "defines One and Two; a file"),
+        ("no_version.py", NO_VERSION, "Mine has no attribute version; every model has one"),
+        ("no_lengths.py", NO_LENGTHS, "Mine has no attribute lengths; every task has one"),
     ],
 )
 def test_a_file_that_can_not_be_a_plugin_is_refused(
@@ -136,6 +147,11 @@ def test_a_file_that_can_not_be_a_plugin_is_refused(
     assert error.count("\n") == 1
 
 
+WITH_REACH_0 = TASK.format("Mine") + (
+    "    @property\n    def signature(self):\n        from tasks import Signature\n"
+    "        return Signature(input='real', num_inputs=1, num_outputs=1, per='step', num_steps=4, "
+    "reach=0)\n"
+)
 IN_POST_INIT = (
     TASK.format("Mine") + "    def __post_init__(self):\n        raise KeyError('knob')\n"
 )
@@ -149,11 +165,7 @@ IN_POST_INIT = (
         ("import sys\nsys.exit(0)", "can't be imported: SystemExit: 0 (broken.py:2)"),
         ("import json\njson.loads('{')", "JSONDecodeError: Expecting property name"),
         (IN_POST_INIT, "raises while runs are planned: KeyError: 'knob' (broken.py:5)"),
-        (
-            "from tasks import Task\nclass Mine(Task):\n    version = 1\n    signature = None\n"
-            "    objective = None\n    solved = None\n    def sample(self, n, generator): ...",
-            "raises while runs are planned: AttributeError: type object 'Mine' has no attribute",
-        ),
+        (WITH_REACH_0, "ValueError: reach=0; valid: from 1 to the number of steps, 4 (broken.py:"),
     ],
 )
 def test_an_error_of_a_plugin_ends_the_command_with_its_place_and_traceback(
