@@ -300,8 +300,6 @@ def checked_fields(cls: type, fields: dict[str, Any], kind: str, place: str) -> 
     """
     from typing import get_type_hints
 
-    if not fields:
-        return {}
     of_class = get_type_hints(cls)
     hints = {name: of_class[name] for name in cls.__dataclass_fields__}  # pyright: ignore
     checked = {}

@@ -27,7 +27,7 @@ RUN_S = 1.0
 START_S = 5.0
 """Seconds until the worker processes have started."""
 TIMING_S = 3.5
-"""Seconds to time one network."""
+"""Seconds to time one network in one process."""
 REPORT_S = 15.0
 """Seconds for a report without runs; each run adds `REPORT_RUN_S`."""
 REPORT_RUN_S = 0.02

@@ -284,7 +284,7 @@ def _time(request: "Request", specs: "Sequence[SpeedSpec]", slot: Slot) -> bool:
     from bench.run.estimate import TIMING_S
     from bench.run.execute import time_networks
 
-    if TIMING_S * len(specs) > slot.left_s:
+    if TIMING_S * request.profile.speed_rounds * len(specs) > slot.left_s:
         _say(f"timing: T={specs[0].length} of {specs[0].task.name} waits for the next slot")
         return True
     return time_networks(replace(request, speed_specs=tuple(specs)))

@@ -180,6 +180,20 @@ def test_an_error_of_a_plugin_ends_the_command_with_its_place_and_traceback(
     assert rest.lstrip().startswith("Traceback (most recent call last):")
 
 
+def test_a_field_without_a_default_has_to_be_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plugin = tmp_path / "layered.py"
+    plugin.write_text(
+        "from dataclasses import dataclass\nfrom tasks.copy_memory import CopyMemory\n"
+        "@dataclass(frozen=True, kw_only=True)\nclass Layered(CopyMemory):\n"
+        "    version = 1\n    layers: int\n"
+    )
+    of = ["--plugin", str(plugin), "--results", str(tmp_path / "none"), "--profile", "quick"]
+    assert main(["plan", *of, "--task", "layered", "--device", "cpu"]) == 2
+    assert "layers of layered is missing" in capsys.readouterr().err
+
+
 def test_the_place_of_an_error_is_the_deepest_line_of_the_users_file(tmp_path: Path) -> None:
     plugin = tmp_path / "deep.py"
     plugin.write_text(
