@@ -12,7 +12,7 @@ from bench.core.intervals import (
     paired_difference,
     ratio_intervals,
     share_difference,
-    together,
+    simultaneous_confidence,
 )
 from bench.core.records import MetricInfo, Record, SpeedRecord
 from bench.core.timings import Times
@@ -195,7 +195,7 @@ def _current(runs: Iterable[Record]) -> dict[int, Record]:
 
 def judge_scores(cells: Sequence[Cell]) -> list[dict[str, object]]:
     """A row for each cell; all of their intervals hold together with 95% confidence."""
-    confidence = together(sum(cell.num_intervals for cell in cells))
+    confidence = simultaneous_confidence(sum(cell.num_intervals for cell in cells))
     return [_score_row(cell, confidence) for cell in cells]
 
 

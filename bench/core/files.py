@@ -15,7 +15,7 @@ MOST_BYTES = 32 * 2**20
 """Largest size of a record."""
 STALE_AFTER_S = 3600.0
 """Age from which a temporary file is removed: the process that wrote it was killed."""
-FOLDERS = (
+SWEPT_FOLDERS = (
     *("runs", "speed", "yardsticks", "weights", "samples", "checks"),
     *("tables", "figures", "comparison"),
 )
@@ -59,7 +59,7 @@ def sweep(root: Path) -> None:
     A younger file may still be in use, even by another machine.
     """
     left = [*root.glob(".*.tmp")]
-    for name in FOLDERS:
+    for name in SWEPT_FOLDERS:
         left += (root / name).rglob(".*.tmp")
     for path in left:
         # Another process may have removed it already, and the folder may be read-only.

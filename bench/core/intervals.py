@@ -92,7 +92,7 @@ def share_difference(
     return share_a - share_b - low, share_a - share_b + high
 
 
-def together(number: int, confidence: float = 0.95) -> float:
+def simultaneous_confidence(number: int, confidence: float = 0.95) -> float:
     """Bonferroni's confidence of each of so many intervals that all hold with `confidence`."""
     return 1 - (1 - confidence) / max(number, 1)
 
@@ -114,7 +114,7 @@ def ratio_intervals(
         sum(float(np.sum((side - side.mean()) ** 2)) for side in pair) if of_pair else 0.0
         for pair, of_pair in zip(logs, degrees, strict=True)
     ]
-    level = together(sum(of_pair > 0 for of_pair in degrees), confidence)
+    level = simultaneous_confidence(sum(of_pair > 0 for of_pair in degrees), confidence)
     found: list[tuple[float, float] | None] = []
     for (a, b), of_pair, square in zip(logs, degrees, squares, strict=True):
         if of_pair == 0:

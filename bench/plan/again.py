@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bench.core.records import Record, SpeedRecord
 from bench.core.spec import SpeedSpec
-from bench.plan.protocols import is_older, present
+from bench.plan.protocols import current_protocol, is_older
 
 
 def command(record: Record | SpeedRecord, results: Path | str) -> str:
@@ -30,5 +30,5 @@ def outdated(record: Record | SpeedRecord) -> str | None:
     made_by = f"commit {commit}" if commit else "an unknown commit"
     return (
         f"made by {made_by} with protocol {spec.protocol}; the present code, protocol "
-        f"{present(spec)}, computes other numbers"
+        f"{current_protocol(spec)}, computes other numbers"
     )

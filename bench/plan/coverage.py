@@ -15,7 +15,7 @@ from bench.plan import plugins
 from bench.plan.grid import Plan, Selection, make_plan, model_of, task_of
 from bench.plan.labels import Label, changed_fields, label_of
 from bench.plan.profile import Profile, Study
-from bench.plan.protocols import newest, present, with_stand_ins
+from bench.plan.protocols import current_protocol, newest, with_stand_ins
 
 
 def is_current(spec: Spec | SpeedSpec) -> bool:
@@ -30,7 +30,7 @@ def is_current(spec: Spec | SpeedSpec) -> bool:
     except (TypeError, ValueError):  # its fields are no longer accepted
         return False
     return (
-        spec.protocol <= present(spec)
+        spec.protocol <= current_protocol(spec)
         and (task.fields, task.version) == (spec.task.fields, spec.task.version)
         and model.fields == spec.model.fields
         and model.is_same_in(spec.model.version)

@@ -12,16 +12,16 @@ from bench.plan.grid import Plan
 AnyRecord = TypeVar("AnyRecord", Record, SpeedRecord)
 
 
-def present(spec: Spec | SpeedSpec) -> int:
+def current_protocol(spec: Spec | SpeedSpec) -> int:
     """The version that a new run or a new timing has."""
     return PROTOCOL if isinstance(spec, Spec) else SPEED_PROTOCOL
 
 
 def is_older(spec: Spec | SpeedSpec) -> bool:
-    return spec.protocol < present(spec)
+    return spec.protocol < current_protocol(spec)
 
 
-def cell_of(spec: Spec | SpeedSpec) -> Hashable:
+def comparison_key(spec: Spec | SpeedSpec) -> Hashable:
     """What all runs of a mean, or all timings of a row, have in common except the protocol."""
     network = _network(spec)
     if isinstance(spec, Spec):
@@ -42,7 +42,7 @@ def _network(spec: Spec | SpeedSpec) -> str:
 def newest(records: Iterable[AnyRecord]) -> list[AnyRecord]:
     """The records of the newest protocol in each cell, so that no mean has two protocols."""
     records = list(records)
-    cells = [cell_of(record.spec) for record in records]
+    cells = [comparison_key(record.spec) for record in records]
     latest: dict[Hashable, int] = {}
     for cell, record in zip(cells, records, strict=True):
         latest[cell] = max(latest.get(cell, 0), record.spec.protocol)
@@ -58,10 +58,10 @@ def with_stand_ins(plan: Plan, recorded: Iterable[Spec]) -> Plan:
 
     `recorded` are the specs of `newest` records.
     """
-    older = {(cell_of(spec), spec.seed): spec for spec in recorded if is_older(spec)}
+    older = {(comparison_key(spec), spec.seed): spec for spec in recorded if is_older(spec)}
     if not older:
         return plan
-    specs = [older.get((cell_of(spec), spec.seed), spec) for spec in plan.specs]
+    specs = [older.get((comparison_key(spec), spec.seed), spec) for spec in plan.specs]
     pairs = zip(plan.specs, specs, strict=True)
     studies = {spec.id: plan.studies[planned.id] for planned, spec in pairs}
     return replace(plan, specs=tuple(specs), studies=studies)

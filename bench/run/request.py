@@ -20,7 +20,7 @@ from bench.plan.coverage import is_current
 from bench.plan.grid import Plan, Selection, make_plan, make_speed_plan, task_of, thresholds
 from bench.plan.plugins import Plugin
 from bench.plan.profile import Profile
-from bench.plan.protocols import is_older, present
+from bench.plan.protocols import current_protocol, is_older
 from bench.run.job import Job, Setup, failure, make_record
 from bench.run.shard import Shard, part
 
@@ -149,7 +149,7 @@ def again(request: Request, spec_id: str, *, keep_weights: bool = False) -> Requ
     if is_older(spec):
         raise RequestError(
             f"--again: {spec.name} ({spec.id}) was made with protocol {spec.protocol}, and the "
-            f"present code has protocol {present(spec)}, which computes other numbers"
+            f"present code has protocol {current_protocol(spec)}, which computes other numbers"
         )
     nothing = Plan(specs=(), unsupported=(), studies={})
     if isinstance(spec, SpeedSpec):

@@ -11,7 +11,12 @@ from scipy.stats import ttest_ind
 
 from bench.cli import main
 from bench.compare import Comparison, compare, read, write_comparison
-from bench.core.intervals import difference, ratio_intervals, share_difference, together
+from bench.core.intervals import (
+    difference,
+    ratio_intervals,
+    share_difference,
+    simultaneous_confidence,
+)
 from bench.core.machine import Machine
 from bench.core.records import Record, SpeedRecord
 from bench.core.store import Store
@@ -320,7 +325,7 @@ def test_runs_with_other_seeds_are_compared_as_independent_ones(tmp_path: Path) 
     assert (row["seeds"], row["verdict"]) == ("3 → 2 others", "worse")
     # The solved share is judged as well, so that each of the two intervals has 97.5%.
     expected = ttest_ind([0.2, 0.21], [0.8, 0.81, 0.82], equal_var=False)
-    interval = expected.confidence_interval(together(2))
+    interval = expected.confidence_interval(simultaneous_confidence(2))
     assert (row["low"], row["high"]) == pytest.approx((interval.low, interval.high))
     assert difference([0.5, 0.5], [0.2, 0.2]).low == pytest.approx(0.3)
     assert difference([0.5], [0.2, 0.2]).low is None

@@ -24,7 +24,7 @@ from bench.core.wording import counted
 from bench.plan import profile
 from bench.plan.grid import Selection, make_plan
 from bench.plan.labels import label, variant
-from bench.plan.protocols import cell_of
+from bench.plan.protocols import comparison_key
 from bench.report.data import Data
 from bench.report.frame import LENGTH, TASK, Column, Table
 from bench.report.section import Filled, Item, Section, Text
@@ -83,7 +83,7 @@ def is_compared(data: Data) -> bool:
     """Whether a published value stands, or will stand, beside runs of ours."""
     specs = [*data.source.specs, *(each.spec for each in data.source.with_published_settings)]
     return any(
-        cell_of(specs[at]) in _planned(entry.profile)
+        comparison_key(specs[at]) in _planned(entry.profile)
         for entry in load()
         if entry.profile is not None
         for at in _matching(entry, entry.instance(), specs)
@@ -173,7 +173,7 @@ def _planned(name: str) -> dict[Hashable, list[Spec]]:
     """Configuration, without seeds and protocol → its runs in a profile of this project."""
     found: dict[Hashable, list[Spec]] = {}
     for spec in make_plan(profile.load(name), Selection()).specs:
-        found.setdefault(cell_of(spec), []).append(spec)
+        found.setdefault(comparison_key(spec), []).append(spec)
     return found
 
 
@@ -182,7 +182,7 @@ def _compared(
 ) -> dict[str, Any]:
     task = entry.instance()
     ours = [records[at] for at in _matching(entry, task, [record.spec for record in records])]
-    same = [record for record in ours if cell_of(record.spec) in planned]
+    same = [record for record in ours if comparison_key(record.spec) in planned]
     made = [record for record in same if record.status != "skipped"]
     row = {**_heading(entry), "seeds": len(made)}
     if made:
