@@ -248,7 +248,9 @@ def unpack(folder: Path) -> None:
 
 @bench.command()
 @for_verify
-def verify(folder: Path, number: int, time_limit: float, seed: int | None) -> int:
+def verify(
+    folder: Path, number: int, time_limit: float, seed: int | None, ids: tuple[str, ...]
+) -> int:
     """Make recorded runs again and compare them bit for bit.
 
     Runs are drawn at random among those of this processor model and these library versions. Curves,
@@ -259,7 +261,7 @@ def verify(folder: Path, number: int, time_limit: float, seed: int | None) -> in
     from bench.run.verify import verify
 
     drawn = secrets.randbelow(10**6) if seed is None else seed
-    return _status(verify(folder, number, seed=drawn, time_limit_s=60 * time_limit))
+    return _status(verify(folder, number, seed=drawn, time_limit_s=60 * time_limit, ids=ids))
 
 
 @bench.command()

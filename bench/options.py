@@ -251,6 +251,13 @@ _VERIFY = (
     _integer("--number", "Number of runs to make again.", default=10),
     _minutes("--time-limit", "Draw only runs that are expected to end within this time."),
     _integer("--seed", "Seed of the draw; by default another one each time.", least=0),
+    click.option(
+        "--id",
+        "ids",
+        multiple=True,
+        metavar="ID",
+        help="Only runs whose id begins so; may be repeated.",
+    ),
 )
 
 _CONFIRM = (

@@ -302,8 +302,8 @@ def band(panel: Axes, x: Any, low: Any, high: Any, look: Mapping[str, Any]) -> N
     panel.fill_between(np.asarray(x), low, high, color=look["color"], alpha=0.18, lw=0)
 
 
-def logarithmic(axis: Axis) -> None:
-    """Short plain numbers at 1, 2 and 5 times the powers of ten."""
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+def logarithmic(axis: Axis, marks: Sequence[float] = (1, 2, 5)) -> None:
+    """Short plain numbers at so many times the powers of ten."""
+    axis.set_major_locator(LogLocator(subs=marks))
     axis.set_major_formatter(FuncFormatter(short))
     axis.set_minor_locator(NullLocator())

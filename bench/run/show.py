@@ -81,6 +81,7 @@ def _identity(record: Record | SpeedRecord) -> dict[str, str]:
         entries["training"] = ", ".join(f"{key}={value}" for key, value in settings.items())
     else:
         entries["timed"] = ", ".join(spec.measures)
+    entries["code"] = f"protocol {spec.protocol}, commit {machine.commit or 'not known'}"
     hardware = machine.gpu or machine.cpu
     entries["made on"] = f"{record.backend.name}, {hardware}, {record.created}"
     return entries

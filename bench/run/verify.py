@@ -33,13 +33,19 @@ class Candidates:
     """Why a run can't be compared here → how many such runs there are."""
 
 
-def verify(folder: Path, number: int, *, seed: int, time_limit_s: float) -> bool:
+def verify(
+    folder: Path, number: int, *, seed: int, time_limit_s: float, ids: tuple[str, ...] = ()
+) -> bool:
     """Make up to `number` runs of a folder again; returns whether all have the same numbers.
 
-    A run that took longer than the time that is left is passed over. Raises `RequestError` if no
-    run can be compared.
+    With `ids`, only runs whose id begins with one of them are drawn. A run that took longer than
+    the time that is left is passed over. Raises `RequestError` if no run can be compared.
     """
     records, damaged = Store(folder).read_all()
+    if ids:
+        records = [record for record in records if record.spec.id.startswith(ids)]
+    if ids and not records:
+        raise RequestError(f"no run in {folder} has an id that begins with {' or '.join(ids)}")
     found = candidates(records)
     total = len(found.records)
     print(f"{counted(total, 'run')} of {folder} can be compared here; drawn with --seed {seed}")

@@ -329,6 +329,19 @@ def test_an_anchor_opens_its_section_and_the_address_keeps_it(visit: Visit) -> N
     assert EVIL in visit.page.inner_text("#Problems")
 
 
+def test_the_links_at_the_top_lead_to_every_part_and_keep_the_state(visit: Visit) -> None:
+    visit.open("#length=10")
+    links = visit.page.locator("nav a")
+    assert links.count() >= 6
+    for link in links.all():
+        link.click()
+        visit.wait(
+            "Math.abs(document.querySelector("
+            f"{link.get_attribute('href')!r}).getBoundingClientRect().top) < innerHeight / 2"
+        )
+    assert visit.state == "#length=10"
+
+
 def test_a_script_that_is_not_ours_does_not_run(visit: Visit) -> None:
     blocked = visit.page.evaluate(
         """() => new Promise(resolve => {

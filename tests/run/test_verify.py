@@ -43,6 +43,18 @@ def test_a_run_that_is_made_twice_has_the_same_numbers(
     assert last == "the same numbers: 1 of 1 run"
 
 
+def test_runs_can_be_named_by_their_ids(made: Record, tmp_path: Path, capsys: Capture) -> None:
+    other = made.model_copy(update={"spec": made.spec.model_copy(update={"seed": 77})})
+    for record in (made, other):
+        Store(tmp_path).write(record)
+    assert main(["verify", str(tmp_path), "--id", made.spec.id[:8]]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("1 run of ")
+    assert "seed 77" not in said
+    assert main(["verify", str(tmp_path), "--id", "zzz"]) == 2
+    assert "has an id that begins with zzz" in capsys.readouterr().err
+
+
 def test_one_changed_bit_is_a_difference(made: Record, tmp_path: Path, capsys: Capture) -> None:
     assert made.outcome is not None
     curve = [point.model_dump() for point in made.outcome.curve]

@@ -112,7 +112,7 @@ def reach_figure(shown: Sequence[Reach], style: Style) -> Figure:
                 textcoords="offset points", color=look["color"],
             )  # fmt: skip
     axes.set_xscale("log")
-    drawing.logarithmic(axes.xaxis)
+    drawing.logarithmic(axes.xaxis, marks=(1, 3))
     axes.set_xlim(min(r.shortest for r in shown) / 1.5, max(r.longest for r in shown) * 1.5)
     axes.set_yticks(range(len(tasks)), tasks)
     axes.set_ylim(len(tasks) - 0.5, -0.5)

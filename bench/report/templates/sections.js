@@ -45,6 +45,13 @@
     for (const section of sections) section.open = !fold;
     event.target.textContent = fold ? "open all" : "close all";
   });
+  // The links at the top keep what was chosen on the page in its address.
+  for (const link of document.querySelectorAll("nav a")) {
+    link.addEventListener("click", (event) => {
+      event.preventDefault();
+      document.querySelector(link.getAttribute("href")).scrollIntoView();
+    });
+  }
   address.onChange(follow);
   follow();
 })();
