@@ -277,7 +277,7 @@ def test_ids_of_the_projects_profiles_are_pinned() -> None:
         "quick": "8545361843fb5e31",
         "reference": "f8beb85093a5213a",
         "smoke": "df537cf4023cc375",
-        "tuning": "8561d799760489c8",
+        "tuning": "0fa2d0e31a209600",
     }
 
 
