@@ -182,7 +182,7 @@ class Data:
     @cached_property
     def headlines(self) -> list[str]:
         """Sentences on what training and a step cost."""
-        return times.headlines(times.plain(self.leading), self.device)
+        return times.headlines(times.plain(self.leading))
 
     @property
     def timed_backend(self) -> str | None:

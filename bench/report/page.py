@@ -27,6 +27,7 @@ from bench.report.points import points, step_measure
 from bench.report.runs import NO_PROBLEM
 from bench.report.section import Filled, Item, Picture, Section, built, is_unfolded
 from bench.report.summary import summary
+from bench.report.times import how
 
 __all__ = ["TEMPLATES", "Source", "html", "markdown_table", "write", "write_report"]
 
@@ -118,6 +119,7 @@ def report_page(data: Data, sections: Mapping[str, Sequence[str]]) -> str:
         cost_headlines=data.headlines,
         verdicts=data.verdicts,
         timed_on=source.speed[0].machine if source.speed else None,
+        timed_how=how(data.leading, data.device),
         timed_backend=data.timed_backend,
         seeds=counted(1, "seed") if set(seeds) == {1} else f"{span(seeds)} seeds",
         all_solved=_all_solved(int(seeds.max())) if len(seeds) else None,

@@ -25,6 +25,7 @@ from bench.report.points import points, step_measure
 from bench.report.reference import REFERENCE
 from bench.report.section import sections
 from bench.report.sections.cost import yardstick_table
+from bench.report.times import how
 
 ROOT = Path(__file__).parent.parent.parent
 README, RESULTS, DICTIONARY = (
@@ -77,7 +78,10 @@ def blocks(data: Data) -> dict[str, str]:
         "verdicts": template(TEMPLATES, "verdicts.md.jinja").render(
             verdicts=data.verdicts, reference={}
         ),
-        "cost": "\n".join(f"- {text(line)}" for line in data.headlines),
+        "cost": "\n".join(
+            [f"With the {how(data.leading, data.device)}:", ""]
+            + [f"- {text(line)}" for line in data.headlines]
+        ),
         "yardsticks": markdown_table(for_people(yardstick_table(data.source.yardsticks))),
     }
 

@@ -254,67 +254,74 @@ def _step_of(subject: Subject) -> str:
     return subject.model_copy(update={"task": task}).network
 
 
-def headlines(timed: pd.DataFrame, device: str) -> list[str]:
+def headlines(timed: pd.DataFrame) -> list[str]:
     """How networks with a finite receptive field compare with the others, in training and steps.
 
-    The times are `leading` ones of one device.
+    The times are `leading` ones of one device; `how` says of which code and device.
     """
-    where = how(timed, device)
-    return [*_training_headlines(timed, where), *_step_headlines(timed, where)]
+    return [*_training_headlines(timed), *_step_headlines(timed)]
 
 
-def _pairs(timed: pd.DataFrame) -> Iterator[tuple[str, str]]:
-    """Each model with a finite receptive field beside each model with an unlimited one."""
+def _pairs(timed: pd.DataFrame) -> Iterator[tuple[str, list[str]]]:
+    """Each model with a finite receptive field, and all models with an unlimited one."""
     fields = numbers(timed["receptive_field"]).groupby(timed["model_label"], sort=False).max()
+    unlimited = [str(model) for model in fields[fields.isna()].index]
     for finite in fields[fields.notna()].index:
-        for unlimited in fields[fields.isna()].index:
-            yield str(finite), str(unlimited)
+        yield str(finite), unlimited
 
 
-def _training_headlines(timed: pd.DataFrame, how: str) -> Iterator[str]:
+def _training_headlines(timed: pd.DataFrame) -> Iterator[str]:
     made = timed[timed["train_ms"].notna()]
     for (task, batch), group in made.groupby(["task_label", "batch"], sort=False):
         speeds, least, most = (
             group.pivot_table(index="T", columns="model_label", values=column)
             for column in ("train_steps_per_s", "train_least_ms", "train_most_ms")
         )
-        for ours, other in _pairs(group):
-            ratio = (speeds[ours] / speeds[other]).dropna()
-            if ratio.empty:
-                continue
-            # Clear where the slowest process of one model is faster than the fastest of the other.
-            faster = (most[ours] < least[other])[ratio.index]
-            slower = (least[ours] > most[other])[ratio.index]
-            unclear = ratio.index[~faster]
-            later = ratio.index[ratio.index > unclear.max()] if len(unclear) else ratio.index
-            longest = ratio.index.max()
-            end = f"{ratio[longest]:.2g} × as fast at T = {longest}"
-            if faster.all():
-                said = f"faster than {other} at every T tried"
-            elif len(later):
-                said = f"faster than {other} from T = {later.min()} on"
-            elif slower.all():
-                said = f"slower than {other} at every T tried"
-            elif slower[longest]:
-                said = f"slower than {other} at the longest T tried"
-            else:
-                said = f"not clearly faster than {other} at the longest T tried"
-            yield f"{task}, batch {batch}, {how}: {ours} trains {said} ({end})"
+        for ours, others in _pairs(group):
+            parts = []
+            for other in others:
+                ratio = (speeds[ours] / speeds[other]).dropna()
+                if ratio.empty:
+                    continue
+                # Clear where the slowest process of one is faster than the fastest of the other.
+                faster = (most[ours] < least[other])[ratio.index]
+                slower = (least[ours] > most[other])[ratio.index]
+                longest = ratio.index.max()
+                end = f"{ratio[longest]:.2g} × as fast at T = {longest:,}"
+                parts.append(f"{_faster_or_slower(faster, slower, other)} ({end})")
+            if parts:
+                yield f"{task}, batch {batch}: {ours} trains {'; '.join(parts)}"
 
 
-def _step_headlines(timed: pd.DataFrame, how: str) -> Iterator[str]:
+def _faster_or_slower(faster: pd.Series, slower: pd.Series, other: str) -> str:
+    """From which T on a model is clearly faster or slower than another one."""
+    unclear = faster.index[~faster]
+    later = faster.index[faster.index > unclear.max()] if len(unclear) else faster.index
+    if faster.all():
+        return f"faster than {other} at every T tried"
+    if len(later):
+        return f"faster than {other} from T = {later.min():,} on"
+    if slower.all():
+        return f"slower than {other} at every T tried"
+    if slower[slower.index.max()]:
+        return f"slower than {other} at the longest T tried"
+    return f"not clearly faster than {other} at the longest T tried"
+
+
+def _step_headlines(timed: pd.DataFrame) -> Iterator[str]:
     made = without_calls(timed[timed["step_ms"].notna()])
     for batch, group in made.groupby("batch", sort=False):
         steps = group.pivot_table(
             index=["task_label", "T"], columns="model_label", values="step_ms", dropna=False
         )
-        for ours, other in _pairs(group):
-            ratio = (steps[ours] / steps[other]).dropna()
-            if ratio.empty:
-                continue
-            lengths = span(ratio.index.get_level_values("T"))
-            yield (
-                f"streaming, batch {batch}, {how}: a step of {ours} takes {ratio.median():.2g} × a "
-                f"step of {other} (tasks and lengths: {len(ratio)}, T = {lengths}; ratio "
-                f"{span(ratio)})"
-            )
+        for ours, others in _pairs(group):
+            parts = []
+            for other in others:
+                ratio = (steps[ours] / steps[other]).dropna()
+                if ratio.empty:
+                    continue
+                lengths = span(ratio.index.get_level_values("T"))
+                cases = f"tasks and lengths: {len(ratio)}, T = {lengths}; ratio {span(ratio)}"
+                parts.append(f"{ratio.median():.2g} × a step of {other} ({cases})")
+            if parts:
+                yield f"streaming, batch {batch}: a step of {ours} takes {'; '.join(parts)}"
