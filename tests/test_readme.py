@@ -2,6 +2,7 @@
 
 import re
 
+import pandas as pd
 import pytest
 
 from bench.core.store import Store
@@ -94,6 +95,21 @@ def test_the_learning_rate_explains_the_failures_on_mnist_as_the_pages_say() -> 
         r"^\| 0\.[0-9]+ \| ([0-9]) \| ([0-9]) \| ([0-9]) \|$", RESULTS.read_text(), re.MULTILINE
     )
     assert [list(map(int, row)) for row in rows] == found
+
+
+def test_the_times_of_the_lecture_are_those_of_the_committed_run() -> None:
+    timed = pd.read_csv(REFERENCE / "tables" / "training_speed.csv")
+    timed = timed[(timed["task_label"] == "copy_memory") & timed["variant"].isna()]
+    ms = timed.set_index(["T", "batch", "model", "implementation"])["ms"]
+    page = (ROOT / "docs" / "lecture.md").read_text()
+    rows = re.findall(
+        r"^\| (\d+) \| (\d+) \| ([\d.]+) ms \| ([\d.]+) ms \| ([\d.]+) ms \|$", page, re.M
+    )
+    assert len(rows) == 4
+    columns = (("tcn", "fastest"), ("gru", "fastest"), ("gru", "stock"))
+    for T, batch, *said in rows:
+        for column, value in zip(columns, map(float, said), strict=True):
+            assert value == pytest.approx(ms[(int(T), int(batch), *column)], rel=0.03), (T, batch)
 
 
 def test_the_committed_run_is_in_its_time_and_made_with_probes() -> None:
