@@ -40,15 +40,17 @@ FITS = measured((15, 15), (43, 43), (99, 99))
     [
         ([], "supported"),
         (FITS, "supported"),
-        (measured((15, 15), (43, 43), (99, 98)), "contradicted"),
+        (measured((15, 15), (43, 43), (99, 98)), "undecided"),
         # Fields longer than the sequence are not judged.
         ([*FITS, *measured((501, 500))], "supported"),
-        ([*FITS, *measured((500, 499))], "contradicted"),
+        ([*FITS, *measured((500, 499))], "undecided"),
     ],
 )
 def test_c_is_arithmetic_that_measured_fields_check(cells: list[Rows], verdict: str) -> None:
     found = judged("c", *cells)
-    assert found.word == f"{verdict} by arithmetic"
+    assert found.word == ("supported by arithmetic" if verdict == "supported" else verdict)
+    wrong = "the code or the stated field of tcn is wrong"
+    assert found.sentence.endswith(wrong) == (verdict == "undecided")
 
 
 def test_c_says_from_which_depth_more_than_100_steps_are_seen() -> None:

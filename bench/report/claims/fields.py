@@ -4,6 +4,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.core.wording import listed
 from bench.report.claims.verdict import LONG, Answer, Verdict
 from bench.report.frame import numbers
 
@@ -48,12 +49,15 @@ def exponential_field(runs: pd.DataFrame) -> Verdict:
     columns = ["receptive_field", "measured_field", "seen_steps"]
     measured = runs[columns].apply(numbers).dropna()
     whole = measured[measured["seen_steps"] >= measured["receptive_field"]]
-    num_equal = int((whole["measured_field"] == whole["receptive_field"]).sum())
+    equal = whole["measured_field"] == whole["receptive_field"]
+    wrong = sorted(runs["model_label"][whole.index[~equal]].unique())
     table = [computed_fields(size, counting) for counting in COUNTINGS for size in KERNEL_SIZES]
     sizes = {row["kernel size"] for row in table if row[FEWEST_LAYERS] is not None}
     answer: Answer = "supported"
-    if num_equal < len(whole) or sizes != set(KERNEL_SIZES):
+    if sizes != set(KERNEL_SIZES):
         answer = "contradicted"
+    elif wrong:
+        answer = "undecided"
     fewest = sorted(row[FEWEST_LAYERS] for row in table if row[FEWEST_LAYERS] is not None)
     needed = f"{fewest[0]} to {fewest[-1]}" if fewest else f"more than {DEPTHS[-1]}"
     too_few = len(table) - len(fewest)
@@ -63,10 +67,12 @@ def exponential_field(runs: pd.DataFrame) -> Verdict:
         else ""
     )
     checked = (
-        f"; {num_equal} of {len(whole)} measured receptive fields equal the formula"
+        f"; {int(equal.sum())} of {len(whole)} measured receptive fields equal the formula"
         if len(whole)
         else ""
     )
+    if wrong:
+        checked += f": the code or the stated field of {listed(wrong, 3, 'model')} is wrong"
     return Verdict(
         key="c",
         claim="Dilation grows the receptive field exponentially, and 5 to 10 layers see more than "
@@ -74,7 +80,7 @@ def exponential_field(runs: pd.DataFrame) -> Verdict:
         verdict=answer,
         sentence=f"by the formula, a network needs {needed} layers to see more than {LONG} steps, "
         f"depending on the kernel size and on what counts as a layer{more}{checked}",
-        arithmetic=True,
+        arithmetic=not wrong,
         table=table,
         figure="field_vs_depth",
     )
