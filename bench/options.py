@@ -256,7 +256,7 @@ _VERIFY = (
         "ids",
         multiple=True,
         metavar="ID",
-        help="Only runs whose id begins so; may be repeated.",
+        help="Make all runs again whose id begins so; may be repeated.",
     ),
 )
 

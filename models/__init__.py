@@ -75,7 +75,7 @@ def _class_of_file(name: str) -> type[Model]:
             f"models/{name}.py defines these models: {defined}; "
             "valid: one class derived from models.Model"
         )
-    return _complete(found[0])
+    return found[0]
 
 
 @overload
@@ -109,17 +109,8 @@ def onnx_step(network: Network, batch_size: int = 1) -> bytes:
 
 
 def register(cls: type[Model]) -> None:
-    """Add a class from outside this folder. The file that defines it gives the name.
-
-    Raises `ValueError` if it has no version.
-    """
-    _plugins[cls.model_name()] = _complete(cls)
-
-
-def _complete(cls: type[Model]) -> type[Model]:
-    if not hasattr(cls, "version"):
-        raise ValueError(f"{cls.__name__} has no attribute version; every model has one")
-    return cls
+    """Add a class from outside this folder. The file that defines it gives the name."""
+    _plugins[cls.model_name()] = cls
 
 
 def network(

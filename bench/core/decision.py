@@ -26,6 +26,11 @@ class Decision:
         return self.num_solved + self.num_failed
 
     @property
+    def is_complete(self) -> bool:
+        """Whether all planned seeds ran. Otherwise, which ones did may depend on their scores."""
+        return self.num_run == self.num_seeds
+
+    @property
     def solved(self) -> bool | None:
         """Whether the cell is solved; None: the seeds that ran do not decide it yet."""
         needed = -(-SOLVING_PERCENT * self.num_seeds // 100)

@@ -49,8 +49,8 @@ def _parts(
 ) -> tuple[Sequence[CurvePoint], Sequence[CurvePoint]]:
     """The validations of the last sixth of the constant phase, after those of the sixth before.
 
-    If a sixth holds fewer than two, they are the last two of the phase and the two before. Of a
-    phase with two or three, they are the last one and the one before.
+    If a sixth holds fewer than two, they are the last two of the phase and the two before. If the
+    phase has two or three, they are the last one and the one before it.
     """
     share = 1 - training.cooldown
     end = round(share * training.max_steps, 6) or training.max_steps

@@ -77,6 +77,12 @@ def thresholds(specs: Sequence[Spec]) -> dict[str, float | None]:
     return {spec.id: task_of(spec).solved for spec in specs}
 
 
+def check_objectives(specs: Sequence[Spec]) -> None:
+    """Build the objective of each task once, so that an error in it is found before training."""
+    for spec in {spec.task.model_dump_json(): spec for spec in specs}.values():
+        _ = task_of(spec).objective
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Row:
     """One task and one model of a grid. Its specs differ in learning rate and seed alone."""

@@ -18,6 +18,8 @@ import models
 import tasks
 from bench.core.errors import RequestError, short_reason, traceback_of
 
+TASK_HAS, MODEL_HAS = ("version", "smallest", "lengths"), ("version",)
+"""Attributes that the class of a task or of a model has to set."""
 _files: dict[str, Path] = {}
 _hashes: dict[str, str] = {}
 
@@ -65,14 +67,17 @@ def load(path: Path) -> Plugin:
                 f"--plugin {path}: defines {' and '.join(classes)}; a file defines one "
                 f"{kind.__name__}: move each into a file of its own"
             )
-    try:
-        for cls in found:
-            if issubclass(cls, tasks.Task):
-                tasks.register(cls)
-            else:
-                models.register(cls)
-    except ValueError as error:
-        raise RequestError(f"--plugin {path}: {error}") from None
+    for cls in found:
+        required = TASK_HAS if issubclass(cls, tasks.Task) else MODEL_HAS
+        lacking = [attribute for attribute in required if not hasattr(cls, attribute)]
+        if lacking:
+            del sys.modules[name]
+            raise RequestError(f"--plugin {path}: {cls.__name__} has no attribute {lacking[0]}")
+    for cls in found:
+        if issubclass(cls, tasks.Task):
+            tasks.register(cls)
+        else:
+            models.register(cls)
     _files[name], _hashes[name] = path, hashlib.sha256(source).hexdigest()
     return Plugin(path=path)
 
@@ -85,6 +90,10 @@ def explained(error: BaseException, what: str) -> BaseException:
     frames = traceback.extract_tb(error.__traceback__)
     files = {str(path): path for path in _files.values()}
     blamed = next((files[f.filename] for f in reversed(frames) if f.filename in files), None)
+    if blamed is None:  # an AttributeError about a class of a plug-in has no frame in its file
+        lacking = getattr(error, "obj", None)
+        owner = lacking if isinstance(lacking, type) else type(lacking)
+        blamed = _files.get(owner.__module__)
     return error if blamed is None else _explained(error, blamed, what)
 
 

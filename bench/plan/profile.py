@@ -300,9 +300,10 @@ def checked_fields(cls: type, fields: dict[str, Any], kind: str, place: str) -> 
     """
     from typing import get_type_hints
 
-    of_class = get_type_hints(cls)
-    hints = {name: of_class[name] for name in cls.__dataclass_fields__}  # pyright: ignore
-    checked = {}
+    hints, checked = {}, {}
+    if fields:
+        of_class = get_type_hints(cls)
+        hints = {name: of_class[name] for name in cls.__dataclass_fields__}  # pyright: ignore
     for name, value in fields.items():
         if name not in hints:
             raise unknown(f"field of {kind}", name, hints, place)

@@ -20,8 +20,8 @@ class Tried(Frozen):
     num_solved: int
     """Number of runs whose score reached `solved`."""
     score: float | None = None
-    """Mean over runs (lengths and seeds). None if a run failed. Such a rate comes last
-    among those at which as many runs solve the task."""
+    """Mean over runs (lengths and seeds). None if a run failed. Such a rate ranks below
+    all rates at which as many runs solve the task."""
     low: float | None = None
     """Smallest score of a run."""
     high: float | None = None

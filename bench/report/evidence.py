@@ -43,9 +43,9 @@ class Cost:
     timed_alone: bool = False
     """Whether `minutes` is updates times an update timed alone; else runs shared the machine."""
     step_from_others: Bounds = NO_BOUNDS
-    """Bounds of `step_us` from networks of the same model for a shorter and for a longer T."""
+    """Bounds of `step_us` from networks of the same model and size for other T."""
     state_from_others: Bounds = NO_BOUNDS
-    """Bounds of `state_bytes` from the same networks."""
+    """Bounds of `state_bytes` from networks of the same model and size for other T."""
 
     @property
     def step_bounds(self) -> Bounds:
@@ -161,19 +161,24 @@ def _with_bounds(cell: Evidence, everything: Sequence[Evidence]) -> Evidence:
     With the same number of parameters, the network for a longer T has at least as many layers and
     remembers at least as many steps. So its step is taken to be no faster and its state no smaller.
     """
-    same = [each for each in everything if (each.task, each.model) == (cell.task, cell.model)]
+    same = [each for each in everything if _sizes(each) == _sizes(cell)]
 
-    def bounds(cost: Callable[[Evidence], float | None]) -> Bounds:
-        known = [(each.length, value) for each in same if (value := cost(each)) is not None]
-        below = [value for length, value in known if length <= cell.length]
-        above = [value for length, value in known if length >= cell.length]
-        return max(below, default=0.0), min(above, default=math.inf)
+    def bounds(cost: Callable[[Cost], float | None]) -> Bounds:
+        known = [(each.length, value) for each in same if (value := cost(each.cost)) is not None]
+        below = max((each for each in known if each[0] <= cell.length), default=(0, 0.0))
+        above = min((each for each in known if each[0] >= cell.length), default=(0, math.inf))
+        # Measured times have an error, so the nearest shorter T may be slower than the longer one.
+        return min(below[1], above[1]), max(below[1], above[1])
 
-    steps, states = (
-        bounds(lambda each: each.cost.step_us),
-        bounds(lambda each: each.cost.state_bytes),
-    )
-    return replace(cell, cost=replace(cell.cost, step_from_others=steps, state_from_others=states))
+    steps, states = bounds(lambda cost: cost.step_us), bounds(lambda cost: cost.state_bytes)
+    cost = replace(cell.cost, step_from_others=steps, state_from_others=states)
+    return replace(cell, cost=cost)
+
+
+def _sizes(cell: Evidence) -> Hashable:
+    """What the cells of a model and size on a task have in common."""
+    spec = cell.spec
+    return cell.task, cell.model, spec.param_budget or ("width", spec.width, spec.extra_width)
 
 
 def _place(row: Mapping[Hashable, Any] | Mapping[str, Any]) -> tuple[str, int, str]:

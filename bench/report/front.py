@@ -34,7 +34,6 @@ DECISION = ("pick", "T", "runner-up", "evidence", "training", "step", "state")
 
 
 DEMONSTRATION = "This is a demonstration: its budgets are too small to decide the claims."
-NO_COMMON_TASK = "no task has runs of both"
 FIGURE = "reach"
 """Name of the figure that carries the answer."""
 
@@ -96,7 +95,7 @@ def reach(data: Data) -> str:
     """Which family solves the longest T of each task, and where more runs may change this.
 
     A family is ahead for certain where the failure of the other one counts against it. A task
-    without runs of both families compares nothing.
+    without decided lengths of both families compares nothing.
     """
     furthest: dict[str, dict[str, int]] = {}
     unbeaten: set[tuple[str, str, int]] = set()
@@ -126,9 +125,7 @@ def reach(data: Data) -> str:
         (ahead if certain else so_far)[first].append(task)
     said = []
     if furthest and all(len(lengths) < len(SIDES) for lengths in furthest.values()):
-        present = {side for lengths in furthest.values() for side in lengths}
-        lacking = [f"no {side} network was run" for side in SIDES if side not in present]
-        said.append(f"The families can't be compared: {', '.join(lacking) or NO_COMMON_TASK}.")
+        said.append("The families can't be compared yet: no task has decided lengths of both.")
     if both:
         said.append(f"Both families solve the longest T on {listed(both, MOST_NAMED, 'task')}.")
     if any(ahead.values()):

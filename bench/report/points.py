@@ -11,13 +11,15 @@ from typing import Any
 
 import pandas as pd
 
+from bench.core.intervals import mean_interval, wilson
 from bench.report import runs
 from bench.report.data import Data
-from bench.report.frame import ROW, first, groups, numbers, rows_of
+from bench.report.frame import ROW, first, groups, is_true, numbers, rows_of
 
 RESULT, TRAINING = "Result", "Training"
 RANGE = "range over seeds"
 PERCENTILES = "5th to 95th percentile of the timings"
+NO_INTERVAL = (None, None)
 IMPROVING = "improving"
 """How a run ended whose loss was still falling: it might have solved the task later."""
 
@@ -134,15 +136,19 @@ def with_networks(data: Data) -> pd.DataFrame:
 
 
 def _of_runs(data: Data) -> Iterator[dict[str, Any]]:
-    scores = {tuple(row[name] for name in ROW): row for row in rows_of(runs.scores(data.runs))}
+    decisions = runs.decisions(data.runs)
     for cell, seeds in groups(with_networks(data), [*ROW, "network"]):
-        found = scores[tuple(cell[name] for name in ROW)]
+        decision = decisions.get(tuple(cell[name] for name in ROW))
+        complete = decision is None or decision.is_complete
+        mean = mean_interval(seeds["score"].tolist())
+        ends = runs.ends(mean, 0.0, first(seeds, "unit") or "") if complete else NO_INTERVAL
         point = {**cell, "seeds": len(seeds), "budget": first(seeds, "budget")}
-        point |= _interval("score", found["mean"], found["mean_low"], found["mean_high"])
+        point |= _interval("score", seeds["score"].mean(), *ends)
         if seeds["solved_at"].notna().any():
-            point["solved"] = int(found["solved"])
-            share = point["solved"] / len(seeds)
-            point |= _interval("share", share, found["share_low"], found["share_high"])
+            solved = int(is_true(seeds["solved"]).sum())
+            ends = wilson(solved, len(seeds)) if complete else NO_INTERVAL
+            point |= _interval("share", solved / len(seeds), *ends)
+            point["solved"] = solved
         for name, column in MEDIANS.items():
             point |= _over_seeds(name, seeds[column])
         if "ended" in seeds:

@@ -79,7 +79,7 @@ def blocks(data: Data) -> dict[str, str]:
             verdicts=data.verdicts, reference={}
         ),
         "cost": "\n".join(
-            [f"With the {how(data.leading, data.device)}:", ""]
+            [f"Times: {how(data.leading, data.device)}.", ""]
             + [f"- {text(line)}" for line in data.headlines]
         ),
         "yardsticks": markdown_table(for_people(yardstick_table(data.source.yardsticks))),

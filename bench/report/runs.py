@@ -277,11 +277,11 @@ def scores(runs: pd.DataFrame) -> pd.DataFrame:
         unit, score = seeds["unit"].iloc[0], seeds["score"]
         mean_low, mean_high = ends(mean_interval(score.tolist()), 0.0, unit)
         decision = found.get(tuple(cell.values()))
-        curtailed = decision is not None and decision.num_run != decision.num_seeds
-        if curtailed:  # which seeds ran depends on their scores
+        if decision is not None and not decision.is_complete:
             mean_low = mean_high = None
-        whole = decision is not None and not curtailed
-        share = wilson(decision.num_solved, len(seeds)) if decision and whole else (None, None)
+        share: tuple[float | None, float | None] = (None, None)
+        if decision is not None and decision.is_complete:
+            share = wilson(decision.num_solved, len(seeds))
         rows.append(
             {
                 **cell,

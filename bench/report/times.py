@@ -219,13 +219,14 @@ def _state_grows(model: str) -> bool:
 def state_sizes(
     specs: Sequence[Spec], timed: pd.DataFrame, subjects: Iterable[Subject]
 ) -> dict[str, float]:
-    """Spec id → bytes of the state of one stream, or of each step of a state that grows.
+    """Spec id → bytes of the state of one stream; of a state that grows, after a whole sequence.
 
     A network that was not timed has the state of another length, as in `step_times`.
     """
     known = timed[timed["state_bytes"].notna()]
     measured = dict(zip(known["network"], known["state_bytes"].astype(float), strict=True))
-    return _of_networks(specs, measured, subjects)
+    constant = [each for each in subjects if not _state_grows(each.model.name)]
+    return _of_networks(specs, measured, constant)
 
 
 def _of_networks(

@@ -17,7 +17,15 @@ from bench.core.wording import counted
 from bench.measure import weights
 from bench.plan import plugins, profile
 from bench.plan.coverage import is_current
-from bench.plan.grid import Plan, Selection, make_plan, make_speed_plan, task_of, thresholds
+from bench.plan.grid import (
+    Plan,
+    Selection,
+    check_objectives,
+    make_plan,
+    make_speed_plan,
+    task_of,
+    thresholds,
+)
 from bench.plan.plugins import Plugin
 from bench.plan.profile import Profile
 from bench.plan.protocols import current_protocol, is_older
@@ -115,7 +123,9 @@ def _planned(
     try:
         plan = make_plan(chosen, selection, source=source)
         timed = make_speed_plan(chosen, selection, plan.specs, source=source)
-        thresholds(plan.specs)  # so that an error in a plug-in is reported now, not after training
+        # So that an error in a plug-in is reported now, not after training.
+        thresholds(plan.specs)
+        check_objectives(plan.specs)
     except RequestError:
         raise
     except (Exception, SystemExit) as error:

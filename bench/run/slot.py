@@ -281,10 +281,13 @@ def waiting_groups(request: "Request") -> "list[list[SpeedSpec]]":
 
 def _time(request: "Request", specs: "Sequence[SpeedSpec]", slot: Slot) -> bool:
     """Time these networks if the time is expected to suffice; returns whether none failed."""
+    from bench.run import inventory
     from bench.run.estimate import TIMING_S
     from bench.run.execute import time_networks
 
-    if TIMING_S * request.profile.speed_rounds * len(specs) > slot.left_s:
+    begun = inventory.continued(request, inventory.read(request), specs)
+    num_left = request.profile.speed_rounds * len(specs) - inventory.num_timed(begun)
+    if TIMING_S * num_left > slot.left_s:
         _say(f"timing: T={specs[0].length} of {specs[0].task.name} waits for the next slot")
         return True
     return time_networks(replace(request, speed_specs=tuple(specs)))

@@ -38,12 +38,13 @@ def verify(
 ) -> bool:
     """Make up to `number` runs of a folder again; returns whether all have the same numbers.
 
-    With `ids`, only runs whose id begins with one of them are drawn. A run that took longer than
+    With `ids`, these are all runs whose id begins with one of them. A run that took longer than
     the time that is left is passed over. Raises `RequestError` if no run can be compared.
     """
     records, damaged = Store(folder).read_all()
     if ids:
         records = [record for record in records if record.spec.id.startswith(ids)]
+        number = len(records)
     if ids and not records:
         raise RequestError(f"no run in {folder} has an id that begins with {' or '.join(ids)}")
     found = candidates(records)

@@ -132,8 +132,8 @@ NO_LENGTHS = (
         ("json.py", "", "the name 'json' is taken"),
         ("not a name.py", "", "the name of a plug-in is a Python identifier followed by .py"),
         ("two_tasks.py", TASK.format("One") + TASK.format("Two"), "defines One and Two; a file"),
-        ("no_version.py", NO_VERSION, "Mine has no attribute version; every model has one"),
-        ("no_lengths.py", NO_LENGTHS, "Mine has no attribute lengths; every task has one"),
+        ("no_version.py", NO_VERSION, "no_version.py: Mine has no attribute version"),
+        ("no_lengths.py", NO_LENGTHS, "no_lengths.py: Mine has no attribute lengths"),
     ],
 )
 def test_a_file_that_can_not_be_a_plugin_is_refused(
@@ -152,6 +152,17 @@ WITH_REACH_0 = TASK.format("Mine") + (
     "        return Signature(input='real', num_inputs=1, num_outputs=1, per='step', num_steps=4, "
     "reach=0)\n"
 )
+WITH_CHANCE_NAN = TASK.format("Mine") + (
+    "    @property\n    def objective(self):\n        from tasks import Metric, Objective\n"
+    "        score = Metric(name='score', unit='m', higher_is_better=True, chance=float('nan'), "
+    "values=len)\n        return Objective(loss=len, score=score)\n"
+)
+WITHOUT_FEATURES = (
+    "from models import Core, Model\nclass Mine(Core):\n    receptive_field = 1\n"
+    "    def forward(self, x_BTI, state=None, *, last_only=False): ...\n"
+    "class MyModel(Model):\n    version = 1\n"
+    "    def build_core(self, signature, width, extra_width):\n        return Mine()\n"
+)
 IN_POST_INIT = (
     TASK.format("Mine") + "    def __post_init__(self):\n        raise KeyError('knob')\n"
 )
@@ -166,6 +177,10 @@ IN_POST_INIT = (
         ("import json\njson.loads('{')", "JSONDecodeError: Expecting property name"),
         (IN_POST_INIT, "raises while runs are planned: KeyError: 'knob' (broken.py:5)"),
         (WITH_REACH_0, "ValueError: reach=0; valid: from 1 to the number of steps, 4 (broken.py:"),
+        (WITH_REACH_0.replace("'real'", "'ids'"), "ValueError: input='ids'; valid: token or real"),
+        (WITH_REACH_0.replace("'step'", "'row'"), "ValueError: per='row'; valid: step or sequence"),
+        (WITH_REACH_0.replace("outputs=1", "outputs=0"), "num_outputs=0; valid: 1 or more"),
+        (WITH_CHANCE_NAN, "ValueError: chance=nan of score; valid: a finite number (broken.py:"),
     ],
 )
 def test_an_error_of_a_plugin_ends_the_command_with_its_place_and_traceback(
@@ -178,6 +193,18 @@ def test_an_error_of_a_plugin_ends_the_command_with_its_place_and_traceback(
     first, _, rest = capsys.readouterr().err.partition("\n")
     assert reason in first
     assert rest.lstrip().startswith("Traceback (most recent call last):")
+
+
+def test_an_attribute_that_a_core_lacks_is_the_plugins_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plugin = tmp_path / "unfinished.py"
+    plugin.write_text(WITHOUT_FEATURES)
+    of = ["--plugin", str(plugin), "--results", str(tmp_path / "none"), "--profile", "quick"]
+    assert main(["plan", *of, "--task", "adding", "--model", "unfinished", "--device", "cpu"]) == 2
+    first = capsys.readouterr().err.partition("\n")[0]
+    assert "unfinished.py raises while runs are planned: " in first
+    assert "object has no attribute 'num_features'" in first
 
 
 def test_a_field_without_a_default_has_to_be_given(

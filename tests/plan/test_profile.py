@@ -275,7 +275,7 @@ def test_ids_of_the_projects_profiles_are_pinned() -> None:
         "generation": "9508ff574ba2e9fe",
         "paper": "a792ca03222d07ae",
         "quick": "8545361843fb5e31",
-        "reference": "f8beb85093a5213a",
+        "reference": "6673d1ad099b0632",
         "smoke": "df537cf4023cc375",
         "tuning": "0fa2d0e31a209600",
     }

@@ -334,6 +334,7 @@ def test_the_links_at_the_top_lead_to_every_part_and_keep_the_state(visit: Visit
     links = visit.page.locator("nav a")
     assert links.count() >= 6
     for link in links.all():
+        assert visit.page.locator(link.get_attribute("href") or "").is_visible()
         link.click()
         visit.wait(
             "Math.abs(document.querySelector("

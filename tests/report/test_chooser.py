@@ -20,11 +20,13 @@ SLOW, FAST = [300, 310, 290, 300, 300], [90, 100, 100, 110, 100]
 
 
 def planted() -> list[Evidence]:
-    """Two tasks, a model without times, and one that is left out by each budget."""
+    """Two tasks, models without times or with bounds, and one that each budget leaves out."""
     return [
         solving("tcn", 50, FAST, step_us=6.0, state_bytes=20_000, minutes=3.0),
         solving("gru", 50, SLOW, step_us=1.5, state_bytes=228, minutes=20.0),
         solving("lstm", 50, SLOW, state_bytes=392, minutes=6.0),
+        solving("rnn", 50, SLOW, step_from_others=(3.0, 15.0)),
+        solving("attention", 50, SLOW, step_from_others=(12.0, inf)),
         solving("tcn", 300, FAST, step_us=8.0, state_bytes=40_000, minutes=9.0),
         failing("gru", 300, step_us=1.5, missing=(LONG_RUNS,), allowed=15_600),
         solving("gru", 64, FAST, task="adding", step_us=1.5, state_bytes=228, minutes=2.0),

@@ -23,6 +23,7 @@ from bench.report.choosing import NOT_RUN, NOT_TIMED, Answer, Problem, choose
 from bench.report.claims.against import LONG_RUNS, MORE_UPDATES, TUNED_RATE
 from bench.report.data import Data
 from bench.report.evidence import FEW, evidence_of
+from bench.report.points import points
 from tests.support.claims import tuned
 from tests.support.evidence import failing, scoring, solving
 from tests.support.records import outcome, record, spec, speed_record
@@ -262,6 +263,39 @@ def test_other_lengths_give_bounds_for_costs_that_were_not_measured() -> None:
     assert last.cost.step_bounds == pytest.approx((10.0, inf))
     first, _, _ = evidence_of(data_of(records, speed=timed[1:]))
     assert first.cost.step_bounds == pytest.approx((0.0, 30.0))
+    assert first.cost.state_bounds == (0.0, 400.0)
+    falling = [timed[0], speed_record(model="attention", length=256, step_ms=0.004)]
+    _, middle, _ = evidence_of(data_of(records, speed=falling))
+    assert middle.cost.step_bounds == pytest.approx((4.0, 10.0))
+    larger = timed[0].model_copy(
+        update={"spec": timed[0].spec.model_copy(update={"param_budget": 50_000})}
+    )
+    _, middle, _ = evidence_of(data_of(records, speed=[larger, timed[1]]))
+    assert middle.cost.step_bounds == pytest.approx((0.0, 30.0))
+
+
+def test_a_cell_whose_seeds_did_not_all_run_has_no_interval() -> None:
+    records = [record(spec(length=64, seed=seed), outcome=outcome(1.0)) for seed in range(5)]
+    specs = [each.spec for each in records]
+    whole, part = (Data(source(specs, records[:number])) for number in (5, 4))
+    assert evidence_of(whole)[0].score.low is not None
+    assert evidence_of(part)[0].score.low is None
+    (shown,) = points(whole)[1]
+    assert (shown["share"], shown["score_low"]) == (1.0, 1.0)
+    (shown,) = points(part)[1]
+    assert (shown["share"], shown["solved"]) == (1.0, 4)
+    assert not {"score_low", "share_low"} & shown.keys()
+
+
+def test_two_networks_of_one_label_are_two_points() -> None:
+    small = [record(spec(seed=seed), outcome=outcome(1.0)) for seed in range(4)]
+    large = record(spec(seed=4).model_copy(update={"param_budget": 50_000}), outcome=outcome(0.2))
+    records = [*small, large]
+    found = points(Data(source([each.spec for each in records], records)))[1]
+    assert [(each["seeds"], each["solved"], each["share"]) for each in found] == [
+        (4, 4, 1.0),
+        (1, 0, 0.0),
+    ]
 
 
 def test_two_solving_seeds_are_too_few() -> None:

@@ -208,15 +208,15 @@ def test_a_run_without_a_timing_has_that_of_its_network_at_the_nearest_length() 
     assert step(wider.model_copy(update={"param_budget": None})) is None  # its depth is not known
 
 
-def test_a_run_has_the_state_of_its_network_and_attention_only_its_own_time() -> None:
+def test_a_network_has_the_times_of_another_length_unless_its_state_grows() -> None:
     timed = [speed_record(model, 10, step_ms=0.005) for model in ("tcn", "attention")]
     subjects = [each.spec for each in timed]
-    for model, expected in (("tcn", [5.0, 5.0]), ("attention", [5.0])):
+    for model, number in (("tcn", 2), ("attention", 1)):
         own, other = spec(model=model, length=10), spec(model=model, length=25)
         states = state_sizes([own, other], timed_frame(timed), subjects)
-        assert states == {own.id: 400.0, other.id: 400.0}
+        assert list(states.values()) == [400.0] * number
         steps = step_times([own, other], timed_frame(timed), subjects)
-        assert list(steps.values()) == pytest.approx(expected)
+        assert list(steps.values()) == pytest.approx([5.0] * number)
     narrower = spec(model="tcn", length=25).model_copy(update={"width": 1})
     assert state_sizes([narrower], timed_frame(timed), subjects) == {}
 
@@ -290,7 +290,7 @@ def test_the_report_shows_the_costs(written: tuple[Path, str]) -> None:
     page = (folder / "report.md").read_text()
     for line in headlines(timed_frame(swept())):
         assert line in page
-    assert f"with the fastest implementations, on {BACKEND.words}, {MACHINE.cpu}" in page
+    assert f"What it costs (fastest implementations, on {BACKEND.words}, {MACHINE.cpu}" in page
     for section in (
         "### Training",
         "### Streaming",

@@ -62,7 +62,7 @@ def test_a_larger_network_does_not_stand_for_its_model() -> None:
     (found,) = reach.reaches(data)
     assert found.found.length is None
     assert front.reach(data) == (
-        "The families can't be compared: no convolutional network was run."
+        "The families can't be compared yet: no task has decided lengths of both."
     )
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from statistics import median
+from typing import Any
 
 from bench.core.decision import Decision
 from bench.core.intervals import mean_interval
@@ -13,7 +14,7 @@ from tests.support.records import spec
 
 
 def solving(
-    model: str, length: int, updates: Sequence[int], *, task: str = "copy_memory", **cost: float
+    model: str, length: int, updates: Sequence[int], *, task: str = "copy_memory", **cost: Any
 ) -> Evidence:
     """Five seeds that solve the task after these updates."""
     return _evidence(
@@ -25,7 +26,7 @@ def solving(
         decision=Decision(num_solved=len(updates), num_failed=0, num_seeds=len(updates)),
         needed=tuple(map(float, updates)),
         updates=float(median(updates)),
-        cost=Cost(**cost),  # pyright: ignore
+        cost=Cost(**cost),
     )
 
 
@@ -37,7 +38,7 @@ def failing(
     missing: tuple[str, ...] = (),
     only_updates: bool | None = None,
     task: str = "copy_memory",
-    **cost: float,
+    **cost: Any,
 ) -> Evidence:
     """Two seeds that do not solve the task within `allowed` updates; the cell is decided."""
     return _evidence(
@@ -51,7 +52,7 @@ def failing(
         decision=Decision(num_solved=0, num_failed=2, num_seeds=5),
         updates=math.inf,
         allowed=allowed,
-        cost=Cost(**cost),  # pyright: ignore
+        cost=Cost(**cost),
     )
 
 
@@ -62,7 +63,7 @@ def scoring(
     *,
     missing: tuple[str, ...] = (),
     task: str = "char_text",
-    **cost: float,
+    **cost: Any,
 ) -> Evidence:
     """Seeds of a task without a score that counts as solved, where lower is better."""
     return _evidence(
@@ -76,7 +77,7 @@ def scoring(
         decision=None,
         higher_is_better=False,
         allowed=2_000,
-        cost=Cost(**cost),  # pyright: ignore
+        cost=Cost(**cost),
     )
 
 

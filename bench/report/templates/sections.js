@@ -48,8 +48,12 @@
   // The links at the top keep what was chosen on the page in its address.
   for (const link of document.querySelectorAll("nav a")) {
     link.addEventListener("click", (event) => {
+      if (event.ctrlKey || event.metaKey || event.shiftKey) return;
       event.preventDefault();
-      document.querySelector(link.getAttribute("href")).scrollIntoView();
+      const target = document.querySelector(link.getAttribute("href"));
+      target.tabIndex = -1;
+      target.focus({ preventScroll: true });
+      target.scrollIntoView();
     });
   }
   address.onChange(follow);
