@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import models
+import tasks
 from bench.cli import main
 from bench.core.errors import RequestError
 from bench.core.store import Store
@@ -193,6 +194,15 @@ def test_an_error_of_a_plugin_ends_the_command_with_its_place_and_traceback(
     first, _, rest = capsys.readouterr().err.partition("\n")
     assert reason in first
     assert rest.lstrip().startswith("Traceback (most recent call last):")
+
+
+def test_planning_reads_no_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(*args: object) -> None:
+        raise AssertionError("files are read")
+
+    monkeypatch.setattr(tasks.task_class("pixel_mnist"), "objective", property(refuse))
+    arguments = ["plan", "--task", "pixel_mnist", "--device", "cpu", "--profile", "reference"]
+    assert main([*arguments, "--results", str(tmp_path / "none")]) == 0
 
 
 def test_an_attribute_that_a_core_lacks_is_the_plugins_error(
