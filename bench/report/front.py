@@ -208,8 +208,12 @@ def decision(
     Among equals, it is the one that needs the fewest updates there, then the one with the faster
     step.
     The runner-up is another model than the pick, not a variant of it.
-    `step` names the measure of a step's latency. Tasks that no model solves come last.
+    `step` names the measure of a step's latency. Tasks that were tested at a single T come after
+    the others, and tasks that no model solves come last.
     """
+    lengths: dict[str, set[int]] = {}
+    for point in points:
+        lengths.setdefault(point["task_label"], set()).add(point["T"])
     cells = {(p["task_label"], p["model_label"], p["T"]): p for p in points}
     ranked: dict[str, list[dict[str, Any]]] = {}
     for network, found in horizons:
@@ -226,7 +230,8 @@ def decision(
         best, *others = sorted(entries, key=lambda entry: entry["rank"])
         other = next((each for each in others if each["name"] != best["name"]), None)
         rows.append({"task": task, "name": best["task"], **_picked(best, other, step)})
-    return sorted(rows, key=lambda row: row["pick"] is None)[:MOST_ROWS]
+    rows.sort(key=lambda row: (row["pick"] is None, len(lengths.get(row["task"], ())) < 2))
+    return rows[:MOST_ROWS]
 
 
 def _picked(best: Mapping[str, Any], other: Mapping[str, Any] | None, step: str) -> dict[str, Any]:

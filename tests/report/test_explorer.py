@@ -18,6 +18,7 @@ from bench.report import explorer, front
 from bench.report.data import Data
 from bench.report.document import LIBRARY, html, policy
 from bench.report.points import points, step_measure
+from bench.report.sections import reach
 from tests.support.claims import tuned
 from tests.support.records import outcome, record, spec, speed_record
 from tests.support.reports import planted, source
@@ -197,6 +198,18 @@ def test_a_family_that_was_not_run_at_longer_lengths_is_not_behind() -> None:
         "On copy_memory the families can't be compared yet: no recurrent network was run at a "
         "longer T than it solves."
     )
+
+
+def test_tasks_with_several_lengths_come_first_in_the_table_and_in_the_figure() -> None:
+    made = [
+        record(spec(task=task, length=T, seed=seed), outcome=outcome(1.0))
+        for task, T in (("adding", 10), ("copy_memory", 10), ("copy_memory", 20))
+        for seed in range(5)
+    ]
+    data = data_of([each.spec for each in made], made)
+    rows = front.decision(data.horizons, points(data)[1], step_measure(data))
+    assert [row["task"] for row in rows] == ["copy_memory", "adding"]
+    assert [each.task for each in reach.reaches(data)] == ["copy_memory", "adding"]
 
 
 def test_a_family_without_runs_is_not_behind() -> None:

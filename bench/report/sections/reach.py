@@ -59,7 +59,10 @@ def build(data: Data) -> Iterator[Item]:
 
 
 def reaches(data: Data) -> list[Reach]:
-    """The horizon of the best variant of each model, for the first tasks that have one."""
+    """The horizon of the best variant of each model, for the first tasks that have one.
+
+    Tasks that were tested at several T come first.
+    """
     lengths = {
         (cell["task_label"], cell["model_label"]): (int(rows["T"].min()), int(rows["T"].max()))
         for cell, rows in groups(counted(data.whole), ["task_label", "model_label"])
@@ -81,8 +84,11 @@ def reaches(data: Data) -> list[Reach]:
         known = best.get((task, reach.model))
         if known is None or reach.rank > known.rank:
             best[task, reach.model] = reach
-    tasks = list(dict.fromkeys(task for task, _ in best))[:MOST_TASKS]
-    return [reach for reach in best.values() if reach.task in tasks]
+    ends: dict[str, set[int]] = {}
+    for reach in best.values():
+        ends.setdefault(reach.task, set()).update((reach.shortest, reach.longest))
+    tasks = sorted(ends, key=lambda task: len(ends[task]) == 1)[:MOST_TASKS]
+    return [reach for task in tasks for reach in best.values() if reach.task == task]
 
 
 def reach_figure(shown: Sequence[Reach], style: Style) -> Figure:
