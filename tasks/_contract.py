@@ -58,6 +58,10 @@ class Signature:
         for name in ("num_inputs", "num_outputs", "num_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}; valid: 1 or more")
+        if self.num_conditions < 0:
+            raise ValueError(f"num_conditions={self.num_conditions}; valid: 0 or more")
+        if self.grid is not None and self.grid[0] * self.grid[1] != self.num_steps:
+            raise ValueError(f"grid={self.grid}; valid: {self.num_steps} pixels, one per step")
         if not 1 <= self.reach <= self.num_steps:
             raise ValueError(
                 f"reach={self.reach}; valid: from 1 to the number of steps, {self.num_steps}"

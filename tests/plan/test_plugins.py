@@ -181,6 +181,8 @@ IN_POST_INIT = (
         (WITH_REACH_0.replace("'real'", "'ids'"), "ValueError: input='ids'; valid: token or real"),
         (WITH_REACH_0.replace("'step'", "'row'"), "ValueError: per='row'; valid: step or sequence"),
         (WITH_REACH_0.replace("outputs=1", "outputs=0"), "num_outputs=0; valid: 1 or more"),
+        (WITH_REACH_0.replace("reach", "num_conditions=-1, reach"), "num_conditions=-1; valid: 0"),
+        (WITH_REACH_0.replace("reach", "grid=(3, 2), reach"), "grid=(3, 2); valid: 4 pixels"),
         (WITH_CHANCE_NAN, "ValueError: chance=nan of score; valid: a finite number (broken.py:"),
     ],
 )
