@@ -44,9 +44,9 @@ def verify(
     records, damaged = Store(folder).read_all()
     if ids:
         records = [record for record in records if record.spec.id.startswith(ids)]
+        if not records:
+            raise RequestError(f"no run in {folder} has an id that begins with {' or '.join(ids)}")
         number = len(records)
-    if ids and not records:
-        raise RequestError(f"no run in {folder} has an id that begins with {' or '.join(ids)}")
     found = candidates(records)
     total = len(found.records)
     print(f"{counted(total, 'run')} of {folder} can be compared here; drawn with --seed {seed}")

@@ -116,7 +116,7 @@ TASK = "from tasks.copy_memory import CopyMemory\nclass {}(CopyMemory):\n    ver
 
 NO_VERSION = (
     "from models import Model\nclass Mine(Model):\n"
-    "    def build_core(self, signature, num_inputs, width, extra_width): ...\n"
+    "    def build_core(self, signature, width, extra_width): ...\n"
 )
 NO_LENGTHS = (
     "from tasks import Task\nclass Mine(Task):\n    version, smallest = 1, {'length': 4}\n"
