@@ -3,6 +3,7 @@
 import hashlib
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -249,6 +250,24 @@ class Record(Filed):
     def path(self) -> Path:
         # The machine is not part of the path: scores of all machines count alike.
         return Path("runs", self.backend.name, f"{self.spec.place}-{self.spec.id}.json")
+
+
+def one_of_each(records: Iterable[Record], backend: Backend) -> dict[str, Record]:
+    """Spec id → one record: a finished one if there is any, and if possible of this backend.
+
+    A run learns the same task with the same settings on every device, so that any record shows what
+    it learns.
+    """
+
+    def rank(record: Record) -> tuple[bool, bool]:
+        return record.finished, record.backend == backend
+
+    best: dict[str, Record] = {}
+    for record in records:
+        known = best.get(record.spec.id)
+        if known is None or rank(record) > rank(known):
+            best[record.spec.id] = record
+    return best
 
 
 class SpeedRecord(Filed):

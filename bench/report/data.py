@@ -6,6 +6,7 @@ from functools import cached_property
 
 import pandas as pd
 
+from bench.core.backend import Backend
 from bench.core.records import Record, SampleRecord, SpeedRecord, YardstickRecord
 from bench.core.spec import Spec
 from bench.core.store import Damaged
@@ -32,13 +33,14 @@ class Source:
     labels: runs.Labels
     thresholds: runs.Thresholds
     records: Sequence[Record]
-    """Records of planned specs, all of one backend."""
+    """Records of planned specs, one of each."""
+    backend: Backend | None = None
+    """Where the times of runs were taken; those of other backends are left out. None: all count."""
     num_records: int = 0
     """Number of training records in the results folder; 0 if they were not counted."""
     unsupported: Sequence[tuple[str, str, str]] = ()
     """Task, model, reason."""
     damaged: Sequence[Damaged] = ()
-    other_backends: Sequence[str] = ()
     speed: Sequence[SpeedRecord] = ()
     """Times of planned networks, from one machine and backend."""
     yardsticks: Sequence[YardstickRecord] = ()
@@ -78,7 +80,11 @@ class Data:
             for spec in rung.specs
         }
         left = (frame["status"] == "missing") & frame["id"].isin(not_climbed)
-        return frame.assign(status=frame["status"].mask(left, runs.NOT_CLIMBED))
+        frame = frame.assign(status=frame["status"].mask(left, runs.NOT_CLIMBED))
+        if source.backend is not None:
+            elsewhere = frame["backend"].notna() & (frame["backend"] != source.backend.name)
+            frame[[*runs.TIMES]] = frame[[*runs.TIMES]].mask(elsewhere)
+        return frame
 
     @cached_property
     def climbs(self) -> list[tuple[Rung, ...]]:

@@ -7,7 +7,7 @@ from typing import Protocol
 from bench.core.backend import Backend
 from bench.core.errors import RequestError
 from bench.core.machine import fingerprint
-from bench.core.records import Record, SampleRecord, SpeedRecord, YardstickRecord
+from bench.core.records import Record, SampleRecord, SpeedRecord, YardstickRecord, one_of_each
 from bench.core.store import Damaged
 from bench.plan import rates
 from bench.plan.coverage import covered, newest_timings, usable
@@ -42,20 +42,21 @@ def source_of(
     selection: Selection,
     backend: Backend,
 ) -> tuple[Source, list[str]]:
-    """The source of a report of one backend, the one with the most records, and warnings.
+    """The source of a report, and warnings.
 
+    Runs of all backends count. The times of runs are those of the backend with the most records.
     `backend` is that of this machine; without records it is reported, and its times come first.
     Raises `RequestError` if there are records and none of them can be reported.
     """
     records, left_out = usable(found.records)
     counts = Counter(record.backend for record in records)
     chosen = max(counts, key=lambda each: counts[each], default=backend)
-    records = [record for record in records if record.backend == chosen]
+    by_id = one_of_each(records, chosen)
+    records = list(by_id.values())
     if found.records and not records:
         raise RequestError(f"no record can be reported: {'; '.join(left_out)}")
     plan = covered(plan, profile, selection, records)
     timed, older = newest_timings(found.speed, backend.name)
-    by_id = {record.spec.id: record for record in found.records if record.backend == chosen}
     ids = {spec.id for spec in plan.specs}
     slug = timed[0].machine.slug if timed else fingerprint().slug
     yardsticks = [record for record in found.yardsticks if record.machine.slug == slug]
@@ -75,7 +76,7 @@ def source_of(
         damaged=found.damaged,
         speed=timed,
         yardsticks=sorted(yardsticks, key=lambda record: record.created),
-        other_backends=[other.name for other in counts if other != chosen],
+        backend=chosen,
         studies=plan.studies,
         ladders=plan.ladders,
         sweep=rates.load(),

@@ -52,6 +52,8 @@ NOT_NEEDED, NOT_CLIMBED = "not needed", "not climbed"
 """Statuses of runs that are not made: the other seeds decide the cell; the model did not solve the
 two lengths below."""
 NO_PROBLEM = ("ok", NOT_NEEDED, NOT_CLIMBED)
+TIMES = ("step_ms", "total_s", "latency_ms", "latency_us")
+"""Columns of a run whose values depend on the device."""
 
 PROTOCOL = Column("protocol", "count", "", "Version of the training loop.")
 RUNS = (

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from bench.core.backend import Backend
 from bench.core.machine import fingerprint
-from bench.core.records import Record, SampleRecord, SpeedRecord, YardstickRecord
+from bench.core.records import Record, SampleRecord, SpeedRecord, YardstickRecord, one_of_each
 from bench.core.spec import Spec, SpeedSpec
 from bench.core.store import Damaged
 from bench.measure import samples, weights
@@ -28,8 +28,8 @@ class Inventory:
     """Files that are not valid records."""
 
     def of(self, specs: Sequence[Spec], backend: Backend) -> list[Record]:
-        """The training records of these specs on one backend, in the order of the specs."""
-        found = {r.spec.id: r for r in self.records if r.backend == backend}
+        """One training record of each spec that has any, if possible of this backend."""
+        found = one_of_each(self.records, backend)
         return [found[spec.id] for spec in specs if spec.id in found]
 
 
@@ -49,6 +49,8 @@ def read(request: Request) -> Inventory:
 
 def waiting_specs(request: Request, inventory: Inventory, specs: Sequence[Spec]) -> list[Spec]:
     """The specs without a finished record, or without weights that should have been kept.
+
+    A record of another device counts, so that a GPU continues what a CPU began.
 
     The runs of ladders that are not needed any more are among them; see `needed_specs`.
     """
@@ -75,11 +77,8 @@ def ladder_results(request: Request, inventory: Inventory) -> dict[str, Result]:
 
 
 def _ended(request: Request, inventory: Inventory) -> list[Record]:
-    return [
-        record
-        for record in inventory.records
-        if record.backend == request.backend and record.finished and _has_weights(request, record)
-    ]
+    found = one_of_each(inventory.records, request.backend).values()
+    return [record for record in found if record.finished and _has_weights(request, record)]
 
 
 def _has_weights(request: Request, record: Record) -> bool:

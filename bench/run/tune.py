@@ -73,17 +73,8 @@ def sweep(request: Request, manner: Manner) -> bool:
 
 
 def recorded(request: Request, specs: Sequence[Spec]) -> list[Record]:
-    """One record of each spec that has any: a finished one of this device, or else of another."""
-    wanted, best = {spec.id for spec in specs}, dict[str, Record]()
-    for record in inventory.read(request).records:
-        key, known = record.spec.id, best.get(record.spec.id)
-        if key in wanted and (known is None or _rank(record, request) > _rank(known, request)):
-            best[key] = record
-    return [best[spec.id] for spec in specs if spec.id in best]
-
-
-def _rank(record: Record, request: Request) -> tuple[bool, bool]:
-    return record.finished, record.backend == request.backend
+    """One record of each spec that has any."""
+    return inventory.read(request).of(specs, request.backend)
 
 
 def missing(request: Request, specs: Sequence[Spec]) -> list[Spec]:

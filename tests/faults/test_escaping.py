@@ -189,7 +189,6 @@ def sources(evil: str, folder: Path) -> Source:
         records=records,
         unsupported=[(evil, evil, evil)],
         damaged=[Damaged(path=folder / evil.replace("/", "∕"), reason=evil)],
-        other_backends=[evil],
         speed=speed,
         yardsticks=[yardstick.model_copy(update={"times": times})],
     )

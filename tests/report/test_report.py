@@ -9,13 +9,15 @@ import pandas as pd
 import pytest
 
 import bench.report
+from bench.core.backend import Backend
+from bench.core.records import one_of_each
 from bench.core.spec import PROTOCOL, SPEED_PROTOCOL
 from bench.core.store import Store
 from bench.plan.ladder import Ladder
 from bench.report import markup, reference
 from bench.report.data import Data
 from bench.report.page import report_page, write_report
-from bench.report.runs import horizons, scores
+from bench.report.runs import TIMES, horizons, scores
 from bench.report.sections import differences, generation
 from tests.support.records import cost_outcome, outcome, record, spec, speed_record
 from tests.support.reports import labels_of, planted, runs_of, source, table
@@ -347,6 +349,35 @@ def test_one_machine_or_several(tmp_path: Path) -> None:
     page = (tmp_path / "report.md").read_text()
     assert "come from 2 combinations of machine" in page
     assert "Slide rule" in page
+
+
+def test_the_scores_of_all_devices_count_and_the_times_of_one(tmp_path: Path) -> None:
+    specs, records = planted()
+    here, gpu = records[0].backend, Backend(device="cuda", capture=True)
+    records[0] = records[0].model_copy(update={"backend": gpu})
+    pooled = source(specs, records, backend=here)
+    runs = Data(pooled).runs.set_index("id")
+    alone = Data(source(specs, records)).runs.set_index("id")
+    first, second = specs[0].id, specs[1].id
+    assert runs.loc[first, "score"] == alone.loc[first, "score"]
+    assert runs.loc[first, [*TIMES]].isna().all()
+    assert runs.loc[second, [*TIMES]].equals(alone.loc[second, [*TIMES]])
+    assert runs.loc[second, [*TIMES]].notna().any()
+    write_report(tmp_path, pooled)
+    page = (tmp_path / "report.md").read_text()
+    assert f"11 runs on `{here.name}`, 1 run on `{gpu.name}`" in page
+    assert f"Times of runs are those of the backend `{here.name}`" in page
+
+
+def test_one_record_of_each_run_counts() -> None:
+    one = record(spec())
+    gpu = Backend(device="cuda", capture=True)
+    other = one.model_copy(update={"backend": gpu})
+    failed = record(spec(), None)
+    assert one_of_each([other, one], one.backend) == {one.spec.id: one}
+    assert one_of_each([one, other], one.backend) == {one.spec.id: one}
+    assert one_of_each([one, other], gpu) == {one.spec.id: other}
+    assert one_of_each([failed, other], one.backend) == {one.spec.id: other}
 
 
 def test_a_long_table_is_shortened_on_the_page() -> None:

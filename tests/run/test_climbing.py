@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from bench.cli import main
+from bench.core.backend import Backend
+from bench.core.store import Store
 from bench.plan.ladder import GO_ON, result_of, with_budget
 from tests.support.commands import records, selectors
 
@@ -65,3 +67,25 @@ def test_a_climb_makes_the_runs_that_decide_then_longer_ones_and_ends(
     assert "20 runs at most, 4 recorded, 16 not needed; nothing to do" in said
     assert main(whole) == 0
     assert set(records(results)) == set(made)
+
+
+def test_a_run_that_another_device_made_is_not_repeated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    profile, results = tmp_path / "ladder.toml", tmp_path / "results"
+    profile.write_text(PROFILE)
+    selected = ["run", *selectors(str(profile), results), "--shard", "1/1", "--debug"]
+    assert main(selected) == 0
+    before = records(results)
+    (folder,) = (results / "runs").iterdir()
+    elsewhere = Backend(device="cuda", capture=True)
+    for record in before.values():
+        Store(results).write(record.model_copy(update={"backend": elsewhere}))
+        (results / record.path).unlink()
+    assert not [*folder.rglob("*.json")]
+    capsys.readouterr()
+
+    assert main(selected) == 0
+    assert "nothing to do" in capsys.readouterr().err
+    assert records(results).keys() == before.keys()
+    assert not [*folder.rglob("*.json")]
