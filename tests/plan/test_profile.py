@@ -277,7 +277,7 @@ def test_ids_of_the_projects_profiles_are_pinned() -> None:
         "quick": "8545361843fb5e31",
         "reference": "6673d1ad099b0632",
         "smoke": "df537cf4023cc375",
-        "tuning": "3a006f354f64b93c",
+        "tuning": "93bcfe4a9ffc6aa3",
     }
 
 
