@@ -70,27 +70,56 @@ class S4dMixer(Mixer):
         Q = -(-T // R)
         u_HNR = F.pad(x_BTH.to(c_HP.real.dtype).movedim(2, 0), (0, Q * R - T)).reshape(H, B * Q, R)
         times_R1 = torch.arange(R + 1, device=x_BTH.device, dtype=u_HNR.dtype)
-        powers_HPR1 = (log_a_HP.unsqueeze(-1) * times_R1).exp()
-        into_HRC = torch.view_as_real(powers_HPR1[..., :R].flip(-1).transpose(1, 2)).flatten(2)
-        sums = torch.view_as_complex((u_HNR @ into_HRC).view(H, B, Q, P, 2))
-        whole_F = powers_HPR1[..., R].reshape(-1)
-        sums_BQF = sums.permute(1, 2, 0, 3).reshape(B, Q, H * P)
-        first_B1F = sums_BQF.new_zeros(B, 1, H * P) if state is None else state.reshape(B, 1, H * P)
-        after_BQF = linear_scan(whole_F.expand(B, Q, -1), sums_BQF, first_B1F[:, 0])
-        before_BQF = torch.cat([first_B1F, after_BQF[:, :-1]], 1)
-        before_HNP = before_BQF.view(B, Q, H, P).permute(2, 0, 1, 3).reshape(H, B * Q, P)
-        out_HPR = c_HP.unsqueeze(-1) * powers_HPR1[..., 1:]
-        kernel_HR = (c_HP.unsqueeze(1) @ powers_HPR1[..., :R]).real.squeeze(1)
-        y_HNR = u_HNR @ _toeplitz(kernel_HR)
-        y_HNR = y_HNR + before_HNP.real @ out_HPR.real - before_HNP.imag @ out_HPR.imag
+        powers_CR1 = _powers(log_a_HP, times_R1)
+        into_HRC = powers_CR1[..., :R].flip(-1).transpose(1, 2)
+        read_HPR1, hidden_HPR1 = _times(c_HP, powers_CR1)
+        y_HNR = u_HNR @ _toeplitz(read_HPR1[..., :R].sum(1))
+
+        before_BHP = state
+        rest = T - (Q - 1) * R  # steps of the last chunk
+        if state is not None or Q > 1:
+            sums_HBQP = _complex(u_HNR @ into_HRC).view(H, B, Q, P)
+            whole_F = _complex(powers_CR1[..., R]).reshape(-1)
+            sums_BQF = sums_HBQP.permute(1, 2, 0, 3).reshape(B, Q, H * P)
+            first_B1F = (
+                sums_BQF.new_zeros(B, 1, H * P) if state is None else state.reshape(B, 1, H * P)
+            )
+            after_BQF = linear_scan(whole_F.expand(B, Q, -1), sums_BQF, first_B1F[:, 0])
+            before_BQF = torch.cat([first_B1F, after_BQF[:, :-1]], 1)
+            before_HNP = before_BQF.view(B, Q, H, P).permute(2, 0, 1, 3).reshape(H, B * Q, P)
+            before_HNC = torch.cat([before_HNP.real, before_HNP.imag], 2)
+            out_HCR = torch.cat([read_HPR1, -hidden_HPR1], 1)[..., 1:]
+            y_HNR = y_HNR + before_HNC @ out_HCR
+            before_BHP = before_BQF[:, -1].view(B, H, P)
         y_BTH = y_HNR.view(H, B, Q * R)[..., :T].movedim(0, 2).to(x_BTH.dtype)
-        # The last chunk may hold fewer than R steps.
-        rest = T - (Q - 1) * R
-        last = torch.view_as_complex(
-            (u_HNR.view(H, B, Q, R)[:, :, -1, :rest] @ into_HRC[:, R - rest :]).view(H, B, P, 2)
-        ).transpose(0, 1)
-        last_BHP = last + powers_HPR1[..., rest] * before_BQF[:, -1].view(B, H, P)
+
+        last_HBR = u_HNR.view(H, B, Q, R)[:, :, -1, :rest]
+        last_BHP = _complex(last_HBR @ into_HRC[:, R - rest :]).transpose(0, 1)
+        if before_BHP is not None:
+            last_BHP = last_BHP + _complex(powers_CR1[..., rest]) * before_BHP
         return y_BTH + self.skip * x_BTH, last_BHP
+
+
+def _powers(log_a_HP: Tensor, times_R1: Tensor) -> Tensor:
+    """Real parts and then imaginary parts of Ā^t, (H, C, R + 1).
+
+    Complex numbers are split, since PyTorch's complex exponentials and matrix products are slow.
+    """
+    size_HPR1 = (log_a_HP.real.unsqueeze(-1) * times_R1).exp()
+    angle_HPR1 = log_a_HP.imag.unsqueeze(-1) * times_R1
+    return torch.cat([size_HPR1 * angle_HPR1.cos(), size_HPR1 * angle_HPR1.sin()], 1)
+
+
+def _times(c_HP: Tensor, powers_CR1: Tensor) -> tuple[Tensor, Tensor]:
+    """Real and imaginary part of c Ā^t, (H, P, R + 1)."""
+    real_HPR1, imag_HPR1 = powers_CR1.chunk(2, 1)
+    a_HP1, b_HP1 = c_HP.real.unsqueeze(-1), c_HP.imag.unsqueeze(-1)
+    return a_HP1 * real_HPR1 - b_HP1 * imag_HPR1, a_HP1 * imag_HPR1 + b_HP1 * real_HPR1
+
+
+def _complex(parts: Tensor) -> Tensor:
+    """(H, …, C), real parts and then imaginary parts → (H, …, P), complex."""
+    return torch.complex(*parts.chunk(2, -1))
 
 
 def _toeplitz(kernel_HR: Tensor) -> Tensor:
@@ -102,7 +131,7 @@ def _toeplitz(kernel_HR: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class S4d(Stack):
-    version = 1
+    version = 2
     gated_output = True
 
     num_states: int = 64
