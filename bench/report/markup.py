@@ -12,6 +12,9 @@ import pandas as pd
 MOST_NAME_BYTES = 100
 """Longest part of a file name."""
 MOST_ROWS = 1000
+"""Rows of a table on the page."""
+FEW_ROWS = 100
+"""Rows of a table in `report.md`. GitHub shows no more than 500 KiB of a Markdown file."""
 """Most rows of a table as Markdown."""
 
 
@@ -86,13 +89,13 @@ def markdown_table(table: pd.DataFrame) -> str:
     )
 
 
-def shortened(table: pd.DataFrame, name: str) -> str:
-    """The first rows of a table for the page; `name` is that of the file with all of them."""
-    shown = markdown_table(for_people(table.head(MOST_ROWS)))
-    if len(table) <= MOST_ROWS:
+def shortened(table: pd.DataFrame, name: str, most_rows: int) -> str:
+    """The first rows of a table; `name` is that of the file with all of them."""
+    shown = markdown_table(for_people(table.head(most_rows)))
+    if len(table) <= most_rows:
         return shown
     return (
-        f"{shown}\n\n*The first {MOST_ROWS:,} of {len(table):,} rows; tables/{name}.csv has all.*"
+        f"{shown}\n\n*The first {most_rows:,} of {len(table):,} rows; tables/{name}.csv has all.*"
     )
 
 

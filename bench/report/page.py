@@ -12,7 +12,7 @@ from bench.core.files import write_whole
 from bench.core.intervals import wilson
 from bench.core.wording import counted
 from bench.plan.protocols import is_older
-from bench.report import front
+from bench.report import front, markup
 from bench.report.advice import times_of
 from bench.report.chooser import content as chooser_of
 from bench.report.claims import limits
@@ -47,8 +47,9 @@ def write_report(folder: Path, source: Source) -> str:
             content = item.frame.to_csv(index=False, lineterminator="\n")
             write(folder / "tables" / f"{item.table.name}.csv", content)
     figures = {item.name: item for item in items if isinstance(item, Picture)}
-    claims, blocks = claims_page(data, list(figures.values())), blocks_of(parts)
-    report, intro = report_page(data, blocks), report_page(data, {})
+    claims, blocks = claims_page(data, list(figures.values())), blocks_of(parts, markup.MOST_ROWS)
+    report = report_page(data, blocks_of(parts, markup.FEW_ROWS))
+    intro = report_page(data, {})
     measures, found = points(data)
     screen = front.screen(data, found, step_measure(data))
     explorer = explorer_of(data, measures, found)
@@ -97,11 +98,14 @@ def forget_old(folder: Path, written: set[str]) -> None:
         (folder / "figures" / name).unlink(missing_ok=True)
 
 
-def blocks_of(parts: Sequence[tuple[Section, Sequence[Item]]]) -> dict[str, list[str]]:
+def blocks_of(
+    parts: Sequence[tuple[Section, Sequence[Item]]], most_rows: int
+) -> dict[str, list[str]]:
     """Title → what the sections of this title show, as Markdown; without those that are empty."""
     blocks: dict[str, list[str]] = {}
     for section, items in parts:
-        blocks.setdefault(section.title, []).extend(filter(None, map(as_markdown, items)))
+        shown = (as_markdown(item, most_rows) for item in items)
+        blocks.setdefault(section.title, []).extend(filter(None, shown))
     return {title: shown for title, shown in blocks.items() if shown}
 
 
@@ -128,8 +132,8 @@ def report_page(data: Data, sections: Mapping[str, Sequence[str]]) -> str:
     )
 
 
-def as_markdown(item: Item) -> str:
-    """An item of a section for the page; empty where it shows nothing."""
+def as_markdown(item: Item, most_rows: int) -> str:
+    """An item of a section for a page, with the first rows of a table; empty: nothing is shown."""
     if isinstance(item, Picture):
         heading = f"### {text(item.title)}\n\n" if item.title else ""
         image = f"![{text(item.alternative)}](figures/{item.name}.svg)"
@@ -139,7 +143,7 @@ def as_markdown(item: Item) -> str:
     if item.frame.empty or not item.table.shown:
         return ""
     caption = f"\n\n*{item.table.caption}*" if item.table.caption else ""
-    return shortened(item.frame, item.table.name) + caption
+    return shortened(item.frame, item.table.name, most_rows) + caption
 
 
 def claims_page(data: Data, figures: Sequence[Picture]) -> str:
@@ -149,7 +153,11 @@ def claims_page(data: Data, figures: Sequence[Picture]) -> str:
         verdicts=data.verdicts,
         tables={each.key: markdown_table(pd.DataFrame(each.table)) for each in data.verdicts},
         figures={
-            each.key: [as_markdown(figure) for figure in figures if figure.name == each.figure]
+            each.key: [
+                as_markdown(figure, markup.MOST_ROWS)
+                for figure in figures
+                if figure.name == each.figure
+            ]
             for each in data.verdicts
         },
         not_tested=limits(data.runs),

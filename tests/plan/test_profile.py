@@ -277,7 +277,7 @@ def test_ids_of_the_projects_profiles_are_pinned() -> None:
         "quick": "8545361843fb5e31",
         "reference": "af83f7b7cfdcb433",
         "smoke": "33bb5a2e4451696b",
-        "tuning": "51888e81057e36e0",
+        "tuning": "0ccf58a12f0eb7c9",
     }
 
 

@@ -21,7 +21,7 @@ from bench.report.choosing import Problem, choose
 from bench.report.data import Data
 from bench.report.evidence import evidence_of
 from bench.report.page import write_report
-from tests.support.records import record, speed_record
+from tests.support.records import record, spec, speed_record
 from tests.support.reports import planted, source
 
 if TYPE_CHECKING:
@@ -298,6 +298,43 @@ def test_the_form_opens_with_a_length_that_has_evidence(browser: "Browser", tmp_
     assert 10 <= int(page.input_value("#length")) < 100
     assert "no evidence here" not in page.inner_text("#chosen dl")
     page.close()
+
+
+def test_equal_curves_show_below_each_other_and_hovering_names_them(
+    browser: "Browser", tmp_path: Path
+) -> None:
+    names = ("tcn", "gru", "lstm")
+    specs = [
+        spec(model=name, length=T, seed=s) for name in names for T in (10, 100) for s in (0, 1)
+    ]
+    write_report(tmp_path, source(specs, [record(each, 1.0) for each in specs]))
+    page = browser.new_page()
+    page.goto((tmp_path / "report.html").as_uri())
+    page.wait_for_selector("html[data-ready]", state="attached", timeout=30_000)
+    (curves,) = page.evaluate(
+        "[...document.querySelectorAll('.plot')].map(plot => plot.data.map("
+        "trace => [trace.name, trace.line.width, trace.marker.size, trace.hovertext[0]]))"
+    )
+    page.close()
+    widths, sizes = [curve[1] for curve in curves], [curve[2] for curve in curves]
+    assert widths == sorted(set(widths), reverse=True)
+    assert sizes == sorted(set(sizes), reverse=True)
+    for name, _, _, said in curves:
+        others = [other for other, *_ in curves if other != name]
+        assert f"also here: {', '.join(others)}" in said.replace("<br>", " ")
+
+
+def test_without_scripts_nothing_leads_to_a_hidden_part(
+    browser: "Browser", page_file: Path
+) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(page_file.as_uri())
+    shown = page.locator("nav a:visible").all()
+    targets = [link.get_attribute("href") or "" for link in shown]
+    assert "#explorer" in targets
+    assert all(page.locator(target).is_visible() for target in targets)
+    context.close()
 
 
 def test_a_table_sorts_filters_and_downloads(visit: Visit, tmp_path: Path) -> None:

@@ -379,10 +379,16 @@ def test_one_record_of_each_run_counts() -> None:
 
 
 def test_a_long_table_is_shortened_on_the_page() -> None:
-    specs = [spec(seed=seed) for seed in range(markup.MOST_ROWS + 1)]
-    lines = markup.shortened(runs_of(specs, []), "runs").splitlines()
-    assert len(lines) == 2 + markup.MOST_ROWS + 2
-    assert lines[-1] == "*The first 1,000 of 1,001 rows; tables/runs.csv has all.*"
+    specs = [spec(seed=seed) for seed in range(5)]
+    lines = markup.shortened(runs_of(specs, []), "runs", 4).splitlines()
+    assert len(lines) == 2 + 4 + 2
+    assert lines[-1] == "*The first 4 of 5 rows; tables/runs.csv has all.*"
+    assert len(markup.shortened(runs_of(specs, []), "runs", 5).splitlines()) == 2 + 5
+
+
+def test_github_shows_the_whole_report_of_the_reference() -> None:
+    report = reference.REFERENCE / "report.md"
+    assert report.stat().st_size < 500 * 1024
 
 
 def test_cells_have_four_digits_dashes_and_no_markup() -> None:

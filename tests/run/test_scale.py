@@ -110,6 +110,7 @@ def test_a_report_grows_with_its_runs(
     monkeypatch.setattr(page, "html", lambda markdown, title, folder: "")
     monkeypatch.setattr(page, "report_html", lambda **contents: "")
     monkeypatch.setattr(markup, "MOST_ROWS", 10)
+    monkeypatch.setattr(markup, "FEW_ROWS", 10)
     calls = {}
     for num_seeds in (3, 6, 12):
         _, plan = many(num_seeds)

@@ -109,5 +109,5 @@
   }
   address.onChange(restore);
   restore();
-  $("chooser").hidden = false;
+  $("chooser").hidden = $("to-chooser").hidden = false;
 })();

@@ -123,8 +123,25 @@ const plots = (() => {
     };
   }
 
-  function trace(curve) {
+  // Whether two points lie at the same place, as far as the eye can tell.
+  function alike(one, other) {
+    return [state.x, state.y].every(
+      (name) =>
+        Math.abs(one[name] - other[name]) <=
+        0.01 * Math.max(Math.abs(one[name]), Math.abs(other[name])),
+    );
+  }
+
+  // The curves that have a point at the place of one of these points.
+  function through(points, curves) {
+    return curves.filter((curve) => curve.some((p) => points.some((other) => alike(p, other))));
+  }
+
+  // A curve that later ones cover is wider, so that it shows on both sides of them.
+  function trace(curve, place, curves) {
     const model = models.get(curve[0].model);
+    const above = Math.min(through(curve, curves.slice(place + 1)).length, 4);
+    const others = curves.filter((other) => other !== curve);
     const symbols = curve.map((p) => (p.improving ? `${model.symbol}-open` : model.symbol));
     return {
       type: "scatter",
@@ -133,20 +150,24 @@ const plots = (() => {
       x: curve.map((point) => point[state.x]),
       y: curve.map((point) => point[state.y]),
       error_y: { ...errors(curve, state.y), color: model.color },
-      line: { color: model.color, dash: model.dash, width: 2 },
-      marker: { color: model.color, symbol: symbols, size: 8, line: { color: model.color } },
+      line: { color: model.color, dash: model.dash, width: 2 + 1.5 * above },
+      marker: {
+        color: model.color, symbol: symbols, size: 8 + 2 * above, line: { color: model.color },
+      },
       customdata: curve.map(keyOf),
       hoverinfo: "text",
-      hovertext: curve.map(hoverText),
+      hovertext: curve.map((point) => hoverText(point, through([point], others))),
     };
   }
 
-  function hoverText(point) {
+  function hoverText(point, others) {
     const lines = [`${point.model}, T = ${point.T}`];
     for (const name of new Set([state.y, state.x])) {
       if (name !== "T") lines.push(`${axisTitle(name, point.task)}: ${said(point, name)}`);
     }
     lines.push(seedsOf(point));
+    const names = new Set(others.map(([other]) => other.model));
+    if (names.size) lines.push(`also here: ${[...names].join(", ")}`);
     return lines.map(wrapped).join("<br>");
   }
 
