@@ -81,8 +81,9 @@ const plots = (() => {
     return String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
   }
 
-  function wrapped(text) {
-    return literal(text).replace(/(.{30,48}?) /g, "$1<br>");
+  // A line ends at the first space after this many characters.
+  function wrapped(text, least = 30) {
+    return literal(text).replace(new RegExp(`(.{${least},48}?) `, "g"), "$1<br>");
   }
 
   // --- the points and the curves
@@ -150,9 +151,9 @@ const plots = (() => {
       x: curve.map((point) => point[state.x]),
       y: curve.map((point) => point[state.y]),
       error_y: { ...errors(curve, state.y), color: model.color },
-      line: { color: model.color, dash: model.dash, width: 2 + 1.5 * above },
+      line: { color: model.color, dash: model.dash, width: 2 + 1.2 * above },
       marker: {
-        color: model.color, symbol: symbols, size: 8 + 2 * above, line: { color: model.color },
+        color: model.color, symbol: symbols, size: 8 + 1.5 * above, line: { color: model.color },
       },
       customdata: curve.map(keyOf),
       hoverinfo: "text",
@@ -168,7 +169,7 @@ const plots = (() => {
     lines.push(seedsOf(point));
     const names = new Set(others.map(([other]) => other.model));
     if (names.size) lines.push(`also here: ${[...names].join(", ")}`);
-    return lines.map(wrapped).join("<br>");
+    return lines.map((line) => wrapped(line)).join("<br>");
   }
 
   function levels(task) {
@@ -196,7 +197,7 @@ const plots = (() => {
 
   function axis(name, title, points) {
     const log = state[`log${name}`];
-    const found = { type: log ? "log" : "linear", title: { text: wrapped(title), standoff: 8 } };
+    const found = { type: log ? "log" : "linear", title: { text: wrapped(title, 22), standoff: 8 } };
     if (state[name] === "T") Object.assign(found, ticks(points.map((point) => point.T)));
     else if (log) Object.assign(found, { nticks: 6, exponentformat: "SI", minexponent: 4 });
     const share = state[name] === "share" || (state[name] === "score" && title.includes("(share"));
