@@ -271,12 +271,12 @@ def test_ids_of_the_projects_profiles_are_pinned() -> None:
         ids = "\n".join(sorted(spec.id for spec in plan_of(name).specs if spec.task.name in PINNED))
         found[name] = hashlib.sha256(ids.encode()).hexdigest()[:16]
     assert found == {
-        "full": "6d18694397de3519",
+        "full": "7deb16fd76f77a8a",
         "generation": "9508ff574ba2e9fe",
         "paper": "a792ca03222d07ae",
         "quick": "8545361843fb5e31",
-        "reference": "af83f7b7cfdcb433",
-        "smoke": "33bb5a2e4451696b",
+        "reference": "7d721620fd508d4d",
+        "smoke": "315e1ced143aab88",
         "tuning": "0ccf58a12f0eb7c9",
     }
 
