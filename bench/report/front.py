@@ -50,9 +50,10 @@ class Screen:
     decision: Sequence[Sequence[str | None]]
     """Rows with one text per column; None where it is not known."""
     rule: str = (
-        "The pick solves the longest T. Ties are broken by fewer updates, then by the faster step. "
-        "Training: the median updates of a run times the time of an update that was timed alone, "
-        "or else the median time of the runs."
+        "The pick solves the longest T. Ties are broken by fewer updates, then by the faster step; "
+        "`choose` says whether such a difference is sure. Training: the median updates of a run "
+        "times the time of an update that was timed alone. About: the median time of runs that "
+        "shared the machine."
     )
     evidence: Sequence[tuple[str, str]]
     verdicts: Sequence[tuple[str, str, str]]
@@ -87,8 +88,12 @@ def _with_kind(row: Mapping[str, Any]) -> str:
 
 
 def answer(data: Data) -> list[str]:
-    """Which family remembers further, and what training and a streaming step cost."""
-    return list(filter(None, (reach(data), _costs(data))))
+    """Which family remembers further, at which size, and what training and a step cost."""
+    said = reach(data)
+    sizes = set(data.main["budget"].dropna())
+    if said and len(sizes) == 1:
+        said += f" All networks have about {sizes.pop():,} parameters."
+    return list(filter(None, (said, _costs(data))))
 
 
 def reach(data: Data) -> str:
@@ -127,7 +132,16 @@ def reach(data: Data) -> str:
     if furthest and all(len(lengths) < len(SIDES) for lengths in furthest.values()):
         said.append("The families can't be compared yet: no task has decided lengths of both.")
     if both:
-        said.append(f"Both families solve the longest T on {listed(both, MOST_NAMED, 'task')}.")
+        made = data.main[data.main["status"].isin(COUNTED)]
+        tested = made.groupby("task_label")["T"].nunique()
+        single = [task for task in both if tested.get(task, 0) == 1]
+        several = [task for task in both if task not in single]
+        parts = [
+            f"the {which} T{' tested' if of is single else ''} on {listed(of, MOST_NAMED, 'task')}"
+            for which, of in (("longest", several), ("only", single))
+            if of
+        ]
+        said.append(f"Both families solve {' and '.join(parts)}.")
     if any(ahead.values()):
         parts = _by_side(ahead, "solves the longest T")
         said.append(f"{parts[0].upper()}{parts[1:]}.")
@@ -174,7 +188,7 @@ def _costs(data: Data) -> str:
         if ratios.empty:
             continue
         than = "" if parts else f" as the fastest {SIDES[1]} one"
-        parts.append(f"{ratios.median():.2g} times as long{than} for a {work} ({_cases(ratios)})")
+        parts.append(f"{span(ratios)} times as long{than} for a {work} ({_cases(ratios)})")
     if not parts:
         return ""
     variants = "among models with default settings, " if (timed["variant"] == "").all() else ""
@@ -193,11 +207,11 @@ def _ratios(timed: pd.DataFrame, column: str) -> pd.Series:
 
 
 def _cases(ratios: pd.Series) -> str:
-    """What a median is made of: how many cases, which T, and the span of their ratios."""
+    """What ratios are made of: how many cases, and which T."""
     lengths = f"T = {span(ratios.index.get_level_values('T'))}"
     if len(ratios) == 1:
         return f"{ratios.index[0][0]}, {lengths}"
-    return f"median of {len(ratios)} cases, {lengths}; ratio {span(ratios)}"
+    return f"{len(ratios)} cases, {lengths}"
 
 
 def decision(
@@ -238,13 +252,13 @@ def _picked(best: Mapping[str, Any], other: Mapping[str, Any] | None, step: str)
     """A row of the decision table; the pick is None where no model solves the task."""
     if not best["solves"]:
         return dict.fromkeys(DECISION)
-    train_s = best.get("train_s", best.get("run_s"))
+    train_s, alone = best.get("train_s", best.get("run_s")), "train_s" in best
     return {
         "pick": best["model"],
         "T": best["reached"],
         "runner-up": f"{other['model']} ({other['reached']})" if other else None,
         "evidence": f"{best['solved']}/{best['seeds']} seeds",
-        "training": None if train_s is None else f"{train_s:,.3g} s",
+        "training": None if train_s is None else f"{'' if alone else 'about '}{train_s:,.3g} s",
         "step": f"{best[step]:.3g} µs" if step in best else None,
         "state": f"{best['state_bytes']:,.0f} bytes" if "state_bytes" in best else None,
     }

@@ -128,6 +128,10 @@ def test_models_are_compared_on_the_seeds_that_both_have() -> None:
     assert (at_10["low"], at_10["high"]) == pytest.approx((0.571667 - 1.1476, 1), abs=1e-3)
     assert at_100["only_convolutional"] == 2
 
+    # Cells that stopped before all planned seeds ran have no interval.
+    planned = runs_of([*specs, spec(model="gru", length=10, seed=9)], records)
+    assert differences.paired_differences(planned)["low"].isna().tolist() == [True, False]
+
     two = differences.paired_differences(runs[runs["seed"] < 2])
     assert two[["low", "high"]].isna().to_numpy().all()
     both_solve = runs_of(specs, [record(each, 1.0) for each in specs])

@@ -6,8 +6,8 @@ import pandas as pd
 
 from bench.core.intervals import FEWEST_SEEDS, paired_difference
 from bench.report.data import Data
-from bench.report.frame import LENGTH, TASK, Column, Table, groups, is_true
-from bench.report.runs import counted, ends
+from bench.report.frame import LENGTH, ROW, TASK, Column, Table, groups, is_true
+from bench.report.runs import counted, decisions, ends
 from bench.report.section import Filled, Item, Section, Text
 
 KEY = ["task", "task_variant", "task_label", "T"]
@@ -44,9 +44,10 @@ TABLE = Table(
     ),
     caption="Test score of the convolutional model minus that of the recurrent one on the same "
     "seeds, and how many seeds only one of the two solves. The 95% interval (paired Student's "
-    f"t) needs {FEWEST_SEEDS} seeds. It is rough where some seeds solve the task and others do "
-    "not, and it is not corrected for the number of rows. Pairs in which every seed solves the "
-    "task are left out: such runs end early, so their scores cannot be compared.",
+    f"t) needs {FEWEST_SEEDS} seeds, and all planned seeds of both. It is rough where some seeds "
+    "solve the task and others do not, and it is not corrected for the number of rows. Pairs in "
+    "which every seed solves the task are left out: such runs end early, so their scores cannot be "
+    "compared.",
 )
 
 
@@ -63,7 +64,10 @@ def paired_differences(runs: pd.DataFrame) -> pd.DataFrame:
     """
     known = counted(runs)
     known["solves"] = is_true(known["solved"])
-    known = known[[*KEY, *SIDE, "family", "seed", "score", "unit", "solves", "solved_at"]]
+    stopped = {cell for cell, found in decisions(runs).items() if not found.is_complete}
+    known["complete"] = [cell not in stopped for cell in known[ROW].itertuples(False, None)]
+    columns = [*KEY, *SIDE, "family", "seed", "score", "unit", "solves", "solved_at", "complete"]
+    known = known[columns]
     of_family = [known[known["family"] == name] for name in SIDES]
     pairs = of_family[0].merge(of_family[1], on=[*KEY, "seed"], suffixes=("_a", "_b"))
     rows = []
@@ -73,7 +77,8 @@ def paired_differences(runs: pd.DataFrame) -> pd.DataFrame:
         if (seeds["solves_a"] & seeds["solves_b"]).all():
             continue
         found = paired_difference(seeds["score_a"].tolist(), seeds["score_b"].tolist())
-        enough = found.n >= FEWEST_SEEDS
+        complete = (seeds["complete_a"] & seeds["complete_b"]).all()
+        enough = found.n >= FEWEST_SEEDS and complete
         low, high = ends(found, -1.0, seeds["unit_a"].iloc[0]) if enough else (None, None)
         row = {**about, "difference": found.mean, "low": low, "high": high, "seeds": found.n}
         for letter, side in zip("ab", SIDES, strict=True):
