@@ -19,7 +19,7 @@ from bench.report.claims.against import (
     WIDER_GRID,
 )
 from bench.report.data import Data, Source
-from bench.report.evidence import Evidence, evidence_of
+from bench.report.evidence import Bounds, Evidence, evidence_of
 from bench.report.times import how
 from tasks import KINDS
 
@@ -49,7 +49,8 @@ def times_of(data: Data) -> str:
         same = machine.slug == fingerprint().slug
         where = machine.gpu or machine.cpu
         said += f"{how(data.leading, data.device)}, {where}"
-        said += ". " if same else ", another machine than this one. "
+        said += "" if same else ", another machine than this one"
+        said += ". ≤, ≥: bounds from other T. "
     alone = (
         "Training: updates × the time of one timed alone; *: time of runs that shared the machine."
     )
@@ -118,8 +119,8 @@ def row(each: Evidence) -> tuple[str, ...]:
         f"{each.decision or score.n}{_interval(low, high, '.2f')}",
         each.state if each.decision is not None else "not judged",
         f"{each.updates:,.0f}" if each.updates < inf else f"> {each.allowed:,}",
-        _number(cost.step_us, ".3g"),
-        _number(cost.state_bytes, ",.0f"),
+        _bounded(cost.step_us, cost.step_bounds, ".3g"),
+        _bounded(cost.state_bytes, cost.state_bounds, ",.0f"),
         _number(cost.minutes, ".3g") + ("" if cost.timed_alone or cost.minutes is None else "*"),
     )
 
@@ -130,6 +131,16 @@ def _interval(low: float | None, high: float | None, form: str) -> str:
 
 def _number(value: float | None, form: str) -> str:
     return "–" if value is None else format(value, form)
+
+
+def _bounded(value: float | None, bounds: Bounds, form: str) -> str:
+    """The value, or else the bound that other T give: `≤ 17`."""
+    least, most = bounds
+    if value is None and most < inf:
+        return f"≤ {most:{form}}"
+    if value is None and least > 0:
+        return f"≥ {least:{form}}"
+    return _number(value, form)
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:

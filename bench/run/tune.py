@@ -91,8 +91,8 @@ def choose(records: Sequence[Record]) -> Chosen:
     only if its task stays solved, which a rate at the edge of stability delays. Numbers of updates
     that differ by less than the distance of two validations are equal; then the smallest rate is
     chosen, since it is the furthest from that edge. A rate at which all runs solve the task is
-    passed over if most runs clearly fail at the next larger one and another rate is as good: with
-    other lengths or seeds it may lie beyond the edge. Test scores are not used.
+    passed over if most runs fail at the next larger one and another rate is as good: with other
+    lengths or seeds it may lie beyond the edge. Test scores are not used.
     """
     groups: dict[Pair, dict[float, list[Record]]] = {}
     for record in records:
@@ -109,33 +109,18 @@ def _best(tried: Sequence[Tried], records: Mapping[float, Sequence[Record]]) -> 
     """The best of the rates that were tried, which are in ascending order."""
     merits = [_merit(each, records[each.rate]) for each in tried]
     best = [each for each, merit in zip(tried, merits, strict=True) if merit == max(merits)]
-    stable = [each for each in best if not _is_next_to_failure(each, tried, records)]
+    stable = [each for each in best if not _is_next_to_failure(each, tried)]
     best = stable or best
     between = max(r.spec.training.validate_every for each in best for r in records[each.rate])
     most = min(each.updates for each in best) + between
     return next(each.rate for each in best if each.updates < most)
 
 
-def _is_next_to_failure(
-    each: Tried, tried: Sequence[Tried], records: Mapping[float, Sequence[Record]]
-) -> bool:
-    """Whether all runs at this rate solve the task, and most at the next one clearly fail."""
-    after = next((other.rate for other in tried if other.rate > each.rate), None)
-    if after is None or each.num_solved < each.num_runs:
-        return False
-    return 2 * sum(map(_clearly_fails, records[after])) > len(records[after])
-
-
-def _clearly_fails(record: Record) -> bool:
-    """Whether the best score misses the threshold by more than a tenth of its distance to chance.
-
-    A run that just misses the threshold is no sign of instability.
-    """
-    outcome = record.outcome
-    if outcome is None or outcome.solved_at is None:
-        return True
-    misses_by = _sign(outcome) * (outcome.solved_at - _best_validation(outcome))
-    return not misses_by <= 0.1 * abs(outcome.solved_at - outcome.score.chance)
+def _is_next_to_failure(each: Tried, tried: Sequence[Tried]) -> bool:
+    """Whether all runs at this rate solve the task, and most at the next larger rate do not."""
+    after = next((other for other in tried if other.rate > each.rate), None)
+    solves = each.num_solved == each.num_runs
+    return solves and after is not None and 2 * after.num_solved < after.num_runs
 
 
 def _merit(tried: Tried, records: Sequence[Record]) -> tuple[int, float]:

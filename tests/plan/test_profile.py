@@ -275,7 +275,7 @@ def test_ids_of_the_projects_profiles_are_pinned() -> None:
         "generation": "9508ff574ba2e9fe",
         "paper": "a792ca03222d07ae",
         "quick": "350a5830640d3a3d",
-        "reference": "ec3a17f30a39c086",
+        "reference": "9dc12a993c49ae8c",
         "smoke": "cafe54093ad61c4d",
         "tuning": "0ccf58a12f0eb7c9",
     }
