@@ -64,7 +64,7 @@ def build(data: Data) -> Iterator[Item]:
 
 
 def _backends(records: Sequence[Record]) -> str:
-    """`900 runs on cpu-float32-1thread and 20 on cuda-float32-graph`."""
+    """`900 runs on cpu-float32-1thread, 20 runs on cuda-float32-graph`."""
     counts = Counter(record.backend.name for record in records).most_common()
     return ", ".join(f"{counted(number, 'run')} on {code(name)}" for name, number in counts)
 
