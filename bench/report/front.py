@@ -132,7 +132,7 @@ def reach(data: Data) -> str:
     if furthest and all(len(lengths) < len(SIDES) for lengths in furthest.values()):
         said.append("The families can't be compared yet: no task has decided lengths of both.")
     if both:
-        made = data.main[data.main["status"].isin(COUNTED)]
+        made = data.whole[data.whole["status"].isin(COUNTED)]
         tested = made.groupby("task_label")["T"].nunique()
         single = [task for task in both if tested.get(task, 0) == 1]
         several = [task for task in both if task not in single]
