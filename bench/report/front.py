@@ -51,7 +51,7 @@ class Screen:
     """Rows with one text per column; None where it is not known."""
     rule: str = (
         "The pick solves the longest T. Ties are broken by fewer updates, then by the faster step; "
-        "`choose` says whether such a difference is sure. Training: the median updates of a run "
+        "python -m bench choose says whether such a difference is sure. Training: the median updates of a run "
         "times the time of an update that was timed alone. About: the median time of runs that "
         "shared the machine."
     )
