@@ -51,9 +51,9 @@ class Screen:
     """Rows with one text per column; None where it is not known."""
     rule: str = (
         "The pick solves the longest T. Ties are broken by fewer updates, then by the faster step; "
-        "python -m bench choose says whether such a difference is sure. Training: the median updates of a run "
-        "times the time of an update that was timed alone. About: the median time of runs that "
-        "shared the machine."
+        "python -m bench choose says whether such a difference is sure. Training: the median "
+        "updates of a run times the time of an update that was timed alone. About: the median time "
+        "of runs that shared the machine."
     )
     evidence: Sequence[tuple[str, str]]
     verdicts: Sequence[tuple[str, str, str]]
