@@ -64,8 +64,8 @@ def paired_differences(runs: pd.DataFrame) -> pd.DataFrame:
     """
     known = counted(runs)
     known["solves"] = is_true(known["solved"])
-    stopped = {cell for cell, found in decisions(runs).items() if not found.is_complete}
-    known["complete"] = [cell not in stopped for cell in known[ROW].itertuples(False, None)]
+    stopped = [cell for cell, found in decisions(runs).items() if not found.is_complete]
+    known["complete"] = ~pd.MultiIndex.from_frame(known[ROW]).isin(stopped) if stopped else True
     columns = [*KEY, *SIDE, "family", "seed", "score", "unit", "solves", "solved_at", "complete"]
     known = known[columns]
     of_family = [known[known["family"] == name] for name in SIDES]
