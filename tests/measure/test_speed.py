@@ -128,8 +128,8 @@ def test_every_measure_that_a_spec_names_is_taken(model: str, task: str) -> None
     assert found.train is not None
     assert found.forward is not None
     assert found.streaming is not None
-    # A backward pass costs about two forward passes. The last state of s4d costs none, since no loss
-    # depends on it.
+    # A backward pass costs about two forward passes. It leaves out the last state of s4d, on which
+    # no loss depends.
     assert found.train.flops > 1.7 * found.forward.flops > 0
     assert found.train.memory_bytes is not None
     assert found.streaming.step.flops > 0
