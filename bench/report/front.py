@@ -92,7 +92,7 @@ def answer(data: Data) -> list[str]:
     said = reach(data)
     sizes = set(data.main["budget"].dropna())
     if said and len(sizes) == 1:
-        said += f" All networks have about {sizes.pop():,} parameters."
+        said += f" These networks have about {sizes.pop():,} parameters."
     return list(filter(None, (said, _costs(data))))
 
 

@@ -18,7 +18,7 @@ from bench.plan.grid import Selection, make_plan
 from bench.plan.needed import Folder
 from bench.plan.rates import Sweep
 from bench.report import choosing
-from bench.report.advice import advise, work_for
+from bench.report.advice import HEADER, advise, row, work_for
 from bench.report.choosing import NOT_RUN, NOT_TIMED, Answer, Problem, choose
 from bench.report.claims.against import LONG_RUNS, MORE_UPDATES, TUNED_RATE
 from bench.report.data import Data
@@ -261,6 +261,8 @@ def test_other_lengths_give_bounds_for_costs_that_were_not_measured() -> None:
     assert first.cost.step_bounds == pytest.approx((10.0, 10.0))
     _, _, last = evidence_of(data_of(records, speed=timed[:1]))
     assert last.cost.step_bounds == pytest.approx((10.0, inf))
+    step = HEADER.index("step µs")
+    assert (row(first)[step], row(middle)[step], row(last)[step]) == ("10", "≤ 30", "≥ 10")
     first, _, _ = evidence_of(data_of(records, speed=timed[1:]))
     assert first.cost.step_bounds == pytest.approx((0.0, 30.0))
     assert first.cost.state_bounds == (0.0, 400.0)

@@ -228,6 +228,18 @@ def test_a_family_without_runs_is_not_behind() -> None:
     assert both == "Both families solve the only T tested on copy_memory."
 
 
+def test_tasks_with_one_length_are_named_apart() -> None:
+    made = [
+        record(spec(model=m, task=task, length=T, seed=seed), outcome=outcome(1.0, label=m))
+        for m in ("tcn", "gru")
+        for task, T in (("adding", 10), ("copy_memory", 10), ("copy_memory", 20))
+        for seed in range(5)
+    ]
+    assert front.reach(data_of([each.spec for each in made], made)) == (
+        "Both families solve the longest T on copy_memory and the only T tested on adding."
+    )
+
+
 def test_the_answer_compares_the_families_and_says_nothing_without_records() -> None:
     timed = [
         speed_record(model, length, train_ms=ms, step_ms=ms / 100)
@@ -237,7 +249,7 @@ def test_the_answer_compares_the_families_and_says_nothing_without_records() -> 
     reach, costs = front.answer(data_of(*planted(), speed=timed))
     assert reach == (
         "So far, a convolutional network is ahead on copy_memory; more runs may change this. "
-        "All networks have about 12,500 parameters."
+        "These networks have about 12,500 parameters."
     )
     cases = "2 cases, T = 10 to 100"
     assert costs.endswith(
