@@ -14,10 +14,11 @@ import pandas as pd
 from bench.core.wording import counted, listed
 from bench.plan.rates import Rates
 from bench.report import times
-from bench.report.choosing import preference
+from bench.report.choosing import Problem, choose, preference
 from bench.report.claims.against import front_of
 from bench.report.claims.cells import Cell, by_task, of_family
 from bench.report.data import Data
+from bench.report.evidence import Evidence
 from bench.report.frame import span
 from bench.report.horizon import Horizon
 from bench.report.runs import COUNTED
@@ -50,17 +51,21 @@ class Screen:
     decision: Sequence[Sequence[str | None]]
     """Rows with one text per column; None where it is not known."""
     rule: str = (
-        "The pick solves the longest T. Ties are broken by fewer updates, then by the faster step; "
-        "python -m bench choose says whether such a difference is sure. Training: the median "
-        "updates of a run times the time of an update that was timed alone. About: the median time "
-        "of runs that shared the machine."
+        "The pick solves the longest T. Ties are broken by fewer updates, then by the faster step. "
+        "Decided: no missing run can change the pick, and the runner-up does not solve this T or "
+        "needs more updates (95% interval of their ratio). Close: this interval contains 1. "
+        "Undecided: missing runs could change the pick; python -m bench choose lists them. "
+        "Training: the median updates of a run times the time of an update that was timed alone. "
+        "About: the median time of runs that shared the machine."
     )
     evidence: Sequence[tuple[str, str]]
     verdicts: Sequence[tuple[str, str, str]]
     """The key, the word and the claim of each verdict."""
 
 
-def screen(data: Data, points: Sequence[Mapping[str, Any]], step: str) -> Screen:
+def screen(
+    data: Data, points: Sequence[Mapping[str, Any]], step: str, evidence: Sequence[Evidence]
+) -> Screen:
     """The first screen; `step` names the measure of the latency of a step."""
     # A network that was not timed itself may have the step and the state of another length.
     streaming: dict[str, dict[str, float]] = {}
@@ -69,13 +74,13 @@ def screen(data: Data, points: Sequence[Mapping[str, Any]], step: str) -> Screen
             if spec.id in found:
                 streaming.setdefault(spec.network, {})[measure] = found[spec.id]
     known = [{**streaming.get(point["network"], {}), **point} for point in points]
-    rows = decision(data.horizons_at_equal_size, known, step)
+    rows = decision(data.horizons_at_equal_size, known, step, evidence)
     caveats = [DEMONSTRATION if data.source.demonstration else "", data.source.caveat]
     return Screen(
         caveat=" ".join(filter(None, caveats)),
         answer=answer(data),
         decision=[[_with_kind(row), *(row[column] for column in DECISION)] for row in rows],
-        evidence=evidence(data),
+        evidence=background(data),
         verdicts=[(each.key, each.word, each.claim) for each in data.verdicts],
     )
 
@@ -215,15 +220,19 @@ def _cases(ratios: pd.Series) -> str:
 
 
 def decision(
-    horizons: Networks, points: Sequence[Mapping[str, Any]], step: str
+    horizons: Networks,
+    points: Sequence[Mapping[str, Any]],
+    step: str,
+    evidence: Sequence[Evidence] = (),
 ) -> list[dict[str, Any]]:
     """What to pick per task: the model that solves the longest dependency.
 
     Among equals, it is the one that needs the fewest updates there, then the one with the faster
     step.
     The runner-up is another model than the pick, not a variant of it.
-    `step` names the measure of a step's latency. Tasks that were tested at a single T come after
-    the others, and tasks that no model solves come last.
+    `step` names the measure of a step's latency. `evidence` says how sure the pick is.
+    Tasks that were tested at a single T come after the others, and tasks that no model solves come
+    last.
     """
     lengths: dict[str, set[int]] = {}
     for point in points:
@@ -243,9 +252,23 @@ def decision(
     for task, entries in ranked.items():
         best, *others = sorted(entries, key=lambda entry: entry["rank"])
         other = next((each for each in others if each["name"] != best["name"]), None)
-        rows.append({"task": task, "name": best["task"], **_picked(best, other, step)})
+        row = {"task": task, "name": best["task"], **_picked(best, other, step)}
+        models = {entry["model"] for entry in entries}
+        here = [each for each in evidence if each.task == task and each.model in models]
+        if sure := _how_sure(best, here):
+            row["evidence"] += f", {sure}"
+        rows.append(row)
     rows.sort(key=lambda row: (row["pick"] is None, len(lengths.get(row["task"], ())) < 2))
     return rows[:MOST_ROWS]
+
+
+def _how_sure(best: Mapping[str, Any], here: Sequence[Evidence]) -> str | None:
+    """What `choose` says of the pick at the longest T that it solves; None: nothing."""
+    at = [each for each in here if each.model == best["model"] and each.length == best.get("T")]
+    if not at or at[0].kind is None:
+        return None
+    answer = choose(Problem(kind=at[0].kind, length=at[0].length), here)
+    return answer.sure if answer.pick == best["model"] else "undecided"
 
 
 def _picked(best: Mapping[str, Any], other: Mapping[str, Any] | None, step: str) -> dict[str, Any]:
@@ -264,7 +287,7 @@ def _picked(best: Mapping[str, Any], other: Mapping[str, Any] | None, step: str)
     }
 
 
-def evidence(data: Data) -> list[tuple[str, str]]:
+def background(data: Data) -> list[tuple[str, str]]:
     """What stands behind the answer: name → value."""
     made = data.runs[data.runs["status"].isin(COUNTED)]
     seeds = made.groupby(["task_label", "model_label", "T"])["seed"].nunique()

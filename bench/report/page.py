@@ -51,9 +51,10 @@ def write_report(folder: Path, source: Source) -> str:
     report = report_page(data, blocks_of(parts, markup.FEW_ROWS))
     intro = report_page(data, {})
     measures, found = points(data)
-    screen = front.screen(data, found, step_measure(data))
+    evidence = evidence_of(data, found)
+    screen = front.screen(data, found, step_measure(data), evidence)
     explorer = explorer_of(data, measures, found)
-    chooser = chooser_of(evidence_of(data, found), times_of(data), source.profile_name)
+    chooser = chooser_of(evidence, times_of(data), source.profile_name)
     # This comes last, since other processes are still drawing.
     written = set()
     for name, files in drawn:

@@ -17,6 +17,7 @@ from bench.plan import profile
 from bench.plan.grid import Selection, make_plan
 from bench.report import front
 from bench.report.data import Data, Source
+from bench.report.evidence import evidence_of
 from bench.report.folder import source_of
 from bench.report.frame import IDENTITY
 from bench.report.markup import for_people, markdown_table, template, text
@@ -70,7 +71,8 @@ def committed() -> Source:
 
 def blocks(data: Data) -> dict[str, str]:
     """Name of a block → its content."""
-    screen = front.screen(data, points(data)[1], step_measure(data))
+    found = points(data)[1]
+    screen = front.screen(data, found, step_measure(data), evidence_of(data, found))
     decision = markdown_table(pd.DataFrame(screen.decision, columns=list(screen.columns)))
     return {
         "answer": text(" ".join(screen.answer)),

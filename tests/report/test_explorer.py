@@ -17,6 +17,7 @@ from bench.plan.rates import Sweep
 from bench.report import explorer, front
 from bench.report.data import Data
 from bench.report.document import LIBRARY, html, policy
+from bench.report.evidence import evidence_of
 from bench.report.points import points, step_measure
 from bench.report.sections import reach
 from tests.support.claims import tuned
@@ -162,6 +163,33 @@ def test_the_pick_solves_the_longest_dependency_and_the_runner_up_is_another_mod
 
 
 @pytest.mark.parametrize(
+    ("gru_score", "gru_updates", "sweep", "sure"),
+    [
+        (0.2, 15_600, SWEEP, "decided"),
+        (1.0, 400, SWEEP, "decided"),
+        (1.0, 110, SWEEP, "close"),
+        # Without a sweep, a better rate may make the other model solve the task.
+        (0.2, 15_600, None, "undecided"),
+    ],
+)
+def test_the_table_says_how_sure_a_pick_is(
+    gru_score: float, gru_updates: int, sweep: Sweep | None, sure: str
+) -> None:
+    made = [
+        record(
+            spec(model=model, length=10, seed=seed, max_steps=62_400, learning_rate=0.01),
+            outcome=outcome(score, label=model, steps=updates + 20 * (seed % 2)),
+        )
+        for model, score, updates in (("tcn", 1.0, 100), ("gru", gru_score, gru_updates))
+        for seed in range(5)
+    ]
+    data = data_of([each.spec for each in made], made, sweep=sweep)
+    found = points(data)[1]
+    (row,) = front.decision(data.horizons, found, step_measure(data), evidence_of(data, found))
+    assert (row["pick"], row["evidence"]) == ("tcn", f"5/5 seeds, {sure}")
+
+
+@pytest.mark.parametrize(
     ("gru_at_10", "seeds", "max_steps", "sweep", "said"),
     [
         (0.97, 5, 62_400, SWEEP, "A convolutional network solves the longest T on "),
@@ -297,7 +325,7 @@ def test_the_first_screen_tells_verdicts_apart_by_key_and_implementation() -> No
         for implementation in ("fastest", "stock")
     ]
     data = data_of(*planted(), speed=timed)
-    screen = front.screen(data, points(data)[1], step_measure(data))
+    screen = front.screen(data, points(data)[1], step_measure(data), evidence_of(data))
     assert [row[0] for row in screen.decision] == ["copy_memory (fixed-lag)"]
     verdicts = screen.verdicts
     assert [key for key, _, _ in verdicts] == ["a", "b", "c", "d1", "d2", "e", "e2", "f"]

@@ -54,6 +54,12 @@ def test_the_table_has_the_median_and_who_solved() -> None:
     assert row_of(runs_that_need(20, None, None))["updates_to_solve"] == "> 100"
 
 
+def test_runs_that_solve_only_while_the_rate_falls_are_counted() -> None:
+    # Of 100 updates, the last ten have a falling rate.
+    assert row_of(runs_that_need(20, 90, None))["while_falling"] == 0
+    assert row_of(runs_that_need(20, 91, 95, None))["while_falling"] == 2
+
+
 def test_runs_that_diverged_or_failed_never_solve() -> None:
     short = outcome(0.3, steps=5)
     diverged = record(spec(seed=1), 0.3, outcome=short, status="diverged")

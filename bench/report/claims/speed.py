@@ -8,7 +8,7 @@ import pandas as pd
 
 from bench.core import wording
 from bench.core.wording import counted
-from bench.report.claims.verdict import LONG, Verdict, answered, named
+from bench.report.claims.verdict import LONG, Verdict, answered
 from bench.report.frame import numbers, rows_of, span
 from bench.report.times import how, implementation, implementations, plain, without_calls
 
@@ -68,9 +68,12 @@ def _where(pairs: pd.DataFrame, device: str) -> str:
     return f"{how(pairs, device)}, batch {batches}, T = {span(pairs['T'])}"
 
 
-def _places(pairs: pd.DataFrame) -> list[str]:
+def _per_batch(pairs: pd.DataFrame, ratios: pd.Series, agrees: pd.Series) -> list[str]:
+    """How many ratios of each batch size agree, and their range."""
     return [
-        f"{row['task_label']} at T = {row['T']:,}, batch {row['batch']}" for row in rows_of(pairs)
+        f"{int(agrees[rows.index].sum())} of {counted(len(rows), 'case')} with batch {size} "
+        f"(ratio {span(ratios[rows.index])})"
+        for size, rows in pairs.groupby("batch")
     ]
 
 
@@ -94,11 +97,10 @@ def training_efficiency(timed: pd.DataFrame, device: str, key: str = "e") -> Ver
     agrees = ratios >= FAR_MORE
     said = f"no two networks were timed in training at T ≥ {LONG}"
     if len(pairs):
-        others = f"; not for {named(_places(pairs[~agrees]), most=2)}" if not agrees.all() else ""
+        cases = wording.listed(_per_batch(pairs, ratios, agrees), 9, "size")
         said = (
-            f"{_where(pairs, device)}: convolutional training is at least twice as fast in "
-            f"{int(agrees.sum())} of {counted(len(pairs), 'combination')} of task, T and batch "
-            f"size (ratio {span(ratios)}){others}"
+            f"{how(pairs, device)}, T = {span(pairs['T'])}: convolutional training is at least "
+            f"twice as fast in {cases}"
         )
     return _verdict(
         key,

@@ -18,6 +18,9 @@ TABLE = Table(
         Column("seeds", "count", "runs", "Runs that count."),
         Column("updates_to_solve", "text", "updates", "Median until a validation first solved "
                "the task; `> N`: the median is above N, since too few runs solved it."),
+        Column("while_falling", "count", "runs", "Runs that first solved the task while the "
+               "learning rate was falling: with a larger budget they may need another number of "
+               "updates."),
         Column("seconds", "text", "s", "`updates_to_solve` times `update_ms`."),
         Column("update_ms", "number", "ms", "Time of an update."),
         Column("clock", "text", "", "What measured `update_ms`: `speed` (this network and batch "
@@ -58,6 +61,8 @@ def solving(runs: pd.DataFrame, update_times: Mapping[str, Update]) -> pd.DataFr
     for cell, seeds in groups(made, ROW):
         solved = is_true(seeds["solved"])
         needed = updates_to_solve(seeds)[solved]
+        left = seeds["max_steps"][solved] - needed
+        falling = left < (seeds["cooldown"] * seeds["max_steps"])[solved]
         # A failed or diverged run would not have solved the task later.
         ended_well = seeds["status"] == "ok"
         tried = seeds["steps"].where(ended_well, seeds["max_steps"])[~solved]
@@ -73,6 +78,7 @@ def solving(runs: pd.DataFrame, update_times: Mapping[str, Update]) -> pd.DataFr
                 "solved": int(solved.sum()),
                 "seeds": len(seeds),
                 "updates_to_solve": f"{sign}{median:.0f}",
+                "while_falling": int(falling.sum()),
                 "seconds": f"{sign}{median * update_ms / 1e3:.3g}" if update_ms > 0 else None,
                 "update_ms": update_ms,
                 "clock": clock if update_ms > 0 else None,
