@@ -136,6 +136,15 @@ class Data:
         return runs.horizons(self.whole)
 
     @cached_property
+    def lengths(self) -> dict[str, tuple[int, ...]]:
+        """Task label → every T at which it has runs that count, in ascending order."""
+        made = runs.counted(self.whole)
+        return {
+            str(task): tuple(sorted(map(int, rows["T"].unique())))
+            for task, rows in made.groupby("task_label")
+        }
+
+    @cached_property
     def horizons_at_equal_size(self) -> list[tuple[dict[str, str], Horizon]]:
         """The horizons of networks that have the size of the main comparison of their task.
 

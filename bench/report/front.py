@@ -20,12 +20,11 @@ from bench.report.claims.cells import Cell, by_task, of_family
 from bench.report.data import Data
 from bench.report.evidence import Evidence
 from bench.report.frame import span
-from bench.report.horizon import Horizon
+from bench.report.points import step_measure
 from bench.report.runs import COUNTED
 from tasks import names as task_names
 from tasks import task_class
 
-Networks = Sequence[tuple[dict[str, Any], Horizon]]
 SIDES = ("convolutional", "recurrent")
 """The two families that the question is about."""
 MOST_ROWS = 8
@@ -63,18 +62,17 @@ class Screen:
     """The key, the word and the claim of each verdict."""
 
 
-def screen(
-    data: Data, points: Sequence[Mapping[str, Any]], step: str, evidence: Sequence[Evidence]
-) -> Screen:
-    """The first screen; `step` names the measure of the latency of a step."""
+def screen(data: Data, points: Sequence[Mapping[str, Any]], evidence: Sequence[Evidence]) -> Screen:
+    """The first screen, from the points of the report and the evidence on models."""
     # A network that was not timed itself may have the step and the state of another length.
     streaming: dict[str, dict[str, float]] = {}
-    for measure, found in ((step, data.step_us), ("state_bytes", data.state_bytes)):
+    measures = (step_measure(data), data.step_us), ("state_bytes", data.state_bytes)
+    for measure, found in measures:
         for spec in data.source.specs:
             if spec.id in found:
                 streaming.setdefault(spec.network, {})[measure] = found[spec.id]
     known = [{**streaming.get(point["network"], {}), **point} for point in points]
-    rows = decision(data.horizons_at_equal_size, known, step, evidence)
+    rows = decision(data, known, evidence)
     caveats = [DEMONSTRATION if data.source.demonstration else "", data.source.caveat]
     return Screen(
         caveat=" ".join(filter(None, caveats)),
@@ -137,9 +135,7 @@ def reach(data: Data) -> str:
     if furthest and all(len(lengths) < len(SIDES) for lengths in furthest.values()):
         said.append("The families can't be compared yet: no task has decided lengths of both.")
     if both:
-        made = data.whole[data.whole["status"].isin(COUNTED)]
-        tested = made.groupby("task_label")["T"].nunique()
-        single = [task for task in both if tested.get(task, 0) == 1]
+        single = [task for task in both if len(data.lengths[task]) == 1]
         several = [task for task in both if task not in single]
         parts = [
             f"the {which} T{' tested' if of is single else ''} on {listed(of, MOST_NAMED, 'task')}"
@@ -220,26 +216,21 @@ def _cases(ratios: pd.Series) -> str:
 
 
 def decision(
-    horizons: Networks,
-    points: Sequence[Mapping[str, Any]],
-    step: str,
-    evidence: Sequence[Evidence] = (),
+    data: Data, points: Sequence[Mapping[str, Any]], evidence: Sequence[Evidence]
 ) -> list[dict[str, Any]]:
     """What to pick per task: the model that solves the longest dependency.
 
     Among equals, it is the one that needs the fewest updates there, then the one with the faster
     step.
     The runner-up is another model than the pick, not a variant of it.
-    `step` names the measure of a step's latency. `evidence` says how sure the pick is.
+    The evidence says how sure the pick is.
     Tasks that were tested at a single T come after the others, and tasks that no model solves come
     last.
     """
-    lengths: dict[str, set[int]] = {}
-    for point in points:
-        lengths.setdefault(point["task_label"], set()).add(point["T"])
+    step = step_measure(data)
     cells = {(p["task_label"], p["model_label"], p["T"]): p for p in points}
     ranked: dict[str, list[dict[str, Any]]] = {}
-    for network, found in horizons:
+    for network, found in data.horizons_at_equal_size:
         model = network["model_label"]
         cell = cells.get((network["task_label"], model, found.length), {})
         order = preference(cell.get("solved_after", inf), cell.get(step), model)
@@ -258,7 +249,7 @@ def decision(
         if sure := _how_sure(best, here):
             row["evidence"] += f", {sure}"
         rows.append(row)
-    rows.sort(key=lambda row: (row["pick"] is None, len(lengths.get(row["task"], ())) < 2))
+    rows.sort(key=lambda row: (row["pick"] is None, len(data.lengths.get(row["task"], ())) < 2))
     return rows[:MOST_ROWS]
 
 

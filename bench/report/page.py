@@ -23,7 +23,7 @@ from bench.report.explorer import content as explorer_of
 from bench.report.frame import span
 from bench.report.markup import markdown_table, shortened, template, text
 from bench.report.pictures import Drawing, draw
-from bench.report.points import points, step_measure
+from bench.report.points import points
 from bench.report.runs import NO_PROBLEM
 from bench.report.section import Filled, Item, Picture, Section, built, is_unfolded
 from bench.report.summary import summary
@@ -52,7 +52,7 @@ def write_report(folder: Path, source: Source) -> str:
     intro = report_page(data, {})
     measures, found = points(data)
     evidence = evidence_of(data, found)
-    screen = front.screen(data, found, step_measure(data), evidence)
+    screen = front.screen(data, found, evidence)
     explorer = explorer_of(data, measures, found)
     chooser = chooser_of(evidence, times_of(data), source.profile_name)
     # This comes last, since other processes are still drawing.

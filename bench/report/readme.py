@@ -22,7 +22,7 @@ from bench.report.folder import source_of
 from bench.report.frame import IDENTITY
 from bench.report.markup import for_people, markdown_table, template, text
 from bench.report.page import TEMPLATES
-from bench.report.points import points, step_measure
+from bench.report.points import points
 from bench.report.reference import REFERENCE
 from bench.report.section import sections
 from bench.report.sections.cost import yardstick_table
@@ -72,7 +72,7 @@ def committed() -> Source:
 def blocks(data: Data) -> dict[str, str]:
     """Name of a block → its content."""
     found = points(data)[1]
-    screen = front.screen(data, found, step_measure(data), evidence_of(data, found))
+    screen = front.screen(data, found, evidence_of(data, found))
     decision = markdown_table(pd.DataFrame(screen.decision, columns=list(screen.columns)))
     return {
         "answer": text(" ".join(screen.answer)),

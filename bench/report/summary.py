@@ -16,7 +16,7 @@ import pandas as pd
 from bench.core.errors import one_line
 from bench.core.wording import counted
 from bench.report.data import Data
-from bench.report.front import DEMONSTRATION, SIDES, Networks, answer
+from bench.report.front import DEMONSTRATION, SIDES, answer
 from bench.report.runs import COUNTED
 
 WIDTH, HEIGHT = 80, 24
@@ -35,7 +35,7 @@ def summary(folder: Path, data: Data) -> str:
     below = [_verdicts(data), [*_problems(folder, data.runs), *_runs(data), *_places(folder)]]
     blocks = [block for block in (*above, *below) if block]
     room = HEIGHT - sum(map(_height, blocks)) - len(blocks)  # with an empty line between blocks
-    table = _solved(data.horizons_at_equal_size, room)
+    table = _solved(data, room)
     return "\n\n".join("\n".join(block) for block in (*above, table, *below) if block)
 
 
@@ -75,10 +75,10 @@ def _answer(data: Data) -> list[str]:
     return [line for sentence in sentences for line in _wrapped(sentence)]
 
 
-def _solved(horizons: Networks, room: int) -> list[str]:
+def _solved(data: Data, room: int) -> list[str]:
     """The largest T that a network of each family solves, per task; at most `room` lines."""
     best: dict[str, dict[str, tuple[int, str]]] = {}
-    for network, found in horizons:
+    for network, found in data.horizons_at_equal_size:
         family = network["family"] if network["family"] in SIDES else OTHER
         of_task = best.setdefault(one_line(network["task_label"]), {})
         entry = (found.length or 0, f"{one_line(network['model_label'])} {found.reached}")

@@ -18,7 +18,7 @@ from bench.report import explorer, front
 from bench.report.data import Data
 from bench.report.document import LIBRARY, html, policy
 from bench.report.evidence import evidence_of
-from bench.report.points import points, step_measure
+from bench.report.points import points
 from bench.report.sections import reach
 from tests.support.claims import tuned
 from tests.support.records import outcome, record, spec, speed_record
@@ -152,13 +152,13 @@ def test_the_pick_solves_the_longest_dependency_and_the_runner_up_is_another_mod
     ]
     timed = [speed_record("tcn", 100, step_ms=0.02)]
     data = data_of([each.spec for each in runs], runs, speed=timed)
-    (row,) = front.decision(data.horizons, points(data)[1], step_measure(data))
+    (row,) = front.decision(data, points(data)[1], [])
     assert (row["task"], row["pick"], row["T"]) == ("copy_memory", "tcn", "≥ 100")
     assert row["runner-up"] == "gru (10)"
     assert (row["evidence"], row["step"], row["state"]) == ("3/3 seeds", "20 µs", "400 bytes")
     specs = [spec(model="gru", seed=seed) for seed in range(3)]
     unsolved = data_of(specs, [record(each, 0.2) for each in specs])
-    (row,) = front.decision(unsolved.horizons, points(unsolved)[1], step_measure(unsolved))
+    (row,) = front.decision(unsolved, points(unsolved)[1], [])
     assert row["pick"] is None
 
 
@@ -185,7 +185,7 @@ def test_the_table_says_how_sure_a_pick_is(
     ]
     data = data_of([each.spec for each in made], made, sweep=sweep)
     found = points(data)[1]
-    (row,) = front.decision(data.horizons, found, step_measure(data), evidence_of(data, found))
+    (row,) = front.decision(data, found, evidence_of(data, found))
     assert (row["pick"], row["evidence"]) == ("tcn", f"5/5 seeds, {sure}")
 
 
@@ -235,7 +235,7 @@ def test_tasks_with_several_lengths_come_first_in_the_table_and_in_the_figure() 
         for seed in range(5)
     ]
     data = data_of([each.spec for each in made], made)
-    rows = front.decision(data.horizons, points(data)[1], step_measure(data))
+    rows = front.decision(data, points(data)[1], [])
     assert [row["task"] for row in rows] == ["copy_memory", "adding"]
     assert [each.task for each in reach.reaches(data)] == ["copy_memory", "adding"]
 
@@ -325,7 +325,7 @@ def test_the_first_screen_tells_verdicts_apart_by_key_and_implementation() -> No
         for implementation in ("fastest", "stock")
     ]
     data = data_of(*planted(), speed=timed)
-    screen = front.screen(data, points(data)[1], step_measure(data), evidence_of(data))
+    screen = front.screen(data, points(data)[1], evidence_of(data))
     assert [row[0] for row in screen.decision] == ["copy_memory (fixed-lag)"]
     verdicts = screen.verdicts
     assert [key for key, _, _ in verdicts] == ["a", "b", "c", "d1", "d2", "e", "e2", "f"]

@@ -84,10 +84,8 @@ def reaches(data: Data) -> list[Reach]:
         known = best.get((task, reach.model))
         if known is None or reach.rank > known.rank:
             best[task, reach.model] = reach
-    ends: dict[str, set[int]] = {}
-    for reach in best.values():
-        ends.setdefault(reach.task, set()).update((reach.shortest, reach.longest))
-    tasks = sorted(ends, key=lambda task: len(ends[task]) == 1)[:MOST_TASKS]
+    found = dict.fromkeys(reach.task for reach in best.values())
+    tasks = sorted(found, key=lambda task: len(data.lengths[task]) == 1)[:MOST_TASKS]
     return [reach for task in tasks for reach in best.values() if reach.task == task]
 
 
