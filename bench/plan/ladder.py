@@ -17,7 +17,7 @@ from bench.core.spec import Spec
 
 MOST_FAILED = 2
 """The climb ends after this many failed rungs in a row."""
-GO_ON: tuple[Ending, ...] = ("improving", "at chance")
+GO_ON: tuple[Ending, ...] = ("improving", "converged", "at chance")
 """Failing runs that ended like this go on to the second budget."""
 
 
@@ -223,8 +223,8 @@ def longer_runs(
 ) -> list[Spec]:
     """The runs with the second budget that may start now.
 
-    They repeat the failing seeds of failed rungs that may not be at their end: those that were
-    still improving, and those that never left chance.
+    They repeat the failing seeds of failed rungs. A run that seems to have converged goes on too,
+    since some of these runs have solved their task later.
     """
     found: dict[str, Spec] = {}
     for ladder in ladders:

@@ -10,14 +10,13 @@ from math import inf
 from typing import Literal
 
 from bench.core.intervals import Interval, difference
-from bench.report.evidence import Cost, Evidence
+from bench.report.evidence import NOT_RUN, Cost, Evidence
 from tasks import Kind
 
 Sure = Literal["decided", "close", "undecided", "no evidence here"]
 
 NEAR = 2.0
 """A task says something about T if it has runs at a length within this factor of it."""
-NOT_RUN = "runs at this T"
 NOT_TIMED = "the time of a step"
 NOT_MEASURED = "the size of the state"
 Cells = Sequence[Evidence]
@@ -69,7 +68,7 @@ def choose(problem: Problem, evidence: Iterable[Evidence]) -> Answer:
     of_kind = [each for each in evidence if each.kind == problem.kind]
     places = near(tested(of_kind), problem.length)
     if not places:
-        lengths = sorted({each.length for each in of_kind})
+        lengths = sorted({each.length for each in of_kind if each.scores})
         known = f"at T = {', '.join(f'{each:,}' for each in lengths)} only; " if lengths else ""
         why = f"no task of this kind has runs within a factor of {NEAR:g} of T"
         why = f"there are runs {known}{why}" if known else why
@@ -83,10 +82,11 @@ def choose(problem: Problem, evidence: Iterable[Evidence]) -> Answer:
 
 
 def tested(evidence: Iterable[Evidence]) -> dict[str, set[int]]:
-    """Task → its lengths with evidence."""
+    """Task → its lengths with runs."""
     found: dict[str, set[int]] = {}
     for each in evidence:
-        found.setdefault(each.task, set()).add(each.length)
+        if each.scores:
+            found.setdefault(each.task, set()).add(each.length)
     return found
 
 
@@ -307,11 +307,12 @@ def _compared(best: Cells, other: Cells) -> tuple[str, bool]:
 def _with_picks(answer: Answer, best: Cells, other: Cells, ranked: Sequence[Cells]) -> Answer:
     """The answer with the pick, the runner-up, and all cells: first theirs, then the others."""
     rest = [cells for cells in ranked if cells is not best and cells is not other]
+    cells = (each for of_model in (best, other, *rest) for each in of_model)
     return replace(
         answer,
         pick=best[0].model if best else None,
         runner_up=other[0].model if other else None,
-        cells=tuple(each for cells in (best, other, *rest) for each in cells),
+        cells=tuple(each for each in cells if each.scores),
     )
 
 

@@ -1,7 +1,7 @@
 """What is known of each model on each task and length, for the choice of a model."""
 
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ from bench.report.runs import scores as score_table
 from tasks import Kind
 
 State = Literal["solves", "does not", "undecided"]
+NOT_RUN = "runs at this T"
 FEW = f"{FEWEST_SOLVED} seeds that solve it, or {FEWEST_FAILED} that do not"
 
 
@@ -82,6 +83,7 @@ class Evidence:
     score: Interval
     """Mean score with Student's 95% interval."""
     scores: tuple[float, ...]
+    """Empty: no run counts."""
     higher_is_better: bool = True
     needed: tuple[float, ...] = ()
     """Updates until a validation first solved the task, of the seeds that did."""
@@ -99,8 +101,9 @@ class Evidence:
 
 
 def evidence_of(data: Data, costs: Sequence[Mapping[str, Any]] | None = None) -> list[Evidence]:
-    """The evidence of every task, length and model that has runs.
+    """The evidence of every task, length and model that has runs or is planned.
 
+    A model that has runs at some lengths of a task has evidence at these lengths alone.
     Networks whose receptive field is shortened on purpose are left out. `costs` are the points of
     the report, if they are known already.
     """
@@ -152,7 +155,30 @@ def evidence_of(data: Data, costs: Sequence[Mapping[str, Any]] | None = None) ->
                 planned=planned.get((place[0], place[2]), ()),
             )
         )
-    return [_with_bounds(each, found) for each in found]
+    return [*(_with_bounds(each, found) for each in found), *_without_runs(data, made)]
+
+
+def _without_runs(data: Data, made: pd.DataFrame) -> Iterator[Evidence]:
+    """The models that are planned on a task with a threshold and have no run on it, per length."""
+    with_runs = set(zip(made["task_label"], made["model_label"], strict=True))
+    specs = {spec.id: spec for spec in data.source.specs}
+    judged = data.whole["task_label"].isin(data.solved_at)
+    planned = data.whole[judged & (data.whole["status"] == "missing")]
+    for about, seeds in groups(planned, ROW):
+        task, length, model = _place(about)
+        if (task, model) not in with_runs:
+            yield Evidence(
+                kind=_kind(about["task"]),
+                task=task,
+                length=length,
+                model=model,
+                spec=specs[seeds["id"].iloc[0]],
+                state="undecided",
+                missing=(NOT_RUN,),
+                decision=Decision(num_solved=0, num_failed=0, num_seeds=len(seeds)),
+                score=Interval(mean=math.nan, low=None, high=None, n=0),
+                scores=(),
+            )
 
 
 def _with_bounds(cell: Evidence, everything: Sequence[Evidence]) -> Evidence:

@@ -177,14 +177,16 @@ def _is_ahead(of_task: Sequence[Cell], first: str, second: str, length: int, rat
 def _costs(data: Data) -> str:
     """How the fastest network of each family compare, in training and in a step of one stream."""
     timed = times.plain(data.leading)
-    trained = timed["batch"][timed["train_ms"].notna()]
-    sizes = sorted({trained.min(), trained.max()}, reverse=True) if len(trained) else []
-    works = [
-        (f"training update of {counted(size, 'sequence')}", timed["batch"] == size, "train_ms")
-        for size in sizes
-    ]
+    one = timed["batch"] == 1
+    sizes = sorted(set(timed["batch"][timed["train_ms"].notna() & ~one]))
+    several = " or ".join(f"{size:,}" for size in sizes)
+    works = (
+        (f"training update of {several} sequences", ~one, "train_ms"),
+        ("training update of 1 sequence", one, "train_ms"),
+        ("streaming step", one, "step_ms"),
+    )
     parts: list[str] = []
-    for work, rows, column in [*works, ("streaming step", timed["batch"] == 1, "step_ms")]:
+    for work, rows, column in works:
         ratios = _ratios(timed[rows], column)
         if ratios.empty:
             continue
@@ -198,10 +200,10 @@ def _costs(data: Data) -> str:
 
 
 def _ratios(timed: pd.DataFrame, column: str) -> pd.Series:
-    """The least time of the first family over that of the second, per task and T."""
+    """The least time of the first family over that of the second, per task, T and batch size."""
     known = timed[timed[column].notna() & timed["family"].isin(SIDES)]
     least = known.pivot_table(
-        index=["task_label", "T"], columns="family", values=column, aggfunc="min"
+        index=["task_label", "T", "batch"], columns="family", values=column, aggfunc="min"
     )
     least = least.reindex(columns=list(SIDES))
     return (least[SIDES[0]] / least[SIDES[1]]).dropna()

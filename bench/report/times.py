@@ -258,8 +258,11 @@ def _step_of(subject: Subject) -> str:
 def headlines(timed: pd.DataFrame) -> list[str]:
     """How networks with a finite receptive field compare with the others, in training and steps.
 
-    The times are `leading` ones of one device; `how` says of which code and device.
+    The times are `leading` ones of one device; `how` says of which code and device. Of a model that
+    was timed in several sizes, the smallest one counts.
     """
+    place = ["task_label", "T", "batch", "model_label"]
+    timed = timed.sort_values("parameters", kind="stable").drop_duplicates(place).sort_index()
     return [*_training_headlines(timed), *_step_headlines(timed)]
 
 
@@ -298,6 +301,9 @@ def _faster_or_slower(faster: pd.Series, slower: pd.Series, other: str) -> str:
     """From which T on a model is clearly faster or slower than another one."""
     unclear = faster.index[~faster]
     later = faster.index[faster.index > unclear.max()] if len(unclear) else faster.index
+    if len(faster) == 1:
+        word = "faster" if faster.all() else "slower" if slower.all() else "not clearly faster"
+        return f"{word} than {other} at the only T tried"
     if faster.all():
         return f"faster than {other} at every T tried"
     if len(later):

@@ -29,7 +29,8 @@ IMPROVING, AT_CHANCE = (
     Result(status="ok", ending="improving"),
     Result(status="ok", ending="at chance"),
 )
-LETTERS = {"s": SOLVED, "f": FAILED, "i": IMPROVING, "c": AT_CHANCE}
+DIVERGED = Result(status="diverged", ending="diverged")
+LETTERS = {"s": SOLVED, "f": FAILED, "i": IMPROVING, "c": AT_CHANCE, "d": DIVERGED}
 EXTEND = 400
 
 
@@ -176,9 +177,9 @@ def test_what_is_left_at_most_shrinks_to_nothing() -> None:
 
 def test_failing_seeds_that_may_not_be_at_their_end_go_on() -> None:
     one = ladder(8, 16, extend=EXTEND)
-    results = planted(one, T8="fi", T16="cf")
+    results = planted(one, T8="fi", T16="cd")
     longer = longer_runs([one], results)
-    assert seeds(longer) == [(8, 1), (16, 0)]
+    assert seeds(longer) == [(8, 0), (8, 1), (16, 0)]
     assert {each.training.max_steps for each in longer} == {EXTEND}
     assert longer_runs([one], results, running={longer[0].id}) == longer[1:]
     assert longer_runs([ladder(8, 16)], results) == []

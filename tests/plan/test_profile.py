@@ -275,9 +275,9 @@ def test_ids_of_the_projects_profiles_are_pinned() -> None:
         "generation": "9508ff574ba2e9fe",
         "paper": "a792ca03222d07ae",
         "quick": "350a5830640d3a3d",
-        "reference": "9dc12a993c49ae8c",
+        "reference": "d8d223d7b6fd81e5",
         "smoke": "cafe54093ad61c4d",
-        "tuning": "0ccf58a12f0eb7c9",
+        "tuning": "937e392dd7a0c9b6",
     }
 
 

@@ -12,6 +12,7 @@ import pytest
 import tasks
 from bench.cli import main
 from bench.core.records import Record, SpeedRecord
+from bench.core.spec import Spec
 from bench.core.store import Store
 from bench.plan import needed, profile
 from bench.plan.grid import Selection, make_plan
@@ -220,10 +221,13 @@ def planted() -> list[Record]:
     ]
 
 
-def data_of(records: list[Record], speed: Sequence[SpeedRecord] = ()) -> Data:
+def data_of(
+    records: list[Record], speed: Sequence[SpeedRecord] = (), planned: Sequence[Spec] = ()
+) -> Data:
     rates = {"copy_memory": {"gru": tuned(0.001, (0.0003, 0.001, 0.003))}}
     sweep = Sweep(records="made up", rates=rates)
-    return Data(source([each.spec for each in records], records, sweep=sweep, speed=speed))
+    specs = [*(each.spec for each in records), *planned]
+    return Data(source(specs, records, sweep=sweep, speed=speed))
 
 
 def test_evidence_comes_from_the_frames_of_the_report() -> None:
@@ -240,6 +244,16 @@ def test_evidence_comes_from_the_frames_of_the_report() -> None:
     assert not tcn.cost.timed_alone
     assert (gru.state, gru.missing, gru.only_updates) == ("undecided", (LONG_RUNS,), True)
     assert evidence_of(data_of([])) == []
+
+
+def test_a_planned_model_without_any_run_leaves_the_pick_undecided() -> None:
+    made = [each for each in planted() if each.spec.model.name == "tcn"]
+    planned = [spec(model="lstm", length=64, seed=seed) for seed in range(5)]
+    assert named(choose(at(64), evidence_of(data_of(made)))) == ("tcn", None, "decided")
+    answer = choose(at(64), evidence_of(data_of(made, planned=planned)))
+    assert named(answer) == ("tcn", None, "undecided")
+    assert reasons(answer) == [("lstm", 64, (NOT_RUN,))]
+    assert [each.model for each in answer.cells] == ["tcn"]  # no row without runs
 
 
 def test_other_lengths_give_bounds_for_costs_that_were_not_measured() -> None:

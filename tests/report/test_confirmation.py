@@ -10,6 +10,7 @@ from bench.core.store import Store
 from bench.plan import profile, rates
 from bench.plan.grid import Selection, make_plan
 from bench.plan.rates import Sweep
+from bench.report.claims import against
 from bench.report.claims.against import LONG_BUDGET
 from bench.report.confirmation import counting, draw
 from bench.report.data import Data
@@ -84,6 +85,7 @@ def test_the_command_trains_the_cells_again_and_says_whether_they_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(rates, "load", lambda: SWEEP)
+    monkeypatch.setattr(against, "LONG_BUDGET", 4)
     path, folder, into = tmp_path / "p.toml", tmp_path / "results", tmp_path / "new"
     of_five = PROFILE.format(steps=4).replace("[0, 1]", "[2, 3, 4, 5, 6]")
     path.write_text(of_five.replace("[training]", "[training]\ncooldown = 0"))

@@ -146,6 +146,32 @@ def test_every_way_to_compare(tcn_ms: tuple[float, float], said: str) -> None:
     assert line == f"copy_memory, batch 1: tcn trains {said}"
 
 
+def test_a_single_length_is_named_as_such() -> None:
+    records = [
+        speed_record("tcn", 10, train_ms=1.0, receptive_field=255),
+        speed_record("gru", 10, train_ms=2.0),
+    ]
+    (line,) = headlines(timed_frame(records))
+    assert line.endswith("tcn trains faster than gru at the only T tried (2 × as fast at T = 10)")
+
+
+def test_of_several_sizes_the_smallest_is_compared() -> None:
+    timed = timed_frame(
+        [
+            speed_record("tcn", 10, train_ms=1.0, step_ms=0.01, receptive_field=255),
+            speed_record("gru", 10, train_ms=2.0, step_ms=0.01),
+        ]
+    )
+    larger = timed.assign(
+        parameters=4 * timed["parameters"],
+        train_steps_per_s=timed["train_steps_per_s"] / 9,
+        step_ms=9 * timed["step_ms"],
+    )
+    larger = larger[larger["model"] == "tcn"]
+    for both in (pd.concat([timed, larger]), pd.concat([larger, timed])):
+        assert headlines(both) == headlines(timed)
+
+
 def test_rows_are_in_units_that_people_read() -> None:
     row = timed_frame(swept()).query("model == 'tcn' and T == 100").iloc[0]
     assert row["train_ms"] == pytest.approx(5.0)

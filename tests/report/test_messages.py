@@ -99,8 +99,11 @@ def test_longer_sequences_name_the_models_that_still_solve_them() -> None:
     title = drawn(front_beyond.SECTION, data)
     assert title.endswith("copy_memory is solved by no model")
     found = beyond(data.records, data.source.labels)
-    shown = front_beyond.at_the_longest_solved(found, data.solved_at)
+    shown = front_beyond.at_the_longest_solved(found, front_beyond.solved_cells(data))
     assert set(shown["model_label"]) == {"tcn"}  # the gru does not solve T = 10 itself
+    # One seed that solves T = 10 does not make the cell solved.
+    one = [record(specs[0], outcome=tested(1.0, 0.3))]
+    assert pictures(front_beyond.SECTION, Data(source(specs, one))) == []
     none = [record(of, outcome=tested(0.5, 0.3)) for of in specs]
     assert pictures(front_beyond.SECTION, Data(source(specs, none))) == []
 

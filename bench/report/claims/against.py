@@ -8,9 +8,9 @@ from bench.report.claims.cells import Cell, best_of
 from bench.report.frame import span
 
 LONG_BUDGET = 62_400
-"""Updates that a seed at chance must have had."""
+"""Updates that a failing seed must have had."""
 MORE_UPDATES = "more updates for seeds that were improving"
-LONG_RUNS = f"{LONG_BUDGET:,} updates for seeds at chance"
+LONG_RUNS = f"{LONG_BUDGET:,} updates for every failing seed"
 STABLE_SETTINGS = "settings with which no seed diverges"
 REPEATED = "new runs of seeds that ended with an error"
 TUNED_RATE = "a learning rate tuned for the model on the task"
@@ -98,7 +98,8 @@ def lacking_updates(cell: Cell) -> tuple[str, ...]:
     return _those(
         {
             MORE_UPDATES: "improving" in cell.endings,
-            LONG_RUNS: "at chance" in cell.endings and cell.allowed < LONG_BUDGET,
+            LONG_RUNS: not {"converged", "at chance"}.isdisjoint(cell.endings)
+            and cell.allowed < LONG_BUDGET,
         }
     )
 

@@ -61,11 +61,12 @@ def exponential_field(runs: pd.DataFrame) -> Verdict:
     fewest = sorted(row[FEWEST_LAYERS] for row in table if row[FEWEST_LAYERS] is not None)
     needed = f"{fewest[0]} to {fewest[-1]}" if fewest else f"more than {DEPTHS[-1]}"
     too_few = len(table) - len(fewest)
-    more = (
-        f" ({DEPTHS[-1]} layers are not enough in {too_few} of {len(table)} combinations)"
-        if too_few
-        else ""
-    )
+    how = ", depending on the kernel size and on what counts as a layer"
+    if too_few:
+        how = (
+            f" in {len(fewest)} of {len(table)} combinations of kernel size and way to count "
+            f"layers; in the others, {DEPTHS[-1]} layers are not enough"
+        )
     checked = (
         f"; {int(equal.sum())} of {len(whole)} measured receptive fields equal the formula"
         if len(whole)
@@ -78,8 +79,8 @@ def exponential_field(runs: pd.DataFrame) -> Verdict:
         claim="Dilation grows the receptive field exponentially, and 5 to 10 layers see more than "
         "100 steps.",
         verdict=answer,
-        sentence=f"by the formula, a network needs {needed} layers to see more than {LONG} steps, "
-        f"depending on the kernel size and on what counts as a layer{more}{checked}",
+        sentence=f"by the formula, a network needs {needed} layers to see more than {LONG} steps"
+        f"{how}{checked}",
         arithmetic=not wrong,
         table=table,
         figure="field_vs_depth",

@@ -1,18 +1,20 @@
 """The third figure below the answer: longer sequences than in training."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterator, Mapping
 from functools import partial
 
 import pandas as pd
 
 from bench.report.data import Data
+from bench.report.frame import CELL, ROW
+from bench.report.runs import decisions
 from bench.report.section import Item, Picture, Section
 from bench.report.sections._shared import FIGURES, MOST_PANELS
 from bench.report.sections.beyond import beyond, beyond_figure, of_one_kind
 
 
 def build(data: Data) -> Iterator[Item]:
-    shown = at_the_longest_solved(beyond(data.records, data.source.labels), data.solved_at)
+    shown = at_the_longest_solved(beyond(data.records, data.source.labels), solved_cells(data))
     if len(shown):
         yield Picture(
             name="front_beyond",
@@ -27,19 +29,36 @@ def build(data: Data) -> Iterator[Item]:
         )
 
 
-def at_the_longest_solved(found: pd.DataFrame, solved_at: Mapping[str, float]) -> pd.DataFrame:
-    """One trained length per task: the longest at which the mean of some plain model solves it.
+def solved_cells(data: Data) -> set[tuple[Hashable, ...]]:
+    """Task, T and model of every cell that its seeds decide as solved."""
+    of_row = (
+        (dict(zip(ROW, row, strict=True)), found) for row, found in decisions(data.runs).items()
+    )
+    return {tuple(about[name] for name in CELL) for about, found in of_row if found.solved}
+
+
+def at_the_longest_solved(
+    found: pd.DataFrame, solved: Collection[tuple[Hashable, ...]]
+) -> pd.DataFrame:
+    """One trained length per task: the longest that some plain model solves.
 
     Only the models that solve that length are compared beyond it.
     """
     plain = of_one_kind(found)
     plain = plain[plain["variant"] == ""]
-    trained = plain[(plain["factor"] == 1) & _solved(plain, solved_at)]
+    trained = _among(plain[plain["factor"] == 1], solved)
     longest = trained.groupby("task_label", sort=False)["T"].max().head(MOST_PANELS)
     trained = trained[trained["T"] == trained["task_label"].map(longest)]
-    solving = set(zip(trained["task_label"], trained["T"], trained["model_label"], strict=True))
-    cells = zip(plain["task_label"], plain["T"], plain["model_label"], strict=True)
-    return plain[[cell in solving for cell in cells]]
+    return _among(plain, set(_cells(trained)))
+
+
+def _cells(rows: pd.DataFrame) -> Iterator[tuple[Hashable, ...]]:
+    return rows[CELL].itertuples(index=False, name=None)
+
+
+def _among(rows: pd.DataFrame, cells: Collection[tuple[Hashable, ...]]) -> pd.DataFrame:
+    among = [cell in cells for cell in _cells(rows)]
+    return rows[pd.Series(among, index=rows.index, dtype=bool)]
 
 
 def message(shown: pd.DataFrame, solved_at: Mapping[str, float]) -> str:

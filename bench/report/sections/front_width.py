@@ -23,7 +23,7 @@ CHANGED = 0.05
 
 
 def build(data: Data) -> Iterator[Item]:
-    rows = of_several_sizes(data.runs)
+    rows = of_several_sizes(data.every_run)
     if len(rows):
         shown = by_size(rows)
         yield Picture(
@@ -36,7 +36,10 @@ def build(data: Data) -> Iterator[Item]:
 
 
 def of_several_sizes(runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs of the cells that have several budgets of parameters."""
+    """The runs of the cells that have several budgets of parameters, with equal budgets of updates.
+
+    Of several budgets of updates, it is the smallest one that all sizes have.
+    """
     made = counted(runs)
     made = made[made["budget"].notna()]
     of_size = "param_budget=" + made["budget"].astype(str)
@@ -44,7 +47,11 @@ def of_several_sizes(runs: pd.DataFrame) -> pd.DataFrame:
     made = made.assign(variant="", model_label=made["model"])
     sizes = made.groupby(CELL)["budget"].nunique()
     several = set(sizes[sizes > 1].index)
-    return made[[cell in several for cell in made[CELL].itertuples(index=False, name=None)]]
+    among = [cell in several for cell in made[CELL].itertuples(index=False, name=None)]
+    made = made[pd.Series(among, index=made.index, dtype=bool)]
+    most = made.groupby([*CELL, "max_steps"])["budget"].transform("nunique")
+    shared = made[most == made.groupby(CELL)["budget"].transform("nunique")]
+    return shared[shared["max_steps"] == shared.groupby(CELL)["max_steps"].transform("min")]
 
 
 def by_size(rows: pd.DataFrame) -> pd.DataFrame:
