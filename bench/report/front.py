@@ -52,7 +52,8 @@ class Screen:
     rule: str = (
         "The pick solves the longest T. Ties are broken by fewer updates, then by the faster step. "
         "Decided: no missing run can change the pick, and the runner-up does not solve this T or "
-        "needs more updates (95% interval of their ratio). Close: this interval contains 1. "
+        "needs more updates (95% interval of their ratio). Close: it is not clear which of the two "
+        "needs fewer. "
         "Undecided: missing runs could change the pick; python -m bench choose lists them. "
         "Training: the median updates of a run times the time of an update that was timed alone. "
         "About: the median time of runs that shared the machine."

@@ -82,7 +82,8 @@ def test_a_is_supported_by_a_cell_that_counts_against_the_family() -> None:
     verdict = judged("a", AT_50, failing(), TCN_150)
     assert (verdict.verdict, verdict.sentence) == (
         "supported",
-        "gru did not solve adding at T = 150 within 62,400 updates, 156 times what tcn needed",
+        "gru did not solve adding at T = 150 within 62,400 updates, 156 times as many as tcn "
+        "needed",
     )
     assert verdict.table[0]["not solved"] == "gru, decided 0/2 at T = 150"
 
@@ -93,8 +94,8 @@ def test_a_family_that_stops_early_supports_a_with_the_length_at_which_it_stoppe
     verdict = judged("a", *cells, *longer)
     assert verdict.verdict == "supported"
     assert verdict.sentence == (
-        "gru did not solve adding at T = 10 within 62,400 updates, 1,560 times what tcn needed at "
-        "T = 20"
+        "gru did not solve adding at T = 10 within 62,400 updates, 1,560 times as many as tcn "
+        "needed at T = 20"
     )
 
 
@@ -189,7 +190,7 @@ def test_one_task_is_enough_to_contradict_a_and_the_sentence_names_both_sides() 
     assert (verdict.verdict, verdict.sentence) == (
         "contradicted",
         "gru solves easy at T = 200; gru did not solve adding at T = 150 within 62,400 updates, "
-        "156 times what tcn needed",
+        "156 times as many as tcn needed",
     )
     assert [row["result"] for row in verdict.table] == ["contradicts it", "supports it"]
 
@@ -315,7 +316,7 @@ def test_b_is_contradicted_by_one_easy_task_and_names_a_cell_of_either_side() ->
     assert verdict.sentence == (
         "gru solves easy at T = 50 after 100 updates (tcn does not solve it); in favour of the "
         "claim: gru "
-        "did not solve hard at T = 50 within 62,400 updates, 624 times what tcn needed"
+        "did not solve hard at T = 50 within 62,400 updates, 624 times as many as tcn needed"
     )
     assert [row["hard"] for row in verdict.table] == ["yes"] * 4 + ["no"] * 3
 

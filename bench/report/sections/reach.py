@@ -37,7 +37,7 @@ class Reach:
 
     @property
     def sign(self) -> str:
-        """An arrow: no T is known to be unsolved. Plus: seeds at the next T were improving."""
+        """An arrow: it solves every T decided so far. Plus: seeds at the next T were improving."""
         if self.found.length is None:
             return ""
         if self.found.failed is None:
@@ -53,7 +53,7 @@ def build(data: Data) -> Iterator[Item]:
             draw=partial(reach_figure, shown, data.style),
             caption="The longest dependency that each model solves, with its best variant; further "
             "right is better. The grey bars span the lengths that were tested. Hollow: not even "
-            "the shortest was solved. An arrow: no tested length is known to be unsolved. Plus: "
+            "the shortest was solved. An arrow: it solves every length decided so far. Plus: "
             "seeds that failed at the next T were still improving.",
         )
 
