@@ -138,8 +138,8 @@ class Profile(Frozen):
     """Fields for every task that has them, unless its grid sets them."""
     training: TrainingChoice = TrainingChoice()
     extend: Positive | None = None
-    """A second, larger number of updates. When all ladders are climbed, failing runs that were
-    still improving or never left chance go on to it, the cheapest first."""
+    """A second, larger number of updates. When all ladders are climbed, failing runs that did
+    not diverge go on to it, the cheapest first."""
     grid: Annotated[list[Grid], Field(min_length=1)]
     time_every_network: bool = True
     """Whether a step and an update of every trained network are timed, besides `speed`."""
