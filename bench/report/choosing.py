@@ -130,7 +130,7 @@ def _cell_at(cells: Cells, length: int, judged: bool) -> Evidence | None:
     longer = [each for each in by_length if each.length > length and each.state == "solves"]
     if longer:
         return longer[0]
-    below = [each for each in by_length if each.length < length]
+    below = [each for each in by_length if each.length < length and each.scores]
     failing = [each for each in below if each.state != "solves"]
     if failing:
         return failing[-1]

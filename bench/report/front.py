@@ -247,8 +247,7 @@ def decision(
         best, *others = sorted(entries, key=lambda entry: entry["rank"])
         other = next((each for each in others if each["name"] != best["name"]), None)
         row = {"task": task, "name": best["task"], **_picked(best, other, step)}
-        models = {entry["model"] for entry in entries}
-        here = [each for each in evidence if each.task == task and each.model in models]
+        here = [each for each in evidence if each.task == task]
         if sure := _how_sure(best, here):
             row["evidence"] += f", {sure}"
         rows.append(row)
@@ -257,11 +256,15 @@ def decision(
 
 
 def _how_sure(best: Mapping[str, Any], here: Sequence[Evidence]) -> str | None:
-    """What `choose` says of the pick at the longest T that it solves; None: nothing."""
+    """What `choose` says of the pick, among models of its size, at the longest T that it solves.
+
+    None: nothing.
+    """
     at = [each for each in here if each.model == best["model"] and each.length == best.get("T")]
     if not at or at[0].kind is None:
         return None
-    answer = choose(Problem(kind=at[0].kind, length=at[0].length), here)
+    alike = [each for each in here if each.spec.param_budget == at[0].spec.param_budget]
+    answer = choose(Problem(kind=at[0].kind, length=at[0].length), alike)
     return answer.sure if answer.pick == best["model"] else "undecided"
 
 
