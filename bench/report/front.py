@@ -51,6 +51,7 @@ class Screen:
     """Rows with one text per column; None where it is not known."""
     rule: str = (
         "The pick solves the longest T. Ties are broken by fewer updates, then by the faster step. "
+        "Evidence: the seeds that solve it, of those that ran, and how sure the pick is. "
         "Decided: no missing run can change the pick, and the runner-up does not solve this T or "
         "needs more updates (95% interval of their ratio). Close: it is not clear which of the two "
         "needs fewer. "
@@ -277,7 +278,7 @@ def _picked(best: Mapping[str, Any], other: Mapping[str, Any] | None, step: str)
         "pick": best["model"],
         "T": best["reached"],
         "runner-up": f"{other['model']} ({other['reached']})" if other else None,
-        "evidence": f"{best['solved']}/{best['seeds']} seeds",
+        "evidence": f"{best['solved']}/{best['seeds']}",
         "training": None if train_s is None else f"{'' if alone else 'about '}{train_s:,.3g} s",
         "step": f"{best[step]:.3g} µs" if step in best else None,
         "state": f"{best['state_bytes']:,.0f} bytes" if "state_bytes" in best else None,
