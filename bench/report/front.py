@@ -152,7 +152,7 @@ def reach(data: Data) -> str:
         said.append(f"So far, {_by_side(so_far, 'is ahead')}; more runs may change this.")
     said += [
         f"On {listed(tasks, MOST_NAMED, 'task')} the families can't be compared yet: no {side} "
-        "network was run at a longer T than it solves."
+        "network has failed yet at a longer T than the family solves."
         for side, tasks in not_run.items()
         if tasks
     ]

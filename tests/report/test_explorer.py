@@ -223,8 +223,8 @@ def test_a_family_that_was_not_run_at_longer_lengths_is_not_behind() -> None:
         for seed in range(5)
     ]
     assert front.reach(data_of([each.spec for each in made], made)) == (
-        "On copy_memory the families can't be compared yet: no recurrent network was run at a "
-        "longer T than it solves."
+        "On copy_memory the families can't be compared yet: no recurrent network has failed "
+        "yet at a longer T than the family solves."
     )
 
 
