@@ -275,9 +275,9 @@ def test_ids_of_the_projects_profiles_are_pinned() -> None:
         "generation": "9508ff574ba2e9fe",
         "paper": "a792ca03222d07ae",
         "quick": "350a5830640d3a3d",
-        "reference": "d8d223d7b6fd81e5",
+        "reference": "bb46a36ed8e4a7b1",
         "smoke": "cafe54093ad61c4d",
-        "tuning": "937e392dd7a0c9b6",
+        "tuning": "c42727ed3ed60e9f",
     }
 
 
