@@ -1,6 +1,6 @@
 """Tables with typed columns: the one place that adapts pandas to the type checker."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -111,6 +111,19 @@ def groups(
 def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """The rows, as dictionaries by column."""
     return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+
+
+def within(
+    rows: pd.DataFrame, keys: Collection[tuple[Hashable, ...]], columns: Sequence[str] = CELL
+) -> pd.Series:
+    """Which rows have one of the keys in these columns, as flags."""
+    values = rows[list(columns)].itertuples(index=False, name=None)
+    return pd.Series([each in keys for each in values], index=rows.index, dtype=bool)
+
+
+def keys_of(rows: pd.DataFrame, columns: Sequence[str] = CELL) -> set[tuple[Hashable, ...]]:
+    """The values that rows have in these columns."""
+    return set(rows[list(columns)].itertuples(index=False, name=None))
 
 
 def is_true(flags: pd.Series) -> pd.Series:

@@ -35,6 +35,7 @@ from bench.report.frame import (
     is_true,
     numbers,
     typed,
+    within,
 )
 from bench.report.horizon import Horizon, Rung, horizon
 from tasks import names as task_names
@@ -199,8 +200,7 @@ def _judged(frame: pd.DataFrame) -> pd.DataFrame:
     frame["stands"] = frame["stands"].astype("boolean")
     found = decisions(standing(frame))
     decided = {cell for cell, decision in found.items() if decision.solved is not None}
-    settled = pd.MultiIndex.from_frame(frame[ROW]).isin(decided) if decided else False
-    not_needed = (frame["status"] == "missing") & settled
+    not_needed = (frame["status"] == "missing") & within(frame, decided, ROW)
     frame["status"] = frame["status"].mask(not_needed, NOT_NEEDED)
     return frame
 

@@ -62,12 +62,6 @@ def _table(pairs: pd.DataFrame, **ratios: pd.Series) -> list[dict[str, Any]]:
     return rows_of(shown.assign(**ratios))
 
 
-def _where(pairs: pd.DataFrame, device: str) -> str:
-    """Implementation, device, batch sizes and lengths of these pairs."""
-    batches = wording.listed([str(size) for size in sorted(pairs["batch"].unique())], 9, "size")
-    return f"{how(pairs, device)}, batch {batches}, T = {span(pairs['T'])}"
-
-
 def _per_batch(pairs: pd.DataFrame, ratios: pd.Series, agrees: pd.Series) -> list[str]:
     """How many ratios of each batch size agree, and their range."""
     return [
@@ -122,8 +116,8 @@ def step_efficiency(timed: pd.DataFrame, device: str, key: str = "f") -> Verdict
     said = "no times of a step without the call from Python"
     if len(pairs):
         said = (
-            f"{_where(pairs, device)}: a convolutional step takes {span(ratios)} times as long as "
-            f"a recurrent one (median {ratios.median():.2g})"
+            f"{how(pairs, device)}, batch 1, T = {span(pairs['T'])}: a convolutional step takes "
+            f"{span(ratios)} times as long as a recurrent one (median {ratios.median():.2g})"
         )
     return _verdict(
         key,

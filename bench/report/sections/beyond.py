@@ -13,7 +13,7 @@ from bench.core.records import Record
 from bench.report import drawing, facets
 from bench.report.data import Data
 from bench.report.facets import Style
-from bench.report.frame import CELL, IDENTITY, SCORE, SUMMARY, Column, Table
+from bench.report.frame import CELL, IDENTITY, SCORE, SUMMARY, Column, Table, keys_of, within
 from bench.report.runs import Labels, key, outcomes
 from bench.report.section import Filled, Item, Picture, Section
 from bench.report.sections._shared import curves_against, over_seeds
@@ -77,11 +77,9 @@ def beyond(records: Sequence[Record], labels: Labels) -> pd.DataFrame:
 
 def of_one_kind(beyond: pd.DataFrame) -> pd.DataFrame:
     """The rows without tests as in training, where there is a further test at that length."""
-    further = beyond[beyond["sequences"] == FURTHER]
-    twice = pd.MultiIndex.from_frame(beyond[[*CELL, "length"]]).isin(
-        pd.MultiIndex.from_frame(further[[*CELL, "length"]])
-    )
-    return beyond[(beyond["sequences"] == FURTHER) | ~twice]
+    is_further, tested = beyond["sequences"] == FURTHER, [*CELL, "length"]
+    twice = within(beyond, keys_of(beyond[is_further], tested), tested)
+    return beyond[is_further | ~twice]
 
 
 def beyond_figure(beyond: pd.DataFrame, solved_at: Mapping[str, float], style: Style) -> Figure:

@@ -6,7 +6,7 @@ import pandas as pd
 
 from bench.core.intervals import FEWEST_SEEDS, paired_difference
 from bench.report.data import Data
-from bench.report.frame import LENGTH, ROW, TASK, Column, Table, groups, is_true
+from bench.report.frame import LENGTH, ROW, TASK, Column, Table, groups, is_true, within
 from bench.report.runs import counted, decisions, ends
 from bench.report.section import Filled, Item, Section, Text
 
@@ -64,8 +64,8 @@ def paired_differences(runs: pd.DataFrame) -> pd.DataFrame:
     """
     known = counted(runs)
     known["solves"] = is_true(known["solved"])
-    stopped = [cell for cell, found in decisions(runs).items() if not found.is_complete]
-    known["complete"] = ~pd.MultiIndex.from_frame(known[ROW]).isin(stopped) if stopped else True
+    stopped = {cell for cell, found in decisions(runs).items() if not found.is_complete}
+    known["complete"] = ~within(known, stopped, ROW)
     columns = [*KEY, *SIDE, "family", "seed", "score", "unit", "solves", "solved_at", "complete"]
     known = known[columns]
     of_family = [known[known["family"] == name] for name in SIDES]

@@ -6,7 +6,7 @@ from functools import partial
 import pandas as pd
 
 from bench.report.data import Data
-from bench.report.frame import CELL, ROW
+from bench.report.frame import CELL, ROW, keys_of, within
 from bench.report.runs import decisions
 from bench.report.section import Item, Picture, Section
 from bench.report.sections._shared import FIGURES, MOST_PANELS
@@ -46,19 +46,10 @@ def at_the_longest_solved(
     """
     plain = of_one_kind(found)
     plain = plain[plain["variant"] == ""]
-    trained = _among(plain[plain["factor"] == 1], solved)
+    trained = plain[(plain["factor"] == 1) & within(plain, solved)]
     longest = trained.groupby("task_label", sort=False)["T"].max().head(MOST_PANELS)
     trained = trained[trained["T"] == trained["task_label"].map(longest)]
-    return _among(plain, set(_cells(trained)))
-
-
-def _cells(rows: pd.DataFrame) -> Iterator[tuple[Hashable, ...]]:
-    return rows[CELL].itertuples(index=False, name=None)
-
-
-def _among(rows: pd.DataFrame, cells: Collection[tuple[Hashable, ...]]) -> pd.DataFrame:
-    among = [cell in cells for cell in _cells(rows)]
-    return rows[pd.Series(among, index=rows.index, dtype=bool)]
+    return plain[within(plain, keys_of(trained))]
 
 
 def message(shown: pd.DataFrame, solved_at: Mapping[str, float]) -> str:

@@ -11,7 +11,7 @@ from bench.core.wording import listed
 from bench.report import drawing
 from bench.report.data import Data
 from bench.report.facets import Style
-from bench.report.frame import CELL, ROW, groups, is_true, numbers, rows_of, span
+from bench.report.frame import CELL, ROW, groups, is_true, numbers, rows_of, span, within
 from bench.report.runs import counted, over_seeds
 from bench.report.section import Item, Picture, Section
 from bench.report.sections._shared import FIGURES, MOST_PANELS
@@ -47,8 +47,7 @@ def of_several_sizes(runs: pd.DataFrame) -> pd.DataFrame:
     made = made.assign(variant="", model_label=made["model"])
     sizes = made.groupby(CELL)["budget"].nunique()
     several = set(sizes[sizes > 1].index)
-    among = [cell in several for cell in made[CELL].itertuples(index=False, name=None)]
-    made = made[pd.Series(among, index=made.index, dtype=bool)]
+    made = made[within(made, several)]
     most = made.groupby([*CELL, "max_steps"])["budget"].transform("nunique")
     shared = made[most == made.groupby(CELL)["budget"].transform("nunique")]
     return shared[shared["max_steps"] == shared.groupby(CELL)["max_steps"].transform("min")]
