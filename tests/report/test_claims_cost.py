@@ -217,6 +217,18 @@ def test_f_is_about_one_stream_and_names_its_device() -> None:
     ] * 3
 
 
+def test_f_says_how_much_larger_the_state_is() -> None:
+    sizes = [{"tcn": 4_000, "gru": 200}, {"tcn": 30_000, "gru": 300}, {"tcn": 800, "gru": None}]
+    pairs = [
+        [{**row, "state_bytes": of_model[row["model_label"]]} for row in rows]
+        for rows, of_model in zip(steps(1.0, 1.0, 1.0), sizes, strict=True)
+    ]
+    verdict = of_times("f", *pairs)
+    assert verdict.sentence.endswith("(median 1), and its state has 20 to 100 times the bytes")
+    column = "state of a stream, convolutional / recurrent"
+    assert [row[column] for row in verdict.table[:2]] == [20.0, 100.0]
+
+
 def test_nothing_is_concluded_from_steps_that_include_the_call() -> None:
     verdict = of_times("f", *steps(1.0, 1.0, 4.0, protocol=1))
     assert verdict.verdict == "not tested"

@@ -119,6 +119,9 @@ def step_efficiency(timed: pd.DataFrame, device: str, key: str = "f") -> Verdict
             f"{how(pairs, device)}, batch 1, T = {span(pairs['T'])}: a convolutional step takes "
             f"{span(ratios)} times as long as a recurrent one (median {ratios.median():.2g})"
         )
+    states = numbers(pairs["state_bytes"]) / numbers(pairs["state_bytes_recurrent"])
+    if states.notna().any():
+        said += f", and its state has {span(states.dropna())} times the bytes"
     return _verdict(
         key,
         "Convolutional step-by-step inference is inefficient.",
@@ -129,6 +132,7 @@ def step_efficiency(timed: pd.DataFrame, device: str, key: str = "f") -> Verdict
             pairs,
             **{
                 "time of a step, convolutional / recurrent": ratios,
+                "state of a stream, convolutional / recurrent": states,
                 "the same with PyTorch's modules": pairs["plain_step_ms"]
                 / pairs["plain_step_ms_recurrent"],
                 "convolution over its whole field / recurrent step": pairs["window_ms"] / step,
