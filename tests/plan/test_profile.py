@@ -275,7 +275,7 @@ def test_ids_of_the_projects_profiles_are_pinned() -> None:
         "generation": "9508ff574ba2e9fe",
         "paper": "a792ca03222d07ae",
         "quick": "350a5830640d3a3d",
-        "reference": "1fc750c6241935f3",
+        "reference": "5bc8b066f11cb31c",
         "smoke": "cafe54093ad61c4d",
         "tuning": "c42727ed3ed60e9f",
     }
