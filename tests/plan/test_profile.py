@@ -277,7 +277,7 @@ def test_ids_of_the_projects_profiles_are_pinned() -> None:
         "quick": "350a5830640d3a3d",
         "reference": "5bc8b066f11cb31c",
         "smoke": "cafe54093ad61c4d",
-        "tuning": "c42727ed3ed60e9f",
+        "tuning": "7e629ae5f7518151",
     }
 
 
