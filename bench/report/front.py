@@ -51,13 +51,13 @@ class Screen:
     """Rows with one text per column; None where it is not known."""
     rule: str = (
         "The pick solves the longest T. Ties are broken by fewer updates, then by the faster step. "
-        "Evidence: the seeds that solve it, of those that ran, and how sure the pick is. "
-        "Decided: no missing run can change the pick, and the runner-up does not solve this T or "
-        "needs more updates (95% interval of their ratio). Close: it is not clear which of the two "
-        "needs fewer. "
-        "Undecided: missing runs could change the pick; python -m bench choose lists them. "
-        "Training: the median updates of a run times the time of an update that was timed alone. "
-        "About: the median time of runs that shared the machine."
+        "The evidence is the number of seeds that solve this T, the number that ran, and how sure "
+        "the pick is. It is decided if no missing run can change it, and the runner-up does not "
+        "solve this T or needs more updates (by the 95% interval of their ratio). It is close if "
+        "it is not clear which of the two needs fewer. It is undecided if missing runs could "
+        "change it; python -m bench choose lists them. Training is the median number of updates of "
+        "a run times the time of an update that was timed alone. Times with “about” are those of "
+        "runs that shared the machine."
     )
     evidence: Sequence[tuple[str, str]]
     verdicts: Sequence[tuple[str, str, str]]
@@ -97,11 +97,11 @@ def answer(data: Data) -> list[str]:
     said = reach(data)
     sizes = set(data.main["budget"].dropna())
     if said and len(sizes) == 1:
-        said += f" These networks have about {sizes.pop():,} parameters."
-    return list(filter(None, (said, _costs(data))))
+        said[-1] += f" These networks have about {sizes.pop():,} parameters."
+    return [*said, *_costs(data)]
 
 
-def reach(data: Data) -> str:
+def reach(data: Data) -> list[str]:
     """Which family solves the longest T of each task, and where more runs may change this.
 
     A family is ahead for certain where the failure of the other one counts against it. A task
@@ -151,12 +151,12 @@ def reach(data: Data) -> str:
     if any(so_far.values()):
         said.append(f"So far, {_by_side(so_far, 'is ahead')}; more runs may change this.")
     said += [
-        f"On {listed(tasks, MOST_NAMED, 'task')} the families can't be compared yet: no {side} "
-        "network has failed yet at a longer T than the family solves."
+        f"On {listed(tasks, MOST_NAMED, 'task')} the families can't be compared yet: longer T of "
+        f"the best {side} network are not decided."
         for side, tasks in not_run.items()
         if tasks
     ]
-    return " ".join(said)
+    return said
 
 
 def _by_side(tasks: Mapping[str, Sequence[str]], does: str) -> str:
@@ -176,29 +176,33 @@ def _is_ahead(of_task: Sequence[Cell], first: str, second: str, length: int, rat
     return solves and front is not None and not front.missing
 
 
-def _costs(data: Data) -> str:
+def _costs(data: Data) -> list[str]:
     """How the fastest network of each family compare, in training and in a step of one stream."""
     timed = times.plain(data.leading)
     one = timed["batch"] == 1
     sizes = sorted(set(timed["batch"][timed["train_ms"].notna() & ~one]))
     several = " or ".join(f"{size:,}" for size in sizes)
     works = (
-        (f"training update of {several} sequences", ~one, "train_ms"),
-        ("training update of 1 sequence", one, "train_ms"),
-        ("streaming step", one, "step_ms"),
+        (f"a training update with {several} sequences", ~one, "train_ms"),
+        ("a training update with 1 sequence", one, "train_ms"),
+        ("a streaming step", one, "step_ms"),
     )
-    parts: list[str] = []
+    said: list[str] = []
     for work, rows, column in works:
         ratios = _ratios(timed[rows], column)
         if ratios.empty:
             continue
-        than = "" if parts else f" as the fastest {SIDES[1]} one"
-        parts.append(f"{span(ratios)} times as long{than} for a {work} ({_cases(ratios)})")
-    if not parts:
-        return ""
-    variants = "among models with default settings, " if (timed["variant"] == "").all() else ""
-    takes = f"the fastest {SIDES[0]} network takes {listed(parts, 9, 'case')}"
-    return f"On {data.device}, {variants}{takes}."
+        times_as_long = f"{span(ratios)} times as long"
+        if said:
+            said.append(f"{work[0].upper()}{work[1:]} takes {times_as_long} ({_cases(ratios)}).")
+        else:
+            said.append(
+                f"On {data.device}, {work} takes {times_as_long} with the fastest {SIDES[0]} "
+                f"network as with the fastest {SIDES[1]} one ({_cases(ratios)})."
+            )
+    if said and (timed["variant"] == "").all():
+        said[-1] += " These models have default settings."
+    return said
 
 
 def _ratios(timed: pd.DataFrame, column: str) -> pd.Series:

@@ -75,7 +75,7 @@ def blocks(data: Data) -> dict[str, str]:
     screen = front.screen(data, found, evidence_of(data, found))
     decision = markdown_table(pd.DataFrame(screen.decision, columns=list(screen.columns)))
     return {
-        "answer": text(" ".join(screen.answer)),
+        "answer": "\n".join(f"- {text(sentence)}" for sentence in screen.answer),
         "decision": f"{decision}\n\n{text(screen.rule)}",
         "verdicts": template(TEMPLATES, "verdicts.md.jinja").render(
             verdicts=data.verdicts, reference={}

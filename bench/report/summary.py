@@ -23,7 +23,7 @@ WIDTH, HEIGHT = 80, 24
 """Columns and lines of a terminal."""
 OTHER = "other"
 """Column of the families that the question is not about."""
-MOST_OF_A_SENTENCE, MOST_OF_AN_ERROR = 4, 3
+MOST_OF_THE_ANSWER, MOST_OF_A_SENTENCE, MOST_OF_AN_ERROR = 7, 4, 3
 """Lines of each."""
 LEAST_OF_A_TASK = 12
 """Columns that the name of a task gets at least."""
@@ -39,11 +39,10 @@ def summary(folder: Path, data: Data) -> str:
     return "\n\n".join("\n".join(block) for block in (*above, table, *below) if block)
 
 
-def _wrapped(text: str, most: int = MOST_OF_A_SENTENCE) -> list[str]:
+def _wrapped(*sentences: str, most: int = MOST_OF_A_SENTENCE) -> list[str]:
     """Lines of a paragraph; what is more than `most` lines is cut."""
-    return textwrap.wrap(
-        one_line(text), WIDTH, max_lines=most, placeholder=" …", break_on_hyphens=False
-    )
+    text = " ".join(map(one_line, sentences))
+    return textwrap.wrap(text, WIDTH, max_lines=most, placeholder=" …", break_on_hyphens=False)
 
 
 def _bold(line: str) -> str:
@@ -72,7 +71,7 @@ def _answer(data: Data) -> list[str]:
             if made
             else "No run of this profile is recorded."
         ]
-    return [line for sentence in sentences for line in _wrapped(sentence)]
+    return _wrapped(*sentences, most=MOST_OF_THE_ANSWER)
 
 
 def _solved(data: Data, room: int) -> list[str]:
@@ -119,7 +118,7 @@ def _verdicts(data: Data) -> list[str]:
     for verdict in data.verdicts:
         keys.setdefault(verdict.word, []).append(verdict.key)
     judged = "; ".join(f"{', '.join(of_word)} {word}" for word, of_word in keys.items())
-    return _wrapped(f"Claims: {judged}", 2)
+    return _wrapped(f"Claims: {judged}", most=2)
 
 
 def _problems(folder: Path, runs: pd.DataFrame) -> Iterator[str]:
@@ -131,7 +130,7 @@ def _problems(folder: Path, runs: pd.DataFrame) -> Iterator[str]:
     reasons = Counter(pairs).most_common()
     (status, error), number = min(reasons, key=lambda entry: entry[0][0] != "failed")
     more = f"; {counted(len(reasons) - 1, 'more reason')} in the report" if len(reasons) > 1 else ""
-    for line in _wrapped(f"{status} ({number}{more}): {error}", MOST_OF_AN_ERROR):
+    for line in _wrapped(f"{status} ({number}{more}): {error}", most=MOST_OF_AN_ERROR):
         yield click.style(line, fg="red") if status == "failed" else line
     if status == "failed":
         first = problems[problems["status"] == "failed"]["id"].iloc[0]
@@ -145,7 +144,8 @@ def _runs(data: Data) -> list[str]:
     statuses = _counts(runs["status"])
     ended = f" ({ended})" if (ended := _counts(runs["ended"].dropna())) else ""
     return _wrapped(
-        f"{counted(len(runs), 'run')}: {statuses}{ended}; profile {data.source.profile_name}", 2
+        f"{counted(len(runs), 'run')}: {statuses}{ended}; profile {data.source.profile_name}",
+        most=2,
     )
 
 

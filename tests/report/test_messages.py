@@ -93,11 +93,13 @@ def test_longer_sequences_name_the_models_that_still_solve_them() -> None:
         record(of, outcome=tested(1.0, 0.99 if of.model.name == "gru" else 0.3)) for of in specs
     ]
     title = drawn(front_beyond.SECTION, Data(source(specs, records)))
-    assert title == ("Beyond the trained length: at 4 times T = 10, copy_memory is solved by gru")
+    assert title == (
+        "Beyond the trained length, copy_memory (trained at T = 10, tested at 40) is solved by gru"
+    )
     short = [record(of, outcome=tested(float(of.model.name == "tcn"), 0.3)) for of in specs]
     data = Data(source(specs, short))
     title = drawn(front_beyond.SECTION, data)
-    assert title.endswith("copy_memory is solved by no model")
+    assert title.endswith("is solved by no model")
     found = beyond(data.records, data.source.labels)
     shown = front_beyond.at_the_longest_solved(found, front_beyond.solved_cells(data))
     assert set(shown["model_label"]) == {"tcn"}  # the gru does not solve T = 10 itself

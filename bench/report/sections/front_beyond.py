@@ -58,12 +58,12 @@ def message(shown: pd.DataFrame, solved_at: Mapping[str, float]) -> str:
     for task, rows in shown.groupby("task_label", sort=False):
         farthest = rows[rows["factor"] == rows["factor"].max()]
         still = sorted(farthest.loc[_solved(farthest, solved_at), "model_label"])
-        factor, trained = farthest["factor"].iloc[0], rows["T"].iloc[0]
+        trained, tested = rows["T"].iloc[0], farthest["length"].iloc[0]
         parts.append(
-            f"at {factor:g} times T = {trained:,}, {task} is solved by "
+            f"{task} (trained at T = {trained:,}, tested at {tested:,}) is solved by "
             f"{', '.join(still) or 'no model'}"
         )
-    return f"Beyond the trained length: {'; '.join(parts)}"
+    return f"Beyond the trained length, {'; '.join(parts)}"
 
 
 def _solved(rows: pd.DataFrame, solved_at: Mapping[str, float]) -> pd.Series:

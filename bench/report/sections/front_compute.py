@@ -31,9 +31,10 @@ def build(data: Data) -> Iterator[Item]:
             draw=partial(compute_figure, shown, data.solved_at, data.style),
             caption="Mean test score against the cost of training: the updates of a run, until it "
             "stops, times the time or the operations of one update that was timed alone. A run "
-            "stops some updates after it first solves the task. Each task is shown at the longest "
-            "T with a timed update at which every family shown has a seed that solves it, or else "
-            "at the longest such T of any family. Hollow: a seed was still improving.",
+            "stops some updates after it first solves the task. Each task is shown at one T: the "
+            "longest one with a timed update that every family shown solves with at least one "
+            "seed. If there is none, it is the longest one that any family solves. Hollow: a seed "
+            "was still improving.",
         )
 
 

@@ -20,7 +20,7 @@ def build(data: Data) -> Iterator[Item]:
     if len(shown) and title:
         yield Picture(
             name="front_scores",
-            title=title.rstrip("."),
+            title=" ".join(title).rstrip("."),
             draw=partial(
                 score_against_length,
                 shown,
