@@ -1,7 +1,7 @@
 """Copy memory: repeat a short message after a long silence.
 
-    x   3 1 4 … 0 0 … 0 9 9 9 …      T = `length`; a symbol is asked for T + 10 steps after it is shown
-    y   0 0 0 … 0 0 … 0 0 3 1 4      scored on the last 10 steps only
+    x   3 1 4 … 0 0 … 0 9 9 9 …      T = `length`; a symbol is recalled T + 10 steps later
+    y   0 0 0 … 0 0 … 0 0 3 1 …      scored on the last 10 steps only
 
 Ids: 0 is the blank, 1 to 8 are the symbols, 9 is the go signal. The input has 10 symbols, T − 1
 blanks and the go signal 11 times, T + 20 steps in all. The first go signal announces the answer;
