@@ -117,8 +117,8 @@ def within(
     rows: pd.DataFrame, keys: Collection[tuple[Hashable, ...]], columns: Sequence[str] = CELL
 ) -> pd.Series:
     """Which rows have one of the keys in these columns, as flags."""
-    values = rows[list(columns)].itertuples(index=False, name=None)
-    return pd.Series([each in keys for each in values], index=rows.index, dtype=bool)
+    found = pd.MultiIndex.from_frame(rows[list(columns)]).isin(keys) if keys else False
+    return pd.Series(found, index=rows.index, dtype=bool)
 
 
 def keys_of(rows: pd.DataFrame, columns: Sequence[str] = CELL) -> set[tuple[Hashable, ...]]:
