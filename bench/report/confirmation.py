@@ -42,7 +42,7 @@ class Repetition:
 
 
 def counting(data: Data) -> Iterator[Cell]:
-    """The cells that count against a family: at most one per family and task."""
+    """The cells that count against a family: at most one per family and task, the shortest T."""
     for _, cells in by_task(data.cells):
         for family in sorted({cell.family for cell in cells}):
             front = front_of(of_family(cells, family), data.rates)

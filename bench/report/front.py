@@ -169,11 +169,13 @@ def _by_side(tasks: Mapping[str, Sequence[str]], does: str) -> str:
 
 
 def _is_ahead(of_task: Sequence[Cell], first: str, second: str, length: int, rates: Rates) -> bool:
-    """Whether the first family solves this T, and the failure of the second counts against it."""
+    """Whether the first family solves this T, and a failure of the second up to it counts."""
     solves = any(cell.solves and cell.length == length for cell in of_family(of_task, first))
     others = of_family(of_task, second)
     front = front_of(others, rates) if others else None
-    return solves and front is not None and not front.missing
+    if not solves or front is None or front.failing is None or front.missing:
+        return False
+    return front.failing.length <= length
 
 
 def _costs(data: Data) -> list[str]:

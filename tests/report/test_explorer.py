@@ -216,6 +216,29 @@ def test_a_family_is_ahead_for_certain_where_the_failure_of_the_other_one_counts
     assert front.reach(data)[0].startswith(f"{said}copy_memory")
 
 
+@pytest.mark.parametrize(
+    ("tcn_at_40", "gru_updates_at_40", "certain"),
+    [(1.0, 62_400, True), (1.0, 15_600, False), (0.2, 62_400, False)],
+)
+def test_a_failure_counts_also_where_a_shorter_length_is_undecided(
+    tcn_at_40: float, gru_updates_at_40: int, certain: bool
+) -> None:
+    # The GRU fails T = 20 within the first budget alone, which leaves this length undecided.
+    cells = [("tcn", 10, 1.0, 100), ("tcn", 20, 1.0, 100), ("tcn", 40, tcn_at_40, 62_400)]
+    cells += [("gru", 10, 1.0, 400), ("gru", 20, 0.2, 15_600), ("gru", 40, 0.2, gru_updates_at_40)]
+    made = [
+        record(
+            spec(model=m, length=T, seed=seed, max_steps=allowed, learning_rate=0.01),
+            outcome=outcome(score, label=m, steps=allowed),
+        )
+        for m, T, score, allowed in cells
+        for seed in range(5)
+    ]
+    data = data_of([each.spec for each in made], made, sweep=SWEEP)
+    ahead = "A convolutional network solves the longest T on copy_memory"
+    assert front.reach(data)[0].startswith(ahead) == certain
+
+
 def test_a_family_that_was_not_run_at_longer_lengths_is_not_behind() -> None:
     made = [
         record(spec(model=m, length=T, seed=seed), outcome=outcome(1.0, label=m))

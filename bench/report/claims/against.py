@@ -19,29 +19,36 @@ WIDER_GRID = "a wider grid of rates than that of its sweep"
 
 @dataclass(frozen=True, kw_only=True)
 class Front:
-    """Where a family stops on one task: its last solved cell and its first failing one."""
+    """Where a family stops on one task: its last solved cell and a failing one beyond."""
 
     solved: Cell | None
     """The family's best cell at the largest T that it solves."""
     failing: Cell | None
-    """The first failing cell beyond, of the same model."""
+    """A failing cell beyond, of the same model: the first that counts against the family. If none
+    does, the first one."""
     missing: tuple[str, ...]
     """What is missing for the failing cell to count against the family; empty: it counts."""
 
 
 def front_of(cells: Sequence[Cell], rates: Rates) -> Front:
-    """The front of one family on one task; `cells` are all of its cells there."""
+    """The front of one family on one task; `cells` are all of its cells there.
+
+    A shorter T may be undecided where a longer one counts, for example if its seeds were improving.
+    """
     last = best_solved(cells)
     failing = [cell for cell in cells if cell.fails]
     if last is not None:
         further = (cell for cell in failing if cell.model == last.model)
         failing = [cell for cell in further if cell.length > last.length]
-    if not failing:
-        return Front(
-            solved=last, failing=None, missing=("runs of the family's best model at a longer T",)
-        )
-    first = best_of(cell for cell in failing if cell.length == failing[0].length)
-    return Front(solved=last, failing=first, missing=missing_for(first, cells, rates))
+    lengths = sorted({cell.length for cell in failing})
+    best = [best_of(cell for cell in failing if cell.length == length) for length in lengths]
+    fronts = [
+        Front(solved=last, failing=cell, missing=missing_for(cell, cells, rates)) for cell in best
+    ]
+    if not fronts:
+        missing = ("runs of the family's best model at a longer T",)
+        return Front(solved=last, failing=None, missing=missing)
+    return next((front for front in fronts if not front.missing), fronts[0])
 
 
 def best_solved(cells: Sequence[Cell]) -> Cell | None:
