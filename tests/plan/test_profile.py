@@ -277,7 +277,7 @@ def test_ids_of_the_projects_profiles_are_pinned() -> None:
         "quick": "350a5830640d3a3d",
         "reference": "2e8d49ab34c333c5",
         "smoke": "bea6bfd72c2cbbff",
-        "tuning": "7e629ae5f7518151",
+        "tuning": "ed28561e1f599837",
     }
 
 
