@@ -179,7 +179,11 @@ def _is_ahead(of_task: Sequence[Cell], first: str, second: str, length: int, rat
 
 
 def _costs(data: Data) -> list[str]:
-    """How the fastest network of each family compare, in training and in a step of one stream."""
+    """How the fastest network of each family compare, in training and in a step of one stream.
+
+    Other implementations are compared in training alone: most of their step is the call from
+    Python.
+    """
     timed = times.plain(data.leading)
     one = timed["batch"] == 1
     sizes = sorted(set(timed["batch"][timed["train_ms"].notna() & ~one]))
@@ -204,6 +208,13 @@ def _costs(data: Data) -> list[str]:
             )
     if said and (timed["variant"] == "").all():
         said[-1] += " These models have default settings."
+    for rows in times.implementations(times.plain(data.timed))[1:]:
+        ratios = _ratios(rows, "train_ms")
+        if said and len(ratios):
+            said.append(
+                f"With {times.implementation(rows)}, a training update takes {span(ratios)} times "
+                f"as long ({_cases(ratios)})."
+            )
     return said
 
 

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from bench.core.decision import Decision
 
+LONG_BUDGET = 62_400
+"""Updates that a failing seed must have had for its failure to be final."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rung:
@@ -13,6 +16,9 @@ class Rung:
     decision: Decision
     improving: int = 0
     """Seeds that do not solve it and were improving when they ended."""
+    unsettled: int = 0
+    """Seeds that do not solve it and may do so in another run: they were improving, diverged, ended
+    with an error, or had fewer than `LONG_BUDGET` updates."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,16 +43,16 @@ class Horizon:
 
     @property
     def open_ended(self) -> bool:
-        """Whether a longer T may be solved: none was tested, or failing seeds were improving."""
-        return self.failed is None or self.failed.improving > 0
+        """Whether a longer T may be solved: none was tested, or failing seeds are unsettled."""
+        return self.failed is None or self.failed.unsettled > 0
 
     @property
     def reached(self) -> str:
         """The horizon alone.
 
-        `64`: the next T is not solved. `64+`: the same, but failing seeds there were improving.
+        `64`: the next T is not solved. `64+`: the same, but failing seeds there are unsettled.
         `64*`: a longer T is solved. `≥ 64`: no T is known to be unsolved. `< 5`: the shortest T is
-        not solved. `not yet at 5`: the same, but failing seeds were improving.
+        not solved. `not yet at 5`: the same, but failing seeds are unsettled.
         """
         if self.length is None:
             return f"{'not yet at' if self.open_ended else '<'} {self.failed_at}"

@@ -37,7 +37,7 @@ from bench.report.frame import (
     typed,
     within,
 )
-from bench.report.horizon import Horizon, Rung, horizon
+from bench.report.horizon import LONG_BUDGET, Horizon, Rung, horizon
 from tasks import names as task_names
 
 Labels = Mapping[str, Label]
@@ -334,16 +334,28 @@ def horizons(runs: pd.DataFrame) -> list[tuple[dict[str, Any], Horizon]]:
     The runs are those that stand for their seed.
     """
     improving = runs[runs["ended"] == "improving"].groupby(ROW).size()
+    unsettled = runs[_unsettled(runs)].groupby(ROW).size()
     rungs: dict[Cell, dict[int, Rung]] = {}
     for cell, decision in decisions(runs).items():
         about = dict(zip(ROW, cell, strict=True))
         network = tuple(about[name] for name in NETWORK)
-        rung = Rung(decision=decision, improving=int(improving.get(cell, 0)))
+        rung = Rung(
+            decision=decision,
+            improving=int(improving.get(cell, 0)),
+            unsettled=int(unsettled.get(cell, 0)),
+        )
         rungs.setdefault(network, {})[int(about["T"])] = rung
     found = ((network, horizon(by_length)) for network, by_length in rungs.items())
     return [
         (dict(zip(NETWORK, network, strict=True)), far) for network, far in found if far is not None
     ]
+
+
+def _unsettled(runs: pd.DataFrame) -> pd.Series:
+    """Which runs do not solve their task, but may do so in another run."""
+    unfinished = runs["ended"].isin(("improving", "diverged")) | (runs["status"] == "failed")
+    short = runs["max_steps"] < LONG_BUDGET
+    return runs["status"].isin(COUNTED) & ~is_true(runs["solved"]) & (unfinished | short)
 
 
 def updates_to_solve(rows: pd.DataFrame) -> pd.Series:

@@ -274,8 +274,8 @@ def test_ids_of_the_projects_profiles_are_pinned() -> None:
         "full": "f6ec3851fc7de610",
         "generation": "9508ff574ba2e9fe",
         "paper": "a792ca03222d07ae",
-        "quick": "350a5830640d3a3d",
-        "reference": "2e8d49ab34c333c5",
+        "quick": "b4d6f29496595e37",
+        "reference": "96b25ac0704fb27c",
         "smoke": "bea6bfd72c2cbbff",
         "tuning": "ed28561e1f599837",
     }

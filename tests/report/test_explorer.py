@@ -154,7 +154,7 @@ def test_the_pick_solves_the_longest_dependency_and_the_runner_up_is_another_mod
     data = data_of([each.spec for each in runs], runs, speed=timed)
     (row,) = front.decision(data, points(data)[1], [])
     assert (row["task"], row["pick"], row["T"]) == ("copy_memory", "tcn", "≥ 100")
-    assert row["runner-up"] == "gru (10)"
+    assert row["runner-up"] == "gru (10+)"
     assert (row["evidence"], row["step"], row["state"]) == ("3/3", "20 µs", "400 bytes")
     specs = [spec(model="gru", seed=seed) for seed in range(3)]
     unsolved = data_of(specs, [record(each, 0.2) for each in specs])
@@ -315,6 +315,14 @@ def test_the_answer_compares_the_families_and_says_nothing_without_records() -> 
         f"a streaming step takes 0.5 times as long with {families} (copy_memory, T = 10)." in step
     )
     assert front.answer(data_of(planted()[0], [])) == []
+    slower = [
+        speed_record(model, 100, train_ms=ms, step_ms=ms, implementation="stock")
+        for model, ms in (("tcn", 30.0), ("gru", 10.0))
+    ]
+    *_, other = front.answer(data_of(*planted(), speed=[*timed, *slower]))
+    assert other == (
+        "With PyTorch's own layers, a training update takes 3 times as long (copy_memory, T = 100)."
+    )
 
 
 def test_the_library_is_the_published_one() -> None:

@@ -11,9 +11,9 @@ from tests.support.records import outcome, record, spec
 from tests.support.reports import labels_of
 
 
-def rung(num_solved: int, num_run: int = 5, improving: int = 0) -> Rung:
+def rung(num_solved: int, num_run: int = 5, improving: int = 0, unsettled: int = 0) -> Rung:
     decision = Decision(num_solved=num_solved, num_failed=num_run - num_solved, num_seeds=5)
-    return Rung(decision=decision, improving=improving)
+    return Rung(decision=decision, improving=improving, unsettled=max(improving, unsettled))
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,7 @@ def rung(num_solved: int, num_run: int = 5, improving: int = 0) -> Rung:
         # Seeds that were improving leave it open whether more updates would do.
         ({8: rung(5), 16: rung(1, 3, 1)}, "8+ (5/5; T = 16: decided 1/3, 1 improving)"),
         ({8: rung(0, 2, 2)}, "not yet at 8 (decided 0/2, 2 improving)"),
+        ({8: rung(5), 16: rung(0, 2, 0, 2)}, "8+ (5/5; T = 16: decided 0/2)"),
         # A longer length may be solved although a shorter one is not.
         ({8: rung(5), 16: rung(3), 32: rung(5)}, "8* (5/5; T = 16: 3/5)"),
         ({8: rung(5), 16: rung(3, 5, 1), 32: rung(5)}, "8+* (5/5; T = 16: 3/5, 1 improving)"),
@@ -72,7 +73,19 @@ def test_seeds_that_a_decided_cell_does_not_need_are_no_failures() -> None:
         16: 3,
     }
     ((_, found),) = horizons(runs)
-    assert str(found) == "8 (decided 4/4; T = 16: decided 0/2)"
+    assert str(found) == "8+ (decided 4/4; T = 16: decided 0/2)"
+
+
+@pytest.mark.parametrize(("budget", "reached"), [(62_400, "8"), (62_399, "8+")])
+def test_a_failure_within_a_smaller_budget_leaves_the_next_length_open(
+    budget: int, reached: str
+) -> None:
+    runs = frame({(8, 100): dict.fromkeys(range(4), 1.0), (16, budget): {0: 0.2, 1: 0.2}})
+    ((_, found),) = horizons(runs[runs["stands"]])
+    assert found.reached == reached
+    diverged = runs.assign(ended=runs["ended"].mask(runs["max_steps"] == budget, "diverged"))
+    ((_, found),) = horizons(diverged[diverged["stands"]])
+    assert found.reached == "8+"
 
 
 def test_seeds_of_a_cell_that_is_not_decided_are_missing() -> None:
@@ -88,7 +101,7 @@ def test_of_several_budgets_the_largest_that_was_run_stands_for_a_seed() -> None
     assert list(standing["score"].fillna(-1)) == [1.0, 1.0, 0.2, 0.2, -1]
     assert not runs["stands"].all()
     ((_, found),) = horizons(runs[runs["stands"]])
-    assert str(found) == "< 8 (decided 2/4)"
+    assert str(found) == "not yet at 8 (decided 2/4)"
 
 
 def test_a_budget_that_was_not_run_does_not_stand_for_a_seed_that_was() -> None:

@@ -97,7 +97,7 @@ def test_a_sign_says_what_lies_beyond_the_mark(
         rungs[length] = Rung(decision=Decision(num_solved=5, num_failed=0, num_seeds=5))
     if failed is not None:
         decision = Decision(num_solved=0, num_failed=5, num_seeds=5)
-        rungs[failed] = Rung(decision=decision, improving=improving)
+        rungs[failed] = Rung(decision=decision, improving=improving, unsettled=improving)
     found = horizon(rungs)
     assert found is not None
     mark = reach.Reach(task="a", model="b", label="b", found=found, shortest=10, longest=20)

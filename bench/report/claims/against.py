@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from bench.plan.rates import Rates
 from bench.report.claims.cells import Cell, best_of
 from bench.report.frame import span
+from bench.report.horizon import LONG_BUDGET
 
-LONG_BUDGET = 62_400
-"""Updates that a failing seed must have had."""
 MORE_UPDATES = "more updates for seeds that were improving"
 LONG_RUNS = f"{LONG_BUDGET:,} updates for every failing seed"
 STABLE_SETTINGS = "settings with which no seed diverges"

@@ -202,7 +202,7 @@ def figures(data: Data) -> Iterator[Picture]:
             draw=partial(horizon_against_cost, reached, data.style),
             caption="The horizon against a run's training time and against one step of a stream "
             f"(batch 1, {times.how(data.leading, data.device)}). ≥: no T is known to be unsolved. "
-            "+: failing seeds at the next T were improving. *: a longer T is solved. Hollow: the "
+            "+: more runs may solve the next T. *: a longer T is solved. Hollow: the "
             f"shortest T is not solved; the cost is that of the shortest T. {BOTH_LOGARITHMIC}",
         )
 

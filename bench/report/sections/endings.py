@@ -51,7 +51,7 @@ BY_CELL = Table(
 
 
 def build(data: Data) -> Iterator[Item]:
-    of_tasks = endings_by_task(data.whole)
+    of_tasks = endings_by_task(data.runs)
     judged = of_tasks[of_tasks["task_label"].isin(data.solved_at)]
     failing = judged["runs"].sum() - judged["solved"].sum()
     if failing:
@@ -62,7 +62,7 @@ def build(data: Data) -> Iterator[Item]:
             "threshold are not counted."
         )
     yield Filled(table=BY_TASK, frame=of_tasks)
-    yield Filled(table=BY_CELL, frame=endings_by_cell(data.whole))
+    yield Filled(table=BY_CELL, frame=endings_by_cell(data.runs))
 
 
 def counts(made: pd.DataFrame) -> dict[str, int]:

@@ -31,7 +31,8 @@ def build(data: Data) -> Iterator[Item]:
             title=message(shown, updates_of_the_larger(rows), solved_by_the_larger_alone(rows)),
             draw=partial(width_figure, shown, data.solved_at, data.style),
             caption="Test score against the number of parameters, with the learning rate of the "
-            "smaller network. Line: mean over seeds; bar: their range.",
+            "smaller network. All sizes are shown with the same budget of updates, so a second "
+            "budget that only one size had is left out. Line: mean over seeds; bar: their range.",
         )
 
 

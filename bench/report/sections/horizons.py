@@ -16,8 +16,9 @@ TABLE = Table(
         *MODEL,
         *LABELS,
         Column("horizon", "text", "steps", "`≥`: no T is known to be unsolved. `+`: failing seeds "
-               "at the next T were improving. `*`: a longer T is solved. `<`: the shortest T is "
-               "not solved. `not yet at N`: the same, but its failing seeds were improving."),
+               "at the next T were improving, diverged, or had fewer than 62,400 updates. `*`: a "
+               "longer T is solved. `<`: the shortest T is not solved. `not yet at N`: the same, "
+               "for a reason that `+` stands for."),
         Column("seeds", "text", "", "Seeds that solve it, of those that ran."),
         Column("first_unsolved", "integer", "steps", "The shortest T that is not solved."),
         Column("seeds_there", "text", "", "Seeds that solve that T, of those that ran."),
@@ -26,8 +27,8 @@ TABLE = Table(
                "those of all T."),
     ),
     caption="The largest T that a model solves below the first T that it does not solve. A T is "
-    "solved if at least 80% of its seeds solve it (4 of 5). For a row without a mark, the true "
-    "horizon lies between the two lengths of the row.",
+    "solved if at least 80% of its seeds solve it (4 of 5). A row without a mark has failing "
+    "seeds at the next T that had 62,400 updates and were not improving.",
 )  # fmt: skip
 
 

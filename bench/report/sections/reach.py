@@ -37,7 +37,7 @@ class Reach:
 
     @property
     def sign(self) -> str:
-        """An arrow: it solves every T decided so far. Plus: seeds at the next T were improving."""
+        """An arrow: it solves every T decided so far. Plus: the next T is undecided."""
         if self.found.length is None:
             return ""
         if self.found.failed is None:
@@ -54,7 +54,8 @@ def build(data: Data) -> Iterator[Item]:
             caption="The longest dependency that each model solves, with its best variant; further "
             "right is better. The grey bars span the lengths that were tested. Hollow: not even "
             "the shortest was solved. An arrow: it solves every length decided so far. Plus: "
-            "seeds that failed at the next T were still improving.",
+            "more runs may solve the next T, since failing seeds were improving, diverged, or had "
+            "fewer than 62,400 updates.",
         )
 
 
