@@ -203,10 +203,10 @@ def confirm(
     workers: int | None,
     time_limit: float,
 ) -> int | None:
-    """Train failures that count against a family again, with two new seeds and a larger budget.
+    """Train failures that verdicts rest on again, with two new seeds and a larger budget.
 
-    Cells are drawn at random among those that count against a family. The exit status is 1 if a new
-    seed solves one of them, since that failure was one of the budget.
+    Cells are drawn at random among those that count against a family or contradict claim (d2). The
+    exit status is 1 if a new seed solves one of them, since that failure was one of the budget.
     """
     if not folder.is_dir():
         raise RequestError(f"{one_line(str(folder))} is not a folder")
@@ -227,8 +227,8 @@ def confirm(
     )
     drawn, total = draw(Data(source_of(planned)), number, seed=seed, num_seeds=2, factor=factor)
     if not drawn:
-        raise RequestError(f"no cell of {folder} counts against a family")
-    print(f"{len(drawn)} of {total} cells that count against a family, drawn with --seed {seed}:")
+        raise RequestError(f"no cell of {folder} counts against a family or contradicts (d2)")
+    print(f"{len(drawn)} of {total} cells that verdicts rest on, drawn with --seed {seed}:")
     for each in drawn:
         print(f"- {each.said}")
     specs = tuple(spec for each in drawn for spec in each.specs)

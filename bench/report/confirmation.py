@@ -1,4 +1,4 @@
-"""Cells that count against a family, drawn at random, for new seeds with a larger budget."""
+"""Failures that verdicts rest on, drawn at random, for new seeds with a larger budget."""
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
@@ -8,13 +8,14 @@ from bench.core.records import Record
 from bench.core.spec import Spec
 from bench.core.wording import counted
 from bench.report.claims.against import front_of
-from bench.report.claims.cells import Cell, by_task, of_family
+from bench.report.claims.cells import Cell, by_task, cells_of, of_family
+from bench.report.claims.memory import covered
 from bench.report.data import Data
 
 
 @dataclass(frozen=True, kw_only=True)
 class Repetition:
-    """A cell that counts against its family, and the runs that test whether it should."""
+    """A cell that a verdict rests on, and the runs that test whether its failure stands."""
 
     cell: Cell
     specs: tuple[Spec, ...]
@@ -42,18 +43,34 @@ class Repetition:
 
 
 def counting(data: Data) -> Iterator[Cell]:
-    """The cells that count against a family: at most one per family and task, the shortest T."""
+    """The cells that verdicts rest on.
+
+    They are those that count against a family, at most one per family and task, and those that
+    contradict claim (d2).
+    """
+    found: set[tuple[str, str, int]] = set()
+    for cell in _against_families_and_fields(data):
+        place = cell.task, cell.model, cell.length
+        if place not in found:
+            found.add(place)
+            yield cell
+
+
+def _against_families_and_fields(data: Data) -> Iterator[Cell]:
     for _, cells in by_task(data.cells):
         for family in sorted({cell.family for cell in cells}):
             front = front_of(of_family(cells, family), data.rates)
             if front.failing is not None and not front.missing:
                 yield front.failing
+    for cell, missing in covered(cells_of(data.runs), data.rates):
+        if cell.fails and not missing:
+            yield cell
 
 
 def draw(
     data: Data, number: int, *, seed: int, num_seeds: int, factor: int
 ) -> tuple[list[Repetition], int]:
-    """Up to `number` cells that count against a family, and how many there are.
+    """Up to `number` of the `counting` cells, and how many there are.
 
     Their runs have `num_seeds` seeds that no run of the report has, and `factor` times the budget.
     """

@@ -1,4 +1,4 @@
-"""Failures that count against a family are trained again: which, how, and what is concluded."""
+"""Failures that verdicts rest on are trained again: which, how, and what is concluded."""
 
 from pathlib import Path
 
@@ -51,6 +51,24 @@ def test_only_cells_that_count_against_a_family_are_drawn() -> None:
     assert others == {"copy_memory", "adding"}
 
 
+@pytest.mark.parametrize(
+    ("tuned_for_it", "drawn"), [(True, ["copy_memory at T = 20"]), (False, [])]
+)
+def test_a_cell_that_contradicts_d2_is_drawn_too(tuned_for_it: bool, drawn: list[str]) -> None:
+    # The TCN of the default depth solves T = 20, so nothing counts against the family.
+    deep = {(None, 10): 1.0, (None, 20): 1.0, (2, 10): 1.0, (2, 20): 0.3}
+    records = []
+    for (num_blocks, length), score in deep.items():
+        for seed in range(2, 7):
+            of = spec(length=length, seed=seed, max_steps=LONG_BUDGET, learning_rate=0.01)
+            fields = {"num_blocks": num_blocks} if num_blocks else {}
+            of = of.model_copy(update={"model": of.model.model_copy(update={"fields": fields})})
+            records.append(record(of, outcome=outcome(score, steps=LONG_BUDGET)))
+    models = ["tcn", *(["tcn num_blocks=2"] if tuned_for_it else [])]
+    sweep = Sweep(records="planted", rates={"copy_memory": {each: tuned() for each in models}})
+    assert [cell.place for cell in counting(data_of(records, sweep))] == drawn
+
+
 def test_new_runs_have_new_seeds_and_a_larger_budget_and_are_otherwise_the_same() -> None:
     (drawn,), _ = draw(data_of(failure()), 5, seed=0, num_seeds=2, factor=4)
     assert [each.seed for each in drawn.specs] == [7, 8]
@@ -97,7 +115,7 @@ def test_the_command_trains_the_cells_again_and_says_whether_they_count(
     command = ["confirm", str(folder), "--into", str(into), "--profile", str(path), "--factor", "2"]
     assert main([*command, "--plan"]) == 0
     said = capsys.readouterr().out
-    assert "1 of 1 cells that count against a family, drawn with --seed 0:" in said
+    assert "1 of 1 cells that verdicts rest on, drawn with --seed 0:" in said
     assert "2 runs, 0 recorded" in said
     assert not into.exists()
     assert main([*command, "--workers", "1"]) == 0

@@ -1,6 +1,6 @@
 """Claims on learning: (a), (b), and (d), which is about the receptive field."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bench.plan.rates import Rates
@@ -247,31 +247,41 @@ def field_necessary(cells: Sequence[Cell]) -> Verdict:
     )
 
 
+def covered(cells: Sequence[Cell], rates: Rates) -> Iterator[tuple[Cell, Sequence[str]]]:
+    """The convolutional cells whose field covers the reach.
+
+    Each comes with what is missing for its failure to contradict claim (d2); empty: it does, if the
+    cell fails.
+    """
+    for _, of_task in by_task(cells):
+        family = of_family(of_task, "convolutional")
+        for cell in family:
+            if cell.field >= cell.reach:
+                yield cell, () if cell.solves else missing_for(cell, family, rates, alone=True)
+
+
 def field_sufficient(cells: Sequence[Cell], rates: Rates) -> Verdict:
     rows: list[dict[str, Any]] = []
     solving: list[str] = []
     failing: list[str] = []
     reasons: list[Sequence[str]] = []
     few: list[Sequence[str]] = []
-    for _, of_task in by_task(cells):
-        family = of_family(of_task, "convolutional")
-        for cell in (each for each in family if each.field >= each.reach):
-            needed = () if cell.solves else missing_for(cell, family, rates, alone=True)
-            row = _field_row(cell)
-            if not cell.solves and not cell.fails:
-                few.append([TOO_FEW])
-                row |= {"solves": "undecided", "missing": TOO_FEW}
-            elif cell.solves:
-                solving.append(f"{cell.model} on {cell.place}")
-            elif needed:
-                reasons.append(needed)
-                row |= {"solves": "undecided", "missing": "; ".join(needed)}
-            else:
-                failing.append(
-                    f"{cell.model} did not solve {cell.place} within {cell.allowed:,} updates, "
-                    f"with a field of {cell.field:,.0f} for a reach of {cell.reach:,}"
-                )
-            rows.append(row)
+    for cell, needed in covered(cells, rates):
+        row = _field_row(cell)
+        if not cell.solves and not cell.fails:
+            few.append([TOO_FEW])
+            row |= {"solves": "undecided", "missing": TOO_FEW}
+        elif cell.solves:
+            solving.append(f"{cell.model} on {cell.place}")
+        elif needed:
+            reasons.append(needed)
+            row |= {"solves": "undecided", "missing": "; ".join(needed)}
+        else:
+            failing.append(
+                f"{cell.model} did not solve {cell.place} within {cell.allowed:,} updates, "
+                f"with a field of {cell.field:,.0f} for a reach of {cell.reach:,}"
+            )
+        rows.append(row)
     word = answered(bool(solving) and not reasons, bool(failing), bool(rows))
     sentences = {
         "supported": f"it was enough in all {len(solving)} cells",
