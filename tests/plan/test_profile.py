@@ -277,7 +277,7 @@ def test_ids_of_the_projects_profiles_are_pinned() -> None:
         "quick": "b4d6f29496595e37",
         "reference": "96b25ac0704fb27c",
         "smoke": "bea6bfd72c2cbbff",
-        "tuning": "ed28561e1f599837",
+        "tuning": "1df2cb2c0f0b5865",
     }
 
 
