@@ -274,8 +274,8 @@ def test_ids_of_the_projects_profiles_are_pinned() -> None:
         "full": "f6ec3851fc7de610",
         "generation": "9508ff574ba2e9fe",
         "paper": "a792ca03222d07ae",
-        "quick": "b4d6f29496595e37",
-        "reference": "96b25ac0704fb27c",
+        "quick": "d2419991f5c3ac16",
+        "reference": "435c0e610984f62d",
         "smoke": "bea6bfd72c2cbbff",
         "tuning": "1df2cb2c0f0b5865",
     }
