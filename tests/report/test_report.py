@@ -50,7 +50,7 @@ def test_a_failed_run_is_listed_with_its_reason(written: tuple[Path, str]) -> No
 
 def test_horizons(written: tuple[Path, str]) -> None:
     found = table(written[0], "horizons").set_index("model")
-    assert list(found["horizon"]) == ["10", "< 10"]
+    assert list(found["horizon"]) == ["10+", "not yet at 10"]
     assert list(found["seeds"].fillna("")) == ["3/3", ""]
     assert list(found["first_unsolved"]) == [100, 10]
     assert list(found["seeds_there"]) == ["2/3", "1/3"]
