@@ -206,7 +206,7 @@ def confirm(
     """Train failures that verdicts rest on again, with two new seeds and a larger budget.
 
     Cells are drawn at random among those that count against a family or contradict claim (d2). The
-    exit status is 1 if a new seed solves one of them, since that failure was one of the budget.
+    exit status is 1 if a new seed solves one of them: its failure was one of budget or of luck.
     """
     if not folder.is_dir():
         raise RequestError(f"{one_line(str(folder))} is not a folder")
@@ -242,7 +242,7 @@ def confirm(
         return None
     succeeded = execute(request, specs, manner)
     records = inventory.read(request).records
-    words = {True: "counts", False: "no longer counts", None: "not decided"}
+    words = {True: "stands", False: "no longer stands", None: "not decided"}
     verdicts = [(each, *each.verdict(records)) for each in drawn]
     for each, stands, why in verdicts:
         print(f"{words[stands]}: {each.said}; {why}")

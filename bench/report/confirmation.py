@@ -28,7 +28,7 @@ class Repetition:
         return f"{cell.model} on {cell.place}: {cell.decision} within {cell.allowed:,} updates"
 
     def verdict(self, records: Iterable[Record]) -> tuple[bool | None, str]:
-        """Whether the cell still counts against its family, and why; None: runs are missing."""
+        """Whether the failure stands, and why; None: runs are missing."""
         made = {r.spec.id: r.outcome for r in records if r.finished}
         outcomes = [made.get(spec.id) for spec in self.specs]
         found = [outcome for outcome in outcomes if outcome is not None]

@@ -179,7 +179,7 @@ def _is_ahead(of_task: Sequence[Cell], first: str, second: str, length: int, rat
 
 
 def _costs(data: Data) -> list[str]:
-    """How the fastest network of each family compare, in training and in a step of one stream.
+    """How the fastest networks of both families compare, in training and in a step of one stream.
 
     Other implementations are compared in training alone: most of their step is the call from
     Python.
@@ -206,15 +206,15 @@ def _costs(data: Data) -> list[str]:
                 f"On {data.device}, {work} takes {times_as_long} with the fastest {SIDES[0]} "
                 f"network as with the fastest {SIDES[1]} one ({_cases(ratios)})."
             )
-    if said and (timed["variant"] == "").all():
-        said[-1] += " These models have default settings."
     for rows in times.implementations(times.plain(data.timed))[1:]:
         ratios = _ratios(rows, "train_ms")
         if said and len(ratios):
             said.append(
                 f"With {times.implementation(rows)}, a training update takes {span(ratios)} times "
-                f"as long ({_cases(ratios)})."
+                f"as long with the {SIDES[0]} network ({_cases(ratios)})."
             )
+    if said and (timed["variant"] == "").all():
+        said[-1] += " These models have default settings."
     return said
 
 

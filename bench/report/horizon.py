@@ -1,12 +1,23 @@
 """The largest dependency length that a model solves before the first one that it does not."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.core.decision import Decision
 
 LONG_BUDGET = 62_400
 """Updates that a failing seed must have had for its failure to be final."""
+LONGER_BUDGETS = {"group_product group=Z2": 249_600}
+"""The same for tasks on which a confirmation refuted a failure after `LONG_BUDGET` updates."""
+UNSETTLED = (
+    f"were improving, diverged, ended with an error, or had fewer than {LONG_BUDGET:,} updates"
+)
+"""Why failing seeds leave a length open."""
+
+
+def long_budget(task_label: str) -> int:
+    """Updates that a failing seed must have had on this task for its failure to be final."""
+    return LONGER_BUDGETS.get(task_label, LONG_BUDGET)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +29,13 @@ class Rung:
     """Seeds that do not solve it and were improving when they ended."""
     unsettled: int = 0
     """Seeds that do not solve it and may do so in another run: they were improving, diverged, ended
-    with an error, or had fewer than `LONG_BUDGET` updates."""
+    with an error, or had fewer than `long_budget` updates."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether further runs of the seeds could still make this length solved."""
+        settled = self.decision.num_failed - self.unsettled
+        return replace(self.decision, num_failed=settled).solved is not False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +43,8 @@ class Horizon:
     """How far a model solves a task.
 
     `64 (5/5; T = 128: decided 0/2)` means: all five seeds solve 64, the longest T below the first
-    one that is not solved, which is 128. No interval is given: the true horizon lies between two
-    rungs of the ladder, and seeds that stop once a cell is decided show no more than that.
+    one that is not solved, which is 128. No interval is given: the lengths are about a factor of
+    two apart, and seeds that stop once a cell is decided show no more than that.
     """
 
     length: int | None
@@ -43,16 +60,16 @@ class Horizon:
 
     @property
     def open_ended(self) -> bool:
-        """Whether a longer T may be solved: none was tested, or failing seeds are unsettled."""
-        return self.failed is None or self.failed.unsettled > 0
+        """Whether a longer T may be solved: none was tested, or the first failing one is open."""
+        return self.failed is None or self.failed.is_open
 
     @property
     def reached(self) -> str:
         """The horizon alone.
 
-        `64`: the next T is not solved. `64+`: the same, but failing seeds there are unsettled.
-        `64*`: a longer T is solved. `≥ 64`: no T is known to be unsolved. `< 5`: the shortest T is
-        not solved. `not yet at 5`: the same, but failing seeds are unsettled.
+        `64`: the next T is not solved. `64+`: the same, but further runs may solve it. `64*`: a
+        longer T is solved. `≥ 64`: no T is known to be unsolved. `< 5`: the shortest T is not
+        solved. `not yet at 5`: the same, but further runs may solve it.
         """
         if self.length is None:
             return f"{'not yet at' if self.open_ended else '<'} {self.failed_at}"

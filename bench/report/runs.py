@@ -37,7 +37,7 @@ from bench.report.frame import (
     typed,
     within,
 )
-from bench.report.horizon import LONG_BUDGET, Horizon, Rung, horizon
+from bench.report.horizon import Horizon, Rung, horizon, long_budget
 from tasks import names as task_names
 
 Labels = Mapping[str, Label]
@@ -354,7 +354,7 @@ def horizons(runs: pd.DataFrame) -> list[tuple[dict[str, Any], Horizon]]:
 def _unsettled(runs: pd.DataFrame) -> pd.Series:
     """Which runs do not solve their task, but may do so in another run."""
     unfinished = runs["ended"].isin(("improving", "diverged")) | (runs["status"] == "failed")
-    short = runs["max_steps"] < LONG_BUDGET
+    short = runs["max_steps"] < runs["task_label"].map(long_budget)
     return runs["status"].isin(COUNTED) & ~is_true(runs["solved"]) & (unfinished | short)
 
 

@@ -108,7 +108,7 @@ def test_a_family_that_stops_early_supports_a_with_the_length_at_which_it_stoppe
         ),
         (
             [AT_50, failing(ended="at chance", max_steps=LONG_BUDGET - 1), TCN_150],
-            "62,400 updates for every failing seed",
+            "a larger budget for every failing seed",
         ),
         ([AT_50, failing(ended="diverged"), TCN_150], "settings with which no seed diverges"),
         (

@@ -52,7 +52,7 @@ def test_only_cells_that_count_against_a_family_are_drawn() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tuned_for_it", "drawn"), [(True, ["copy_memory at T = 20"]), (False, [])]
+    ("tuned_for_it", "drawn"), [(True, ["tcn num_blocks=2 on copy_memory at T = 20"]), (False, [])]
 )
 def test_a_cell_that_contradicts_d2_is_drawn_too(tuned_for_it: bool, drawn: list[str]) -> None:
     # The TCN of the default depth solves T = 20, so nothing counts against the family.
@@ -66,7 +66,29 @@ def test_a_cell_that_contradicts_d2_is_drawn_too(tuned_for_it: bool, drawn: list
             records.append(record(of, outcome=outcome(score, steps=LONG_BUDGET)))
     models = ["tcn", *(["tcn num_blocks=2"] if tuned_for_it else [])]
     sweep = Sweep(records="planted", rates={"copy_memory": {each: tuned() for each in models}})
-    assert [cell.place for cell in counting(data_of(records, sweep))] == drawn
+    found = [f"{cell.model} on {cell.place}" for cell in counting(data_of(records, sweep))]
+    assert found == drawn
+
+
+def test_a_refuted_failure_needs_a_larger_budget_on_the_whole_task(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(against.LONGER_BUDGETS, "copy_memory", 4 * LONG_BUDGET)
+    found = counting(data_of([*failure(), *failure("adding")]))
+    assert [cell.place for cell in found] == ["adding at T = 20"]
+    larger = failure(steps=4 * LONG_BUDGET)
+    assert [cell.place for cell in counting(data_of(larger))] == ["copy_memory at T = 20"]
+
+
+def test_a_cell_that_counts_twice_is_drawn_once() -> None:
+    sweep = Sweep(records="planted", rates={"copy_memory": {"tcn": tuned()}})
+    records = []
+    for length, score in ((10, 1.0), (20, 0.3)):
+        for seed in range(2, 7):
+            of = spec(length=length, seed=seed, max_steps=LONG_BUDGET, learning_rate=0.01)
+            records.append(record(of, outcome=outcome(score, steps=LONG_BUDGET)))
+    # It counts against convolution and contradicts (d2).
+    assert [cell.length for cell in counting(data_of(records, sweep))] == [20]
 
 
 def test_new_runs_have_new_seeds_and_a_larger_budget_and_are_otherwise_the_same() -> None:
@@ -121,7 +143,7 @@ def test_the_command_trains_the_cells_again_and_says_whether_they_count(
     assert main([*command, "--workers", "1"]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == (
-        "counts: rnn on copy_memory at T = 4: 0/5 within 4 updates; "
+        "stands: rnn on copy_memory at T = 4: 0/5 within 4 updates; "
         "none of 2 new seeds solves it within 8 updates"
     )
     made, _ = Store(into).read_all()
@@ -131,7 +153,7 @@ def test_the_command_trains_the_cells_again_and_says_whether_they_count(
         store = Store(into)
         store.write(each.model_copy(update={"outcome": outcome(1.0, label="rnn", steps=8)}))
     assert main([*command, "--workers", "1"]) == 1
-    assert "no longer counts: rnn on copy_memory" in capsys.readouterr().out
+    assert "no longer stands: rnn on copy_memory" in capsys.readouterr().out
 
 
 def test_a_folder_without_such_cells_is_refused(

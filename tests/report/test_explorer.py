@@ -235,8 +235,10 @@ def test_a_failure_counts_also_where_a_shorter_length_is_undecided(
         for seed in range(5)
     ]
     data = data_of([each.spec for each in made], made, sweep=SWEEP)
-    ahead = "A convolutional network solves the longest T on copy_memory"
-    assert front.reach(data)[0].startswith(ahead) == certain
+    said = "A convolutional network solves the longest T on copy_memory"
+    if not certain:
+        said = "So far, a convolutional network is ahead on copy_memory"
+    assert front.reach(data)[0].startswith(said)
 
 
 def test_a_family_that_was_not_run_at_longer_lengths_is_not_behind() -> None:
@@ -321,7 +323,8 @@ def test_the_answer_compares_the_families_and_says_nothing_without_records() -> 
     ]
     *_, other = front.answer(data_of(*planted(), speed=[*timed, *slower]))
     assert other == (
-        "With PyTorch's own layers, a training update takes 3 times as long (copy_memory, T = 100)."
+        "With PyTorch's own layers, a training update takes 3 times as long with the convolutional "
+        "network (copy_memory, T = 100). These models have default settings."
     )
 
 

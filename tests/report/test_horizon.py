@@ -5,7 +5,7 @@ import pytest
 
 from bench.core.decision import Decision
 from bench.plan.labels import labels
-from bench.report.horizon import Rung, horizon
+from bench.report.horizon import LONGER_BUDGETS, Rung, horizon
 from bench.report.runs import horizons, runs_frame
 from tests.support.records import outcome, record, spec
 from tests.support.reports import labels_of
@@ -26,7 +26,10 @@ def rung(num_solved: int, num_run: int = 5, improving: int = 0, unsettled: int =
         # Seeds that were improving leave it open whether more updates would do.
         ({8: rung(5), 16: rung(1, 3, 1)}, "8+ (5/5; T = 16: decided 1/3, 1 improving)"),
         ({8: rung(0, 2, 2)}, "not yet at 8 (decided 0/2, 2 improving)"),
+        ({8: rung(0, 2, 0, 2)}, "not yet at 8 (decided 0/2)"),
         ({8: rung(5), 16: rung(0, 2, 0, 2)}, "8+ (5/5; T = 16: decided 0/2)"),
+        # Two of the three failures are final, so the last one can't make the length solved.
+        ({8: rung(5), 16: rung(2, 5, 0, 1)}, "8 (5/5; T = 16: 2/5)"),
         # A longer length may be solved although a shorter one is not.
         ({8: rung(5), 16: rung(3), 32: rung(5)}, "8* (5/5; T = 16: 3/5)"),
         ({8: rung(5), 16: rung(3, 5, 1), 32: rung(5)}, "8+* (5/5; T = 16: 3/5, 1 improving)"),
@@ -83,9 +86,36 @@ def test_a_failure_within_a_smaller_budget_leaves_the_next_length_open(
     runs = frame({(8, 100): dict.fromkeys(range(4), 1.0), (16, budget): {0: 0.2, 1: 0.2}})
     ((_, found),) = horizons(runs[runs["stands"]])
     assert found.reached == reached
-    diverged = runs.assign(ended=runs["ended"].mask(runs["max_steps"] == budget, "diverged"))
-    ((_, found),) = horizons(diverged[diverged["stands"]])
-    assert found.reached == "8+"
+
+
+def test_a_task_whose_confirmation_failed_needs_more_updates(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runs = frame({(8, 100): dict.fromkeys(range(4), 1.0), (16, 62_400): {0: 0.2, 1: 0.2}})
+    for budget, reached in ((62_400, "8"), (62_401, "8+")):
+        monkeypatch.setitem(LONGER_BUDGETS, "copy_memory", budget)
+        ((_, found),) = horizons(runs[runs["stands"]])
+        assert found.reached == reached
+
+
+@pytest.mark.parametrize(
+    ("changes", "reached"),
+    [
+        ({}, "8"),
+        ({"ended": "improving"}, "8+"),
+        ({"ended": "diverged"}, "8+"),
+        ({"ended": None, "status": "failed"}, "8+"),
+    ],
+)
+def test_what_leaves_the_next_length_open_after_the_long_budget(
+    changes: dict[str, str | None], reached: str
+) -> None:
+    runs = frame({(8, 100): dict.fromkeys(range(4), 1.0), (16, 62_400): {0: 0.2, 1: 0.2}})
+    failing = runs["max_steps"] == 62_400
+    for column, value in changes.items():
+        runs[column] = runs[column].mask(failing, value)
+    ((_, found),) = horizons(runs[runs["stands"]])
+    assert found.reached == reached
 
 
 def test_seeds_of_a_cell_that_is_not_decided_are_missing() -> None:

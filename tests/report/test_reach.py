@@ -86,18 +86,18 @@ def test_a_model_keeps_its_look_and_is_hollow_where_nothing_is_solved() -> None:
 
 
 @pytest.mark.parametrize(
-    ("length", "failed", "improving", "sign"),
-    [(10, None, 0, "→"), (10, 20, 0, ""), (10, 20, 1, "+"), (None, 20, 1, "")],
+    ("length", "failed", "unsettled", "sign"),
+    [(10, None, 0, "→"), (10, 20, 0, ""), (10, 20, 5, "+"), (None, 20, 5, "")],
 )
 def test_a_sign_says_what_lies_beyond_the_mark(
-    length: int | None, failed: int | None, improving: int, sign: str
+    length: int | None, failed: int | None, unsettled: int, sign: str
 ) -> None:
     rungs = {}
     if length is not None:
         rungs[length] = Rung(decision=Decision(num_solved=5, num_failed=0, num_seeds=5))
     if failed is not None:
         decision = Decision(num_solved=0, num_failed=5, num_seeds=5)
-        rungs[failed] = Rung(decision=decision, improving=improving, unsettled=improving)
+        rungs[failed] = Rung(decision=decision, unsettled=unsettled)
     found = horizon(rungs)
     assert found is not None
     mark = reach.Reach(task="a", model="b", label="b", found=found, shortest=10, longest=20)

@@ -259,10 +259,11 @@ def test_a_report_of_one_run_speaks_of_one_run() -> None:
 
 def test_how_runs_ended_is_counted_by_task_and_by_cell(written: tuple[Path, str]) -> None:
     (of_task,) = table(written[0], "endings").to_dict("records")
-    # Planted losses are level; a failed run has no curve.
-    assert (of_task["runs"], of_task["solved"], of_task["failed"]) == (12, 6, 1)
-    assert of_task["improving"] + of_task["at_chance"] + of_task["converged"] == 5
-    assert of_task["share_improving"] == of_task["improving"] / 6
+    # Planted losses are level; a failed run has no curve. The planted field of 99 steps is too
+    # short at T = 100, so the four runs that fail there are left out.
+    assert (of_task["runs"], of_task["solved"], of_task["failed"]) == (8, 6, 1)
+    assert of_task["improving"] + of_task["at_chance"] + of_task["converged"] == 1
+    assert of_task["share_improving"] == of_task["improving"] / 2
     cells = table(written[0], "endings_by_cell").set_index(["model", "T"])
     assert list(cells["decision"]) == ["3/3", "1/3", "2/3", "0/3"]
     assert cells.loc[("gru", 10), "failed"] == 1

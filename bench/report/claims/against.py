@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from bench.plan.rates import Rates
 from bench.report.claims.cells import Cell, best_of
 from bench.report.frame import span
-from bench.report.horizon import LONG_BUDGET
+from bench.report.horizon import LONG_BUDGET, LONGER_BUDGETS
 
 MORE_UPDATES = "more updates for seeds that were improving"
-LONG_RUNS = f"{LONG_BUDGET:,} updates for every failing seed"
+LONG_RUNS = "a larger budget for every failing seed"
 STABLE_SETTINGS = "settings with which no seed diverges"
 REPEATED = "new runs of seeds that ended with an error"
 TUNED_RATE = "a learning rate tuned for the model on the task"
@@ -105,7 +105,7 @@ def lacking_updates(cell: Cell) -> tuple[str, ...]:
         {
             MORE_UPDATES: "improving" in cell.endings,
             LONG_RUNS: not {"converged", "at chance"}.isdisjoint(cell.endings)
-            and cell.allowed < LONG_BUDGET,
+            and cell.allowed < LONGER_BUDGETS.get(cell.task, LONG_BUDGET),
         }
     )
 

@@ -181,11 +181,12 @@ def _sides(
     needed: Sequence[str] = ()
     for family in ("recurrent", "convolutional"):
         own, every = of_family(here, family), of_family(of_task, family)
-        failing = front_of(every, rates).failing if every and not own else None
+        below = [cell for cell in every if cell.solves or cell.length < length]
+        failing = front_of(below, rates).failing if below and not own else None
         if own:
             sides.append(standing_for(own, every) if family == "recurrent" else best_of(own))
         else:
-            sides.append(failing if failing is not None and failing.length < length else None)
+            sides.append(failing)
         if family == "recurrent" and sides[0] is not None and not sides[0].solves:
             needed = missing_for(sides[0], every, rates)
     return sides[0], sides[1], needed

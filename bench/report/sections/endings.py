@@ -7,7 +7,18 @@ import pandas as pd
 
 from bench.core.ending import Ending
 from bench.report.data import Data
-from bench.report.frame import IDENTITY, LABELS, ROW, TASK, Column, Table, by_length, groups
+from bench.report.frame import (
+    IDENTITY,
+    LABELS,
+    ROW,
+    TASK,
+    Column,
+    Table,
+    by_length,
+    groups,
+    is_true,
+    numbers,
+)
 from bench.report.runs import counted, decisions
 from bench.report.section import Filled, Item, Section, Text
 
@@ -51,7 +62,10 @@ BY_CELL = Table(
 
 
 def build(data: Data) -> Iterator[Item]:
-    of_tasks = endings_by_task(data.runs)
+    runs = data.runs
+    too_short = is_true(numbers(runs["receptive_field"]) < runs["reach"])
+    possible = runs[is_true(runs["solved"]) | ~too_short]
+    of_tasks = endings_by_task(possible)
     judged = of_tasks[of_tasks["task_label"].isin(data.solved_at)]
     failing = judged["runs"].sum() - judged["solved"].sum()
     if failing:
@@ -59,10 +73,10 @@ def build(data: Data) -> Iterator[Item]:
         yield Text(
             markdown=f"Of the {failing:,} runs that did not reach the threshold of their task, "
             f"{improving:,} ({improving / failing:.0%}) were still improving. Tasks without a "
-            "threshold are not counted."
+            "threshold are not counted, nor are failures of a receptive field that is too short."
         )
     yield Filled(table=BY_TASK, frame=of_tasks)
-    yield Filled(table=BY_CELL, frame=endings_by_cell(data.runs))
+    yield Filled(table=BY_CELL, frame=endings_by_cell(runs))
 
 
 def counts(made: pd.DataFrame) -> dict[str, int]:

@@ -6,6 +6,7 @@ import pandas as pd
 
 from bench.report.data import Data
 from bench.report.frame import LABELS, MODEL, NETWORK, TASK, Column, Table, groups, listed
+from bench.report.horizon import UNSETTLED
 from bench.report.runs import COUNTED
 from bench.report.section import Filled, Item, Section
 
@@ -15,10 +16,10 @@ TABLE = Table(
         *TASK,
         *MODEL,
         *LABELS,
-        Column("horizon", "text", "steps", "`≥`: no T is known to be unsolved. `+`: failing seeds "
-               "at the next T were improving, diverged, or had fewer than 62,400 updates. `*`: a "
-               "longer T is solved. `<`: the shortest T is not solved. `not yet at N`: the same, "
-               "for a reason that `+` stands for."),
+        Column("horizon", "text", "steps", "`≥`: no T is known to be unsolved. `+`: more runs may "
+               f"solve the next T, since failing seeds {UNSETTLED}. `*`: a longer T is solved. "
+               "`<`: the shortest T is not solved. `not yet at N`: the same, but more runs may "
+               "solve it."),
         Column("seeds", "text", "", "Seeds that solve it, of those that ran."),
         Column("first_unsolved", "integer", "steps", "The shortest T that is not solved."),
         Column("seeds_there", "text", "", "Seeds that solve that T, of those that ran."),
@@ -27,8 +28,8 @@ TABLE = Table(
                "those of all T."),
     ),
     caption="The largest T that a model solves below the first T that it does not solve. A T is "
-    "solved if at least 80% of its seeds solve it (4 of 5). A row without a mark has failing "
-    "seeds at the next T that had 62,400 updates and were not improving.",
+    "solved if at least 80% of its seeds solve it (4 of 5). At the next T of a row "
+    "without a mark, the failing seeds had 62,400 updates and were not improving.",
 )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from bench.report import drawing
 from bench.report.data import Data
 from bench.report.facets import Style
 from bench.report.frame import groups
-from bench.report.horizon import Horizon
+from bench.report.horizon import UNSETTLED, Horizon
 from bench.report.runs import counted
 from bench.report.section import Item, Picture, Section
 
@@ -54,8 +54,7 @@ def build(data: Data) -> Iterator[Item]:
             caption="The longest dependency that each model solves, with its best variant; further "
             "right is better. The grey bars span the lengths that were tested. Hollow: not even "
             "the shortest was solved. An arrow: it solves every length decided so far. Plus: "
-            "more runs may solve the next T, since failing seeds were improving, diverged, or had "
-            "fewer than 62,400 updates.",
+            f"more runs may solve the next T, since failing seeds {UNSETTLED}.",
         )
 
 
