@@ -11,7 +11,6 @@ from bench.plan import needed
 from bench.plan.needed import Folder
 from bench.report.choosing import NOT_MEASURED, NOT_TIMED, Answer, Need, Problem, choose
 from bench.report.claims.against import (
-    LONG_BUDGET,
     LONG_RUNS,
     MORE_UPDATES,
     STABLE_SETTINGS,
@@ -20,6 +19,7 @@ from bench.report.claims.against import (
 )
 from bench.report.data import Data, Source
 from bench.report.evidence import Bounds, Evidence, evidence_of
+from bench.report.horizon import LONG_BUDGET
 from bench.report.times import how
 from tasks import KINDS
 

@@ -1,13 +1,17 @@
 """The largest dependency length that a model solves before the first one that it does not."""
 
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from bench.core.decision import Decision
 
 LONG_BUDGET = 62_400
 """Updates that a failing seed must have had for its failure to be final."""
-LONGER_BUDGETS = {"group_product group=Z2": 249_600}
+LONGER_BUDGETS: dict[str, int] = tomllib.loads(
+    (Path(__file__).parent / "refuted.toml").read_text(encoding="utf-8")
+)
 """The same for tasks on which a confirmation refuted a failure after `LONG_BUDGET` updates."""
 UNSETTLED = (
     f"were improving, diverged, ended with an error, or had fewer than {LONG_BUDGET:,} updates"

@@ -6,9 +6,9 @@ import pytest
 
 from bench.plan.rates import Rates
 from bench.report import claims
-from bench.report.claims.against import LONG_BUDGET
 from bench.report.claims.cells import cells_of
 from bench.report.frame import typed
+from bench.report.horizon import LONG_BUDGET
 from bench.report.runs import RUNS
 from bench.report.times import TIMED
 from tests.support.claims import Rows, cell, judged, tuned

@@ -10,10 +10,10 @@ from bench.core.store import Store
 from bench.plan import profile, rates
 from bench.plan.grid import Selection, make_plan
 from bench.plan.rates import Sweep
-from bench.report.claims import against
-from bench.report.claims.against import LONG_BUDGET
+from bench.report import horizon
 from bench.report.confirmation import counting, draw
 from bench.report.data import Data
+from bench.report.horizon import LONG_BUDGET
 from tests.support.claims import tuned
 from tests.support.commands import PROFILE
 from tests.support.records import outcome, record, spec
@@ -73,7 +73,7 @@ def test_a_cell_that_contradicts_d2_is_drawn_too(tuned_for_it: bool, drawn: list
 def test_a_refuted_failure_needs_a_larger_budget_on_the_whole_task(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(against.LONGER_BUDGETS, "copy_memory", 4 * LONG_BUDGET)
+    monkeypatch.setitem(horizon.LONGER_BUDGETS, "copy_memory", 4 * LONG_BUDGET)
     found = counting(data_of([*failure(), *failure("adding")]))
     assert [cell.place for cell in found] == ["adding at T = 20"]
     larger = failure(steps=4 * LONG_BUDGET)
@@ -125,7 +125,7 @@ def test_the_command_trains_the_cells_again_and_says_whether_they_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(rates, "load", lambda: SWEEP)
-    monkeypatch.setattr(against, "LONG_BUDGET", 4)
+    monkeypatch.setattr(horizon, "LONG_BUDGET", 4)
     path, folder, into = tmp_path / "p.toml", tmp_path / "results", tmp_path / "new"
     of_five = PROFILE.format(steps=4).replace("[0, 1]", "[2, 3, 4, 5, 6]")
     path.write_text(of_five.replace("[training]", "[training]\ncooldown = 0"))

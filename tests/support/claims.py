@@ -5,9 +5,9 @@ from typing import Any
 
 from bench.plan.rates import Rates, Tried, Tuned
 from bench.report import claims
-from bench.report.claims.against import LONG_BUDGET
 from bench.report.claims.verdict import Verdict
 from bench.report.frame import typed
+from bench.report.horizon import LONG_BUDGET
 from bench.report.runs import RUNS
 from bench.report.times import TIMED
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from bench.plan.rates import Rates
 from bench.report.claims.cells import Cell, best_of
 from bench.report.frame import span
-from bench.report.horizon import LONG_BUDGET, LONGER_BUDGETS
+from bench.report.horizon import long_budget
 
 MORE_UPDATES = "more updates for seeds that were improving"
 LONG_RUNS = "a larger budget for every failing seed"
@@ -105,7 +105,7 @@ def lacking_updates(cell: Cell) -> tuple[str, ...]:
         {
             MORE_UPDATES: "improving" in cell.endings,
             LONG_RUNS: not {"converged", "at chance"}.isdisjoint(cell.endings)
-            and cell.allowed < LONGER_BUDGETS.get(cell.task, LONG_BUDGET),
+            and cell.allowed < long_budget(cell.task),
         }
     )
 
