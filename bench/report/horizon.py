@@ -13,9 +13,11 @@ LONGER_BUDGETS: dict[str, int] = tomllib.loads(
     (Path(__file__).parent / "refuted.toml").read_text(encoding="utf-8")
 )
 """The same for tasks on which a confirmation refuted a failure after `LONG_BUDGET` updates."""
-UNSETTLED = (
-    f"were improving, diverged, ended with an error, or had fewer than {LONG_BUDGET:,} updates"
+FINAL_BUDGET = f"{LONG_BUDGET:,} updates" + "".join(
+    f" ({budget:,} on {task})" for task, budget in LONGER_BUDGETS.items()
 )
+"""`long_budget` of all tasks in words."""
+UNSETTLED = f"were improving, diverged, ended with an error, or had fewer than {FINAL_BUDGET}"
 """Why failing seeds leave a length open."""
 
 

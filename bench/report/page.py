@@ -21,6 +21,7 @@ from bench.report.document import TEMPLATES, html, report_html
 from bench.report.evidence import evidence_of
 from bench.report.explorer import content as explorer_of
 from bench.report.frame import span
+from bench.report.horizon import UNSETTLED
 from bench.report.markup import markdown_table, shortened, template, text
 from bench.report.pictures import Drawing, draw
 from bench.report.points import points
@@ -121,6 +122,7 @@ def report_page(data: Data, sections: Mapping[str, Sequence[str]]) -> str:
         counts=Counter(runs["status"]),
         planned=f"{counted(len(runs), 'run')} {'was' if len(runs) == 1 else 'were'} planned",
         headlines=horizon_headlines(data),
+        unsettled=UNSETTLED,
         cost_headlines=data.headlines,
         verdicts=data.verdicts,
         timed_on=source.speed[0].machine if source.speed else None,

@@ -6,7 +6,7 @@ import pandas as pd
 
 from bench.report.data import Data
 from bench.report.frame import LABELS, MODEL, NETWORK, TASK, Column, Table, groups, listed
-from bench.report.horizon import UNSETTLED
+from bench.report.horizon import FINAL_BUDGET, UNSETTLED
 from bench.report.runs import COUNTED
 from bench.report.section import Filled, Item, Section
 
@@ -29,7 +29,7 @@ TABLE = Table(
     ),
     caption="The largest T that a model solves below the first T that it does not solve. A T is "
     "solved if at least 80% of its seeds solve it (4 of 5). At the next T of a row "
-    "without a mark, the failing seeds had 62,400 updates and were not improving.",
+    f"without a mark, the failing seeds had {FINAL_BUDGET} and were not improving.",
 )  # fmt: skip
 
 

@@ -37,12 +37,12 @@ class Reach:
 
     @property
     def sign(self) -> str:
-        """An arrow: it solves every T decided so far. Plus: the next T is undecided."""
+        """What the mark can't show: see the caption of the figure."""
         if self.found.length is None:
             return ""
         if self.found.failed is None:
             return "→"
-        return "+" if self.found.open_ended else ""
+        return ("+" if self.found.open_ended else "") + ("*" if self.found.again else "")
 
 
 def build(data: Data) -> Iterator[Item]:
@@ -54,7 +54,8 @@ def build(data: Data) -> Iterator[Item]:
             caption="The longest dependency that each model solves, with its best variant; further "
             "right is better. The grey bars span the lengths that were tested. Hollow: not even "
             "the shortest was solved. An arrow: it solves every length decided so far. Plus: "
-            f"more runs may solve the next T, since failing seeds {UNSETTLED}.",
+            f"more runs may solve the next T, since failing seeds {UNSETTLED}. "
+            "Star: a longer T is solved as well.",
         )
 
 
