@@ -15,6 +15,9 @@ the last feature is not rotated. No dropout. Weights begin with variance 1 / inp
 tokens with variance 1, biases at zero. PyTorch's weights are smaller, and it begins with biases
 that all tokens share: with them the recall of four pairs was not learned within 3,000 updates.
 
+There is no start token. The average of equal values is the same for any number of steps, so the
+steps of a constant sequence all have the same output.
+
 The receptive field is unlimited. The state is a cache of the keys and values of all steps so far,
 and the number of these steps in each stream. It takes 2·N·D numbers per layer and step, so it grows
 with the sequence, and so does the time of a step.

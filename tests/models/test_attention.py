@@ -61,6 +61,15 @@ def part_of(cache: Tensor, stream: int, steps: int) -> Tensor:
     return cache[stream : stream + 1, :, cache.shape[2] - steps :]
 
 
+def test_the_steps_of_a_constant_sequence_have_the_same_output() -> None:
+    net = network()
+    x = sequences(REALS, 1, 1).expand(1, 9, -1)
+    y, _ = net(x)
+    torch.testing.assert_close(y, y[:, :1].expand_as(y))
+    changed = torch.cat([x[:, :4], x[:, 4:5] + 1, x[:, 5:]], 1)
+    assert not torch.allclose(net(changed)[0][:, -1], y[:, -1])
+
+
 def test_streams_of_different_lengths_share_a_state() -> None:
     """The cache of a stream is the last part of it; what lies before is not read."""
     net, x = network(), sequences(REALS, 2, 20)
