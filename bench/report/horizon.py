@@ -75,13 +75,14 @@ class Horizon:
 
         `64`: the next T is not solved. `64+`: the same, but further runs may solve it. `64*`: a
         longer T is solved. `≥ 64`: no T is known to be unsolved. `< 5`: the shortest T is not
-        solved. `not yet at 5`: the same, but further runs may solve it.
+        solved. `not yet at 5`: the same, but further runs may solve it. `< 5*`: a longer T is.
         """
+        star = "*" if self.again else ""
         if self.length is None:
-            return f"{'not yet at' if self.open_ended else '<'} {self.failed_at}"
+            return f"{'not yet at' if self.open_ended else '<'} {self.failed_at}{star}"
         if self.failed is None:
             return f"≥ {self.length}"
-        return f"{self.length}{'+' if self.open_ended else ''}{'*' if self.again else ''}"
+        return f"{self.length}{'+' if self.open_ended else ''}{star}"
 
     @property
     def seeds(self) -> str:

@@ -272,6 +272,7 @@ def test_tasks_with_several_lengths_come_first_in_the_table_and_in_the_figure() 
         ({10: 1.0, 20: 0.5}, "+"),
         ({10: 1.0, 20: 0.5, 40: 1.0}, "+*"),
         ({10: 0.5, 20: 0.5}, ""),
+        ({10: 0.5, 20: 1.0}, "*"),
     ],
 )
 def test_a_sign_says_what_the_figure_cannot_show(scores: dict[int, float], sign: str) -> None:

@@ -33,7 +33,8 @@ def rung(num_solved: int, num_run: int = 5, improving: int = 0, unsettled: int =
         # A longer length may be solved although a shorter one is not.
         ({8: rung(5), 16: rung(3), 32: rung(5)}, "8* (5/5; T = 16: 3/5)"),
         ({8: rung(5), 16: rung(3, 5, 1), 32: rung(5)}, "8+* (5/5; T = 16: 3/5, 1 improving)"),
-        ({8: rung(3), 16: rung(5)}, "< 8 (3/5)"),
+        ({8: rung(3), 16: rung(5)}, "< 8* (3/5)"),
+        ({8: rung(3, 5, 1), 16: rung(5)}, "not yet at 8* (3/5, 1 improving)"),
         # A length that is not decided counts on neither side.
         ({8: rung(5), 16: rung(3, 3), 32: rung(4), 64: rung(1, 2)}, "≥ 32 (4/5)"),
         ({16: rung(5), 8: rung(5)}, "≥ 16 (5/5)"),

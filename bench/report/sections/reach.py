@@ -38,11 +38,10 @@ class Reach:
     @property
     def sign(self) -> str:
         """What the mark can't show: see the caption of the figure."""
-        if self.found.length is None:
-            return ""
         if self.found.failed is None:
             return "→"
-        return ("+" if self.found.open_ended else "") + ("*" if self.found.again else "")
+        plus = self.found.open_ended and self.found.length is not None
+        return ("+" if plus else "") + ("*" if self.found.again else "")
 
 
 def build(data: Data) -> Iterator[Item]:
@@ -52,8 +51,8 @@ def build(data: Data) -> Iterator[Item]:
             name="reach",
             draw=partial(reach_figure, shown, data.style),
             caption="The longest dependency that each model solves, with its best variant; further "
-            "right is better. The grey bars span the lengths that were tested. Hollow: not even "
-            "the shortest was solved. An arrow: it solves every length decided so far. Plus: "
+            "right is better. The grey bars span the lengths that were tested. Hollow: the "
+            "shortest was not solved. An arrow: it solves every length decided so far. Plus: "
             f"more runs may solve the next T, since failing seeds {UNSETTLED}. "
             "Star: a longer T is solved as well.",
         )
