@@ -265,26 +265,6 @@ def test_tasks_with_several_lengths_come_first_in_the_table_and_in_the_figure() 
     assert [each.task for each in reach.reaches(data)] == ["copy_memory", "adding"]
 
 
-@pytest.mark.parametrize(
-    ("scores", "sign"),
-    [
-        ({10: 1.0, 20: 1.0}, "→"),
-        ({10: 1.0, 20: 0.5}, "+"),
-        ({10: 1.0, 20: 0.5, 40: 1.0}, "+*"),
-        ({10: 0.5, 20: 0.5}, ""),
-        ({10: 0.5, 20: 1.0}, "*"),
-    ],
-)
-def test_a_sign_says_what_the_figure_cannot_show(scores: dict[int, float], sign: str) -> None:
-    made = [
-        record(spec(length=T, seed=seed), outcome=outcome(score))
-        for T, score in scores.items()
-        for seed in range(5)
-    ]
-    (found,) = reach.reaches(data_of([each.spec for each in made], made))
-    assert found.sign == sign
-
-
 def test_a_family_without_runs_is_not_behind() -> None:
     def reach_of(*models_at: tuple[str, str]) -> str:
         made = [

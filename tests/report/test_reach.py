@@ -86,15 +86,22 @@ def test_a_model_keeps_its_look_and_is_hollow_where_nothing_is_solved() -> None:
 
 
 @pytest.mark.parametrize(
-    ("length", "failed", "unsettled", "sign"),
-    [(10, None, 0, "→"), (10, 20, 0, ""), (10, 20, 5, "+"), (None, 20, 5, "")],
+    ("solved", "failed", "unsettled", "sign"),
+    [
+        ((10,), None, 0, "→"),
+        ((10,), 20, 0, ""),
+        ((10,), 20, 5, "+"),
+        ((), 20, 5, ""),
+        ((10, 40), 20, 0, "*"),
+        ((10, 40), 20, 5, "+*"),
+        ((40,), 20, 5, "*"),
+    ],
 )
 def test_a_sign_says_what_lies_beyond_the_mark(
-    length: int | None, failed: int | None, unsettled: int, sign: str
+    solved: tuple[int, ...], failed: int | None, unsettled: int, sign: str
 ) -> None:
-    rungs = {}
-    if length is not None:
-        rungs[length] = Rung(decision=Decision(num_solved=5, num_failed=0, num_seeds=5))
+    decision = Decision(num_solved=5, num_failed=0, num_seeds=5)
+    rungs = {length: Rung(decision=decision) for length in solved}
     if failed is not None:
         decision = Decision(num_solved=0, num_failed=5, num_seeds=5)
         rungs[failed] = Rung(decision=decision, unsettled=unsettled)
