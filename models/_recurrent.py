@@ -3,6 +3,7 @@
 Shape letters: B sequences, T steps, I inputs, H hidden units, G gates.
 """
 
+import copy
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -31,6 +32,18 @@ class RecurrentCore(Core):
         self.receptive_field = math.inf
         self._scans = True
         """Whether compiled scans compute the layers where they can."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "RecurrentCore":
+        """A copy whose layers keep their weights in one piece of memory each.
+
+        On a GPU, cuDNN needs them so. A plain copy would gather them again at every call.
+        """
+        memo[id(self)] = twin = type(self).__new__(type(self))
+        twin.__setstate__(copy.deepcopy(self.__dict__, memo))
+        layers: Any = twin.layers  # nn.ModuleList does not know the type of its modules
+        for layer in layers:
+            layer.flatten_parameters()
+        return twin
 
     def forward(
         self, x_BTI: Tensor, state: Any = None, *, last_only: bool = False
