@@ -216,6 +216,22 @@ def test_failed_runs_count_at_chance_and_skipped_ones_not_at_all() -> None:
     assert row["ours"] == pytest.approx((5e-5 / 6 / 6) ** (1 / 3))
 
 
+def test_the_loss_of_untrained_weights_counts_at_chance_and_their_accuracy_as_it_is() -> None:
+    def untrained(of: Spec, value: float) -> Record:
+        (made,) = planted(of, value)
+        assert made.outcome is not None
+        changed = made.outcome.model_copy(update={"best_step": 0})
+        return made.model_copy(update={"outcome": changed})
+
+    assert row_of([untrained(ADDING, 2.3)], ADDING)["ours"] == pytest.approx(1 / 6)
+    assert row_of([untrained(PIXELS, 0.2)], PIXELS)["ours"] == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(("ours", "agree"), [(5.84e-5, "yes"), (5.86e-5, "ours is worse")])
+def test_a_published_value_is_known_as_far_as_it_was_printed(ours: float, agree: str) -> None:
+    assert row_of(planted(ADDING, ours, ours, ours), ADDING)["agree"] == agree  # printed: 5.8e-5
+
+
 def test_context_is_what_stands_beside_none_of_ours() -> None:
     table = published.context()
     assert len(table) + len(COMPARED) == len(published.load())

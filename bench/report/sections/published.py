@@ -8,6 +8,7 @@ must agree: size, optimizer, rate, clipping, updates.
 import math
 import tomllib
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -62,6 +63,8 @@ COMPARED = Table(
     "confidence, since a published value is one run. Only runs of the profile with the published "
     "settings count: `paper`, and for likelihoods `generation`, whose networks have about the "
     "published size but another design. Mean and interval of a loss are taken on its logarithm. "
+    "A run whose best validation score is that of the untrained network counts with the loss of "
+    "chance. A published value agrees if it could lie within the interval before it was rounded. "
     "Losses of copy memory are means over all steps, 99% of which are blanks at T = 1000. A "
     f"row without a run in this folder has the committed ones of `{COMMITTED}`.",
 )
@@ -103,7 +106,8 @@ class Published(Frozen):
     """The profile that trains it with the published settings."""
     metric: str
     """A metric of our task."""
-    value: float
+    value: Decimal
+    """As printed, so that its digits say how far it was rounded."""
     unit: str
     source: Annotated[str, Field(pattern=r"^\S.* (19|20)\d\d, arXiv:\d{4}\.\d{5}$")]
     """Authors, year and arXiv id."""
@@ -115,13 +119,20 @@ class Published(Frozen):
             raise ValueError("give both ours and profile, or neither")
         return self
 
+    @property
+    def rounding(self) -> float:
+        """Half of the last printed digit's unit: how far the value may be from its exact one."""
+        exponent = self.value.as_tuple().exponent
+        assert isinstance(exponent, int)  # other exponents are those of NaN and infinity
+        return 0.5 * 10.0**exponent
+
     def instance(self) -> tasks.Task:
         return tasks.load(self.task, **self.task_fields)
 
 
 def load(path: Path = LIST) -> list[Published]:
     """Every published value; raises `ValidationError` where an entry is malformed."""
-    content = tomllib.loads(path.read_text(encoding="utf-8"))
+    content = tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
     return [Published.model_validate(entry) for entry in content["published"]]
 
 
@@ -131,8 +142,10 @@ def comparison(records: Sequence[Record], committed: Sequence[Record] = ()) -> p
     A value with no run in `records` is compared with those in `committed`. Rows with runs come
     first.
 
-    A run that failed, or whose metric is not finite, counts at chance. `agree` is `yes` if the
-    published value lies within the interval, else `ours is better` or `ours is worse`. Without an
+    A run that failed, or whose metric is not finite, counts at chance. So does the loss of a run
+    whose best validation score is that of the untrained weights: its score never left chance, and
+    its test loss is the one from before training. `agree` is `yes` if the published value, which
+    is rounded, can lie within the interval, else `ours is better` or `ours is worse`. Without an
     interval it is `too few seeds` or `not run`, and `missing` says why.
     """
     entries = [(entry, entry.profile) for entry in load() if entry.profile is not None]
@@ -162,7 +175,7 @@ def _heading(entry: Published) -> dict[str, Any]:
         "T": task.length,
         "model": entry.model,
         "metric": entry.metric,
-        "published": entry.value,
+        "published": float(entry.value),
         "source": entry.source,
         "note": entry.note or None,
     }
@@ -192,18 +205,25 @@ def _compared(
     if not made:  # the objective may need data that are not on this machine
         return {**row, "agree": "not run"}
     metric = next(each for each in task.objective.all_metrics if each.name == entry.metric)
-    values = []
-    for record in made:
-        value = None if record.outcome is None else record.outcome.test[metric.name]
-        values.append(metric.chance if value is None else value)
+    values = [_value(record, metric) for record in made]
     mean, low, high = _interval(values, logarithmic=not metric.higher_is_better)
     if len(values) < FEWEST_SEEDS:
         return {**row, "ours": mean, "agree": "too few seeds"}
-    better = (mean > entry.value) == metric.higher_is_better
+    published = float(entry.value)
+    better = (mean > published) == metric.higher_is_better
     agree = "ours is better" if better else "ours is worse"
-    if low <= entry.value <= high:
+    if low - entry.rounding <= published <= high + entry.rounding:
         agree = "yes"
     return {**row, "ours": mean, "low": low, "high": high, "agree": agree}
+
+
+def _value(record: Record, metric: tasks.Metric) -> float:
+    """What a run contributes to the mean."""
+    if (outcome := record.outcome) is None:
+        return metric.chance
+    untrained = outcome.best_step == 0 and not metric.higher_is_better
+    value = None if untrained else outcome.test[metric.name]
+    return metric.chance if value is None else value
 
 
 def _machine(record: Record) -> str:
