@@ -77,8 +77,8 @@ def choose(problem: Problem, evidence: Iterable[Evidence]) -> Answer:
     if judged:
         places = {task: length for task, length in places.items() if task in judged}
     standing = _standing(of_kind, places, judged=bool(judged))
-    answer = _by_updates if judged else _by_score
-    return answer(problem, places, standing)
+    answer = (_by_updates if judged else _by_score)(problem, places, standing)
+    return replace(answer, why=(*answer.why, *_not_planned(of_kind, places)))
 
 
 def tested(evidence: Iterable[Evidence]) -> dict[str, set[int]]:
@@ -137,6 +137,23 @@ def _cell_at(cells: Cells, length: int, judged: bool) -> Evidence | None:
     if not below or length not in below[-1].planned:
         return None
     return replace(below[-1], state="undecided", missing=(NOT_RUN,), only_updates=False)
+
+
+def _not_planned(evidence: Cells, places: Mapping[str, int]) -> list[str]:
+    """The models that solve all that is planned for them, and are planned at no T as long."""
+    longest: dict[tuple[str, str], Evidence] = {}
+    for each in evidence:
+        key = each.model, each.task
+        if each.task in places and each.length >= getattr(longest.get(key), "length", 0):
+            longest[key] = each
+    return [
+        f"{model} is not compared on {task}: it solves T = {each.length:,}, the longest T that is "
+        "planned for it"
+        for (model, task), each in longest.items()
+        if each.state == "solves"
+        and each.length < places[task]
+        and places[task] not in each.planned
+    ]
 
 
 def preference(updates: float, step_us: float | None, model: str) -> tuple[float, float, str]:

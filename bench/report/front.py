@@ -52,12 +52,12 @@ class Screen:
     rule: str = (
         "The pick solves the longest T. Ties are broken by fewer updates, then by the faster step. "
         "The evidence is the number of seeds that solve this T, the number that ran, and how sure "
-        "the pick is. It is decided if no missing run can change it, and the runner-up does not "
-        "solve this T or needs more updates (by the 95% interval of their ratio). It is close if "
-        "it is not clear which of the two needs fewer. It is undecided if missing runs could "
-        "change it; python -m bench choose lists them. Training is the median number of updates of "
-        "a run times the time of an update that was timed alone. Times with “about” are those of "
-        "runs that shared the machine."
+        "the pick is. It is decided if no planned run that is missing can change it, and the "
+        "runner-up does not solve this T or needs more updates (by the 95% interval of their "
+        "ratio). It is close if it is not clear which of the two needs fewer. It is undecided if "
+        "missing runs could change it; python -m bench choose lists them. Training is the median "
+        "number of updates of a run times the time of an update that was timed alone. Times with "
+        "“about” are those of runs that shared the machine."
     )
     evidence: Sequence[tuple[str, str]]
     verdicts: Sequence[tuple[str, str, str]]
@@ -211,7 +211,8 @@ def _costs(data: Data) -> list[str]:
         if said and len(ratios):
             said.append(
                 f"With {times.implementation(rows)}, a training update takes {span(ratios)} times "
-                f"as long with the {SIDES[0]} network ({_cases(ratios)})."
+                f"as long with the {SIDES[0]} network as with the fastest {SIDES[1]} one "
+                f"({_fastest(rows, SIDES[1])}; {_cases(ratios)})."
             )
     if said and (timed["variant"] == "").all():
         said[-1] += " These models have default settings."
@@ -226,6 +227,13 @@ def _ratios(timed: pd.DataFrame, column: str) -> pd.Series:
     )
     least = least.reindex(columns=list(SIDES))
     return (least[SIDES[0]] / least[SIDES[1]]).dropna()
+
+
+def _fastest(timed: pd.DataFrame, side: str) -> str:
+    """Which models of a family have the shortest training updates: `lstm` or `gru or lstm`."""
+    known = timed[timed["train_ms"].notna() & (timed["family"] == side)]
+    least = known.loc[known.groupby(["task_label", "T", "batch"])["train_ms"].idxmin()]
+    return " or ".join(name for name, _ in Counter(least["model_label"]).most_common())
 
 
 def _cases(ratios: pd.Series) -> str:

@@ -180,6 +180,18 @@ def test_a_planned_length_that_was_not_run_is_missing() -> None:
     assert choose(at(128), [solving("tcn", 128, SLOW), solved]).sure == "decided"
 
 
+def test_a_model_that_solves_all_that_is_planned_for_it_is_named() -> None:
+    solved = solving("gru", 32, FAST)
+    text = (
+        "gru is not compared on copy_memory: it solves T = 32, the longest T that is planned for it"
+    )
+    assert choose(at(128), [solving("tcn", 128, SLOW), solved]).why[-1] == text
+    others = [failing("gru", 64)], [replace(solved, planned=(128,))], [solving("gru", 256, SLOW)]
+    for cells in others:
+        answer = choose(at(128), [solving("tcn", 128, SLOW), solving("gru", 32, FAST), *cells])
+        assert text not in answer.why
+
+
 def test_a_model_that_solves_more_tasks_of_the_kind_comes_first() -> None:
     cells = [
         solving("tcn", 100, FAST),

@@ -324,7 +324,8 @@ def test_the_answer_compares_the_families_and_says_nothing_without_records() -> 
     *_, other = front.answer(data_of(*planted(), speed=[*timed, *slower]))
     assert other == (
         "With PyTorch's own layers, a training update takes 3 times as long with the convolutional "
-        "network (copy_memory, T = 100). These models have default settings."
+        "network as with the fastest recurrent one (gru; copy_memory, T = 100). These models have "
+        "default settings."
     )
 
 

@@ -137,7 +137,7 @@ def test_sizes_are_compared_within_a_cell() -> None:
     title = drawn(front_width.SECTION, data)
     assert title == (
         "On copy_memory (T = 10), with 4 times the parameters, 1 of 2 networks score higher by "
-        "more than 0.05, and 0 lower; 1 of 2 networks solve their task only at the larger size; "
+        "more than 0.05, and 0 lower; only the larger size solves the task: gru on copy_memory; "
         "where both sizes solve a task, the larger one takes 1 times as many updates"
     )
     faster = [record(of, outcome=outcome(1.0, steps=50)) for of in wide[:3]]

@@ -138,7 +138,7 @@ def test_a_loss_is_compared_on_the_logarithm() -> None:
 
 def test_a_loss_of_zero_and_seeds_far_apart_have_an_interval() -> None:
     row = row_of(planted(ADDING, 0.0, 1e150, 1e300), ADDING)
-    assert (row["low"], row["high"], row["agree"]) == (0.0, math.inf, "yes")
+    assert (row["low"], row["high"], row["agree"]) == (0.0, math.inf, "too wide")
 
 
 @pytest.mark.parametrize(
@@ -225,6 +225,25 @@ def test_the_loss_of_untrained_weights_counts_at_chance_and_their_accuracy_as_it
 
     assert row_of([untrained(ADDING, 2.3)], ADDING)["ours"] == pytest.approx(1 / 6)
     assert row_of([untrained(PIXELS, 0.2)], PIXELS)["ours"] == pytest.approx(0.2)
+
+
+def test_an_interval_that_holds_chance_is_too_wide_to_tell() -> None:
+    row = row_of(planted(ADDING, 1e-7, 1e-5, 1e-3), ADDING)
+    assert row["low"] < 5.8e-5 < 1 / 6 < row["high"]
+    assert (row["agree"], row["better"]) == ("too wide", 2)
+
+
+def test_chance_that_was_published_agrees_with_chance() -> None:
+    of = settings_of("copy_memory", "lstm", 1000)
+    chance = 10 * math.log(8) / 1020
+    records = [
+        record(
+            of.model_copy(update={"seed": seed}),
+            outcome=outcome(test={"recall": 0.125, "cross_entropy": chance + 1e-6 * seed}),
+        )
+        for seed in range(3)
+    ]
+    assert row_of(records, of)["agree"] == "yes"  # 0.0204 was published
 
 
 @pytest.mark.parametrize(("ours", "agree"), [(5.84e-5, "yes"), (5.86e-5, "ours is worse")])

@@ -1,6 +1,7 @@
 """The second figure below the answer: score against training time and training operations."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -22,9 +23,10 @@ MOST_TASKS = 3
 
 
 def build(data: Data) -> Iterator[Item]:
-    shown = at_one_length(points(data)[1], data.solved_at)
-    title = message(shown)
+    found = at_one_length(points(data)[1], data.solved_at)
+    title = message(found)
     if title:
+        shown = of_most_models(found)
         yield Picture(
             name="front_compute",
             title=title,
@@ -33,15 +35,16 @@ def build(data: Data) -> Iterator[Item]:
             "stops, times the time or the operations of one update that was timed alone. A run "
             "stops some updates after it first solves the task. Each task is shown at one T: the "
             "longest one with a timed update that every family shown solves with at least one "
-            "seed. If there is none, it is the longest one that any family solves. Hollow: a seed "
+            "seed. If there is none, it is the longest one that any family solves. The title "
+            f"names all tasks; the figure has the {MOST_TASKS} with most models. Hollow: a seed "
             "was still improving.",
         )
 
 
 def at_one_length(found: Points, solved_at: Mapping[str, float]) -> list[Mapping[str, Any]]:
-    """The points of a few tasks, each at one length, that have a score and a training time."""
+    """The points of each task at one length that have a score and a training time."""
     known = [p for p in found if "score" in p and "train_s" in p and p["task_label"] in solved_at]
-    shown = []
+    chosen = []
     for task in dict.fromkeys(p["task_label"] for p in known):
         of_task = [p for p in known if p["task_label"] == task]
         families = {p["family"] for p in of_task}
@@ -51,9 +54,14 @@ def at_one_length(found: Points, solved_at: Mapping[str, float]) -> list[Mapping
                 solving.setdefault(point["T"], set()).add(point["family"])
         common = [T for T, those in solving.items() if those == families] or list(solving)
         if common:
-            shown.append([p for p in of_task if p["T"] == max(common)])
-    shown.sort(key=len, reverse=True)
-    return [point for of_task in shown[:MOST_TASKS] for point in of_task]
+            chosen += [p for p in of_task if p["T"] == max(common)]
+    return chosen
+
+
+def of_most_models(found: Points) -> list[Mapping[str, Any]]:
+    """The points of the tasks with most points."""
+    largest = Counter(p["task_label"] for p in found).most_common(MOST_TASKS)
+    return [p for task, _ in largest for p in found if p["task_label"] == task]
 
 
 def message(shown: Points) -> str:

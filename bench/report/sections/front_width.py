@@ -74,16 +74,17 @@ def updates_of_the_larger(rows: pd.DataFrame) -> list[float]:
     return ratios
 
 
-def solved_by_the_larger_alone(rows: pd.DataFrame) -> int:
-    """In how many cells the largest network solves the task and the smallest does not."""
-    number = 0
-    for _, cell in groups(rows, CELL):
-        share = is_true(cell["solved"]).groupby(cell["budget"]).mean().sort_index()
-        number += bool(share.iloc[-1] >= ENOUGH > share.iloc[0])
-    return number
+def solved_by_the_larger_alone(rows: pd.DataFrame) -> list[str]:
+    """The cells in which the largest network solves the task and the smallest does not."""
+    found = []
+    for cell, of_cell in groups(rows, CELL):
+        share = is_true(of_cell["solved"]).groupby(of_cell["budget"]).mean().sort_index()
+        if share.iloc[-1] >= ENOUGH > share.iloc[0]:
+            found.append(f"{cell['model_label']} on {cell['task_label']}")
+    return found
 
 
-def message(shown: pd.DataFrame, ratios: Sequence[float], newly: int) -> str:
+def message(shown: pd.DataFrame, ratios: Sequence[float], newly: Sequence[str]) -> str:
     """How many scores the larger network changes, and how many updates it needs."""
     better = worse = 0
     for _, cell in groups(shown, CELL):
@@ -103,7 +104,7 @@ def message(shown: pd.DataFrame, ratios: Sequence[float], newly: int) -> str:
     else:
         said += f"no score changes by more than {CHANGED:g}"
     if newly:
-        said += f"; {newly} of {total} networks solve their task only at the larger size"
+        said += f"; only the larger size solves the task: {listed(newly, 3, 'network')}"
     if ratios:
         said += (
             f"; where both sizes solve a task, the larger one takes {span(ratios)} times as many "

@@ -119,14 +119,14 @@ def _shown(sample: SampleRecord) -> str:
 
 
 def likelihood(runs: pd.DataFrame, records: Sequence[Record], labels: Labels) -> pd.DataFrame:
-    """Scores beside those of predictors without a network, for the tasks that have such predictors.
+    """Likelihoods beside those of predictors without a network.
 
-    Runs are counted as in the table of scores.
+    They are the scores of which lower ones are better. Runs are counted as in the table of scores.
     """
     known = {
         (labels[record.spec.id].task_label, record.spec.length): outcome.baselines
         for record, outcome in outcomes(records)
-        if outcome.baselines
+        if outcome.baselines and not outcome.score.higher_is_better
     }
     runs = runs[[cell in known for cell in zip(runs["task_label"], runs["T"], strict=True)]]
     parameters = runs.groupby(CELL)["parameters"].max()

@@ -55,6 +55,9 @@ COMPARED = Table(
         Column("high", "number", "unit of the metric", "Upper end of the 95% prediction interval."),
         Column("seeds", "count", "", "Our runs that count."),
         Column("made_on", "text", "", "The machines of our runs, and where the runs are."),
+        Column(
+            "better", "integer", "runs", "Runs of ours that are better than the published value."
+        ),
         Column("agree", "text", "", "Whether the published value lies within the interval."),
         Column("missing", "text", "", "Why a row has no value or no interval of ours."),
         *ORIGIN,
@@ -65,6 +68,7 @@ COMPARED = Table(
     "published size but another design. Mean and interval of a loss are taken on its logarithm. "
     "A run whose best validation score is that of the untrained network counts with the loss of "
     "chance. A published value agrees if it could lie within the interval before it was rounded. "
+    "If chance lies within the interval too, it is too wide to tell. "
     "Losses of copy memory are means over all steps, 99% of which are blanks at T = 1000. A "
     f"row without a run in this folder has the committed ones of `{COMMITTED}`.",
 )
@@ -145,8 +149,9 @@ def comparison(records: Sequence[Record], committed: Sequence[Record] = ()) -> p
     A run that failed, or whose metric is not finite, counts at chance. So does the loss of a run
     whose best validation score is that of the untrained weights: its score never left chance, and
     its test loss is the one from before training. `agree` is `yes` if the published value, which
-    is rounded, can lie within the interval, else `ours is better` or `ours is worse`. Without an
-    interval it is `too few seeds` or `not run`, and `missing` says why.
+    is rounded, can lie within the interval, else `ours is better` or `ours is worse`. It is `too
+    wide` if chance lies within the interval as well, unless that is what was published. Without
+    an interval it is `too few seeds` or `not run`, and `missing` says why.
     """
     entries = [(entry, entry.profile) for entry in load() if entry.profile is not None]
     planned = {name: _planned(name) for name in {name for _, name in entries}}
@@ -207,13 +212,14 @@ def _compared(
     metric = next(each for each in task.objective.all_metrics if each.name == entry.metric)
     values = [_value(record, metric) for record in made]
     mean, low, high = _interval(values, logarithmic=not metric.higher_is_better)
+    published = float(entry.value)
+    row["better"] = sum((value > published) == metric.higher_is_better for value in values)
     if len(values) < FEWEST_SEEDS:
         return {**row, "ours": mean, "agree": "too few seeds"}
-    published = float(entry.value)
-    better = (mean > published) == metric.higher_is_better
-    agree = "ours is better" if better else "ours is worse"
+    agree = "ours is better" if (mean > published) == metric.higher_is_better else "ours is worse"
     if low - entry.rounding <= published <= high + entry.rounding:
-        agree = "yes"
+        is_chance = abs(published - metric.chance) <= entry.rounding
+        agree = "too wide" if low <= metric.chance <= high and not is_chance else "yes"
     return {**row, "ours": mean, "low": low, "high": high, "agree": agree}
 
 

@@ -8,12 +8,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from bench.plan.labels import label_of
 from bench.report.data import Data
 from bench.report.drawing import curves, hollow, score_against_length, shared_legend
 from bench.report.facets import Style
 from bench.report.frame import numbers
-from bench.report.runs import SCORES
-from bench.report.section import Filled, Item, Picture, Section
+from bench.report.runs import SCORES, outcomes
+from bench.report.section import Filled, Item, Picture, Section, Text
 from bench.report.sections._shared import ENDS_EARLY
 
 
@@ -44,6 +45,19 @@ def build(data: Data) -> Iterator[Item]:
             "improving when it ended.",
         )
     yield Filled(table=SCORES, frame=scores)
+    if said := _without_network(data):
+        yield Text(markdown=f"Predictors without a network, besides chance: {said}.")
+
+
+def _without_network(data: Data) -> str:
+    """What such predictors score, for tasks whose score is better when it is higher."""
+    found = {
+        f"`{name}` scores {value:.3g} on {label_of(record.spec).task_label}": None
+        for record, outcome in outcomes(data.records)
+        if outcome.score.higher_is_better
+        for name, value in outcome.baselines.items()
+    }
+    return "; ".join(found)
 
 
 def solved_share(scores: pd.DataFrame, style: Style, length_is: Mapping[str, str]) -> Figure:
