@@ -1,6 +1,7 @@
 """A report: tables as CSV, figures as SVG, and pages as Markdown and as HTML that loads nothing."""
 
 import re
+import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from bench.report.data import Data, Source
 from bench.report.document import TEMPLATES, html, report_html
 from bench.report.evidence import evidence_of
 from bench.report.explorer import content as explorer_of
-from bench.report.frame import span
+from bench.report.frame import rows_of, span
 from bench.report.horizon import UNSETTLED
 from bench.report.markup import markdown_table, shortened, template, text
 from bench.report.pictures import Drawing, draw
@@ -30,6 +31,8 @@ from bench.report.section import Filled, Item, Picture, Section, built, is_unfol
 from bench.report.summary import summary
 from bench.report.times import how
 
+PROVEN = Path(__file__).parent / "proven.toml"
+"""Failures that no further run can change."""
 __all__ = ["TEMPLATES", "Source", "html", "markdown_table", "write", "write_report"]
 
 
@@ -122,6 +125,7 @@ def report_page(data: Data, sections: Mapping[str, Sequence[str]]) -> str:
         counts=Counter(runs["status"]),
         planned=f"{counted(len(runs), 'run')} {'was' if len(runs) == 1 else 'were'} planned",
         headlines=horizon_headlines(data),
+        proven=proven_failures(data),
         unsettled=UNSETTLED,
         cost_headlines=data.headlines,
         verdicts=data.verdicts,
@@ -197,6 +201,16 @@ def _older(source: Source) -> Iterator[str]:
             f"Protocol {protocol}: {made} of the report were made with older code; new ones may "
             "have other scores and times."
         )
+
+
+def proven_failures(data: Data) -> list[str]:
+    """The failures of this report that no further run can change, each with its reason."""
+    made = {(row["task_label"], row["model_label"], row["T"]) for row in rows_of(data.scores)}
+    return [
+        f"{each['model']} cannot solve {each['task']} at T = {each['T']:,}: {each['why']}."
+        for each in tomllib.loads(PROVEN.read_text(encoding="utf-8"))["failure"]
+        if (each["task"], each["model"], each["T"]) in made
+    ]
 
 
 def horizon_headlines(data: Data) -> list[tuple[str, str]]:

@@ -11,10 +11,10 @@ import pytest
 import bench.report
 from bench.core.backend import Backend
 from bench.core.records import one_of_each
-from bench.core.spec import PROTOCOL, SPEED_PROTOCOL
+from bench.core.spec import PROTOCOL, SPEED_PROTOCOL, Part, Spec
 from bench.core.store import Store
 from bench.plan.ladder import Ladder
-from bench.report import markup, reference
+from bench.report import markup, page, reference
 from bench.report.data import Data
 from bench.report.page import report_page, write_report
 from bench.report.runs import TIMES, horizons, scores
@@ -218,8 +218,8 @@ def test_the_first_line_counts_what_is_of_an_older_protocol(tmp_path: Path) -> N
 
 def test_a_caveat_stands_before_everything_else_of_both_pages(tmp_path: Path) -> None:
     write_report(tmp_path, source(*planted(), caveat="Budgets are *small*."))
-    for page in ("report.md", "claims.md"):
-        head = (tmp_path / page).read_text().partition("\n## ")[0]
+    for name in ("report.md", "claims.md"):
+        head = (tmp_path / name).read_text().partition("\n## ")[0]
         assert "**Budgets are \\*small\\*.**" in head
 
 
@@ -325,6 +325,19 @@ def test_skipped_and_missing_runs_are_listed_and_not_averaged(tmp_path: Path) ->
     assert set(problems["what"]) == {"skipped", "failed", "missing", "not supported"}
     scores = table(tmp_path, "scores")
     assert scores.query("model == 'tcn' and T == 10")["seeds"].item() == 2
+
+
+def test_a_failure_that_no_run_can_change_is_named_where_the_report_holds_it() -> None:
+    def of(model: str, length: int) -> Spec:
+        part = Part(name="group_product", fields={"length": length, "group": "Z2"}, version=1)
+        return spec(model=model, length=length).model_copy(update={"task": part})
+
+    def said(*specs: Spec) -> list[str]:
+        return page.proven_failures(Data(source(list(specs), [record(s, 0.9) for s in specs])))
+
+    (line,) = said(of("attention", 4), of("gru", 4))
+    assert line.startswith("attention cannot solve group_product group=Z2 at T = 4: without")
+    assert said(of("attention", 8), of("gru", 4)) == []
 
 
 def test_a_task_without_a_threshold_has_no_horizon(tmp_path: Path) -> None:
