@@ -20,6 +20,8 @@ class Decision:
     """Seeds that ran and do not solve it."""
     num_seeds: int
     """Seeds that were planned."""
+    stops: bool = False
+    """Whether no further seed runs once these decide the cell, as on a ladder."""
 
     @property
     def num_run(self) -> int:
@@ -27,8 +29,12 @@ class Decision:
 
     @property
     def is_complete(self) -> bool:
-        """Whether all planned seeds ran. Otherwise, which ones did may depend on their scores."""
-        return self.num_run == self.num_seeds
+        """Whether all planned seeds ran, whatever their scores were.
+
+        On a ladder the fifth seed runs only if one of the first four fails, so that an interval
+        over such seeds would have another coverage than it says.
+        """
+        return self.num_run == self.num_seeds and not self.stops
 
     @property
     def solved(self) -> bool | None:

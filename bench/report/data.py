@@ -80,7 +80,10 @@ class Data:
             for spec in rung.specs
         }
         left = (frame["status"] == "missing") & frame["id"].isin(not_climbed)
-        frame = frame.assign(status=frame["status"].mask(left, runs.NOT_CLIMBED))
+        on_ladder = frame["id"].isin({key for ladder in source.ladders for key in ladder.ids})
+        frame = frame.assign(
+            status=frame["status"].mask(left, runs.NOT_CLIMBED), on_ladder=on_ladder
+        )
         if source.backend is not None:
             elsewhere = frame["backend"].notna() & (frame["backend"] != source.backend.name)
             frame[[*runs.TIMES]] = frame[[*runs.TIMES]].mask(elsewhere)

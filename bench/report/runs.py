@@ -116,9 +116,9 @@ SCORES = Table(
     ),
     caption="Mean over the seeds that ran, with its 95% interval (Student's t) and range, and how "
     "many seeds solve the task. *Decided*: the seeds settle whether at least 80% of those planned "
-    "solve the task, so that the others were not run. They are not averaged. In such a cell "
-    "the number of seeds depends on their scores, so it has no intervals. In other cells, the "
-    "interval of the share of solving seeds is Wilson's (95%).",
+    "solve the task, so that the others were not run. They are not averaged. On a ladder the "
+    "number of seeds depends on their scores, so its cells have no intervals, also where all "
+    "seeds ran. In other cells, the interval of the share of solving seeds is Wilson's (95%).",
 )  # fmt: skip
 
 
@@ -215,11 +215,23 @@ def decisions(runs: pd.DataFrame) -> dict[Cell, Decision]:
     made = runs["status"].isin(COUNTED)
     judged = runs["solved_at"].notna().groupby(runs["task_label"]).transform("any")
     counts = runs.assign(made=made, solving=made & is_true(runs["solved"]))[judged]
+    if "on_ladder" not in counts:
+        counts["on_ladder"] = False
     by_cell = counts.groupby(ROW, sort=False)
-    found = by_cell.agg(solved=("solving", "sum"), run=("made", "sum"), all=("made", "size"))
+    found = by_cell.agg(
+        solved=("solving", "sum"),
+        run=("made", "sum"),
+        all=("made", "size"),
+        stops=("on_ladder", "any"),
+    )
     return {
-        cell: Decision(num_solved=int(solved), num_failed=int(run - solved), num_seeds=int(number))
-        for cell, solved, run, number in found.itertuples(name=None)
+        cell: Decision(
+            num_solved=int(solved),
+            num_failed=int(run - solved),
+            num_seeds=int(number),
+            stops=bool(stops),
+        )
+        for cell, solved, run, number, stops in found.itertuples(name=None)
     }
 
 
@@ -307,10 +319,12 @@ def scores(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def ends(found: Interval, least: float, unit: str) -> tuple[float | None, float | None]:
-    """The ends of an interval; those of a share are cut off at `least` and at 1."""
-    if found.low is None or found.high is None or not is_share(unit):
-        return found.low, found.high
-    return max(found.low, least), min(found.high, 1.0)
+    """The ends of an interval; those of a share are cut off at `least` and at 1, bits at 0."""
+    if found.low is None or found.high is None:
+        return None, None
+    if is_share(unit):
+        return max(found.low, least), min(found.high, 1.0)
+    return max(found.low, 0.0) if unit.startswith("bits") else found.low, found.high
 
 
 def over_seeds(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:

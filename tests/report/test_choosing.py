@@ -16,6 +16,7 @@ from bench.core.spec import Spec
 from bench.core.store import Store
 from bench.plan import needed, profile
 from bench.plan.grid import Selection, make_plan
+from bench.plan.ladder import Ladder
 from bench.plan.needed import Folder
 from bench.plan.rates import Sweep
 from bench.report import choosing
@@ -308,6 +309,9 @@ def test_a_cell_whose_seeds_did_not_all_run_has_no_interval() -> None:
     whole, part = (Data(source(specs, records[:number])) for number in (5, 4))
     assert evidence_of(whole)[0].score.low is not None
     assert evidence_of(part)[0].score.low is None
+    ladder = Ladder(cells=(tuple(specs),))
+    on_ladder = replace(whole.source, ladders=(ladder,))
+    assert evidence_of(Data(on_ladder))[0].score.low is None
     (shown,) = points(whole)[1]
     assert (shown["share"], shown["score_low"]) == (1.0, 1.0)
     (shown,) = points(part)[1]

@@ -41,8 +41,8 @@ def build(data: Data) -> Iterator[Item]:
             name="solved_vs_length",
             draw=partial(solved_share, scores, data.style, data.length_is),
             caption="Share of seeds that solve the task against dependency length, with Wilson "
-            "95% intervals where all planned seeds ran. Hollow: a seed that does not solve it was "
-            "improving when it ended.",
+            "95% intervals where all planned seeds ran, whatever their scores were. Hollow: a seed "
+            "that does not solve it was improving when it ended.",
         )
     yield Filled(table=SCORES, frame=scores)
     if said := _without_network(data):
