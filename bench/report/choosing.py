@@ -78,7 +78,9 @@ def choose(problem: Problem, evidence: Iterable[Evidence]) -> Answer:
         places = {task: length for task, length in places.items() if task in judged}
     standing = _standing(of_kind, places, judged=bool(judged))
     answer = (_by_updates if judged else _by_score)(problem, places, standing)
-    return replace(answer, why=(*answer.why, *_not_planned(of_kind, places)))
+    compared = {cells[0].spec.model.name for cells in standing}
+    others = [each for each in of_kind if each.spec.model.name not in compared]
+    return replace(answer, why=(*answer.why, *_not_planned(others, places)))
 
 
 def tested(evidence: Iterable[Evidence]) -> dict[str, set[int]]:

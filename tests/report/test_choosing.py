@@ -187,6 +187,8 @@ def test_a_model_that_solves_all_that_is_planned_for_it_is_named() -> None:
         "gru is not compared on copy_memory: it solves T = 32, the longest T that is planned for it"
     )
     assert choose(at(128), [solving("tcn", 128, SLOW), solved]).why[-1] == text
+    tcn, variant = solving("tcn", 128, SLOW), solving("tcn gated=True", 32, FAST)
+    assert choose(at(128), [tcn, variant]).why == choose(at(128), [tcn]).why
     others = [failing("gru", 64)], [replace(solved, planned=(128,))], [solving("gru", 256, SLOW)]
     for cells in others:
         answer = choose(at(128), [solving("tcn", 128, SLOW), solving("gru", 32, FAST), *cells])
