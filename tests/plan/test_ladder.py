@@ -97,8 +97,9 @@ def test_seeds_that_run_together_are_all_needed(number: int) -> None:
             certain = num_certain(cell)
             assert (certain == 0) == (cell.solved is not None)
             for good in range(certain):  # any outcome of all but the last of them
-                ran = {"num_solved": solved + good, "num_failed": failed + certain - 1 - good}
-                assert Decision(**ran, num_seeds=number).solved is None
+                bad = certain - 1 - good
+                ran = Decision(num_solved=solved + good, num_failed=failed + bad, num_seeds=number)
+                assert ran.solved is None
 
 
 def test_a_run_that_has_started_is_not_started_again() -> None:
