@@ -79,6 +79,18 @@ def test_the_least_training_time_is_that_of_a_model_that_solves_the_task() -> No
     assert {(p["model_label"], p["T"]) for p in shown} == {("tcn", 10), ("gru", 10), ("rnn", 10)}
 
 
+def test_the_title_names_the_fastest_on_every_task_and_the_figure_has_a_few() -> None:
+    tasks = ("copy_memory", "adding", "selective_copy", "associative_recall")
+    found = [
+        {"task_label": task, "model_label": model, "T": 10, "train_s": 2.0, "solved": 5, "seeds": 5}
+        for number, task in enumerate(tasks)
+        for model in ("tcn", "gru", "lstm", "rnn", "mamba")[: number + 1]
+    ]
+    assert front_compute.message(found).count("T = 10") == len(tasks)
+    shown = front_compute.of_most_models(found)
+    assert list(dict.fromkeys(p["task_label"] for p in shown)) == list(tasks[:0:-1])
+
+
 def test_without_timings_nothing_is_said_of_training_time() -> None:
     assert pictures(front_compute.SECTION, Data(source(*planted()))) == []
 

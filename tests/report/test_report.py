@@ -10,6 +10,7 @@ import pytest
 
 import bench.report
 from bench.core.backend import Backend
+from bench.core.intervals import Interval
 from bench.core.records import one_of_each
 from bench.core.spec import PROTOCOL, SPEED_PROTOCOL, Part, Spec
 from bench.core.store import Store
@@ -17,8 +18,10 @@ from bench.plan.ladder import Ladder
 from bench.report import markup, page, reference
 from bench.report.data import Data
 from bench.report.page import report_page, write_report
-from bench.report.runs import TIMES, horizons, scores
+from bench.report.runs import TIMES, ends, horizons, scores
+from bench.report.section import Text
 from bench.report.sections import differences, generation
+from bench.report.sections import scores as scores_section
 from tests.support.records import cost_outcome, outcome, record, spec, speed_record
 from tests.support.reports import labels_of, planted, runs_of, source, table
 
@@ -97,6 +100,25 @@ def test_a_run_that_failed_counts_at_chance_among_the_likelihoods() -> None:
     chance = records[0].outcome.score.chance
     assert row["seeds"] == 2
     assert row["mean"] == pytest.approx((0.1 + chance) / 2)
+
+
+def test_a_predictor_without_a_network_stands_where_its_score_belongs() -> None:
+    specs = [spec()]
+    records = [record(specs[0], outcome=outcome(1.0, baselines={"any_of_them": 0.25}))]
+    data = Data(source(specs, records))
+    assert generation.likelihood(data.runs, records, labels_of(specs)).empty
+    said = [item.markdown for item in scores_section.build(data) if isinstance(item, Text)]
+    assert said == [
+        "Predictors without a network, besides chance: `any_of_them` scores 0.25 on copy_memory."
+    ]
+
+
+def test_an_interval_ends_where_its_score_ends() -> None:
+    found = Interval(mean=0.5, low=-0.7, high=1.7, n=5)
+    assert ends(found, 0.1, "share of symbols") == (0.1, 1.0)
+    assert ends(found, 0.0, "bits, lower is better") == (0.0, 1.7)
+    assert ends(found, 0.0, "nats") == (-0.7, 1.7)
+    assert ends(Interval(mean=0.5, low=None, high=None, n=1), 0.0, "bits") == (None, None)
 
 
 def test_the_mean_of_shares_has_an_interval_between_0_and_1() -> None:
