@@ -78,9 +78,7 @@ def choose(problem: Problem, evidence: Iterable[Evidence]) -> Answer:
         places = {task: length for task, length in places.items() if task in judged}
     standing = _standing(of_kind, places, judged=bool(judged))
     answer = (_by_updates if judged else _by_score)(problem, places, standing)
-    compared = {cells[0].spec.model.name for cells in standing}
-    others = [each for each in of_kind if each.spec.model.name not in compared]
-    return replace(answer, why=(*answer.why, *_not_planned(others, places)))
+    return replace(answer, why=(*answer.why, *_left_out(of_kind, places, standing)))
 
 
 def tested(evidence: Iterable[Evidence]) -> dict[str, set[int]]:
@@ -141,13 +139,17 @@ def _cell_at(cells: Cells, length: int, judged: bool) -> Evidence | None:
     return replace(below[-1], state="undecided", missing=(NOT_RUN,), only_updates=False)
 
 
-def _not_planned(evidence: Cells, places: Mapping[str, int]) -> list[str]:
-    """The models that solve all that is planned for them, and are planned at no T as long."""
-    longest: dict[tuple[str, str], Evidence] = {}
-    for each in evidence:
-        key = each.model, each.task
-        if each.task in places and each.length >= getattr(longest.get(key), "length", 0):
-            longest[key] = each
+def _left_out(evidence: Cells, places: Mapping[str, int], standing: Sequence[Cells]) -> list[str]:
+    """The models that solve all that is planned for them, and are planned at no T as long.
+
+    Variants of a model that is compared are not listed.
+    """
+    compared = {cells[0].spec.model.name for cells in standing}
+    longest = {
+        (each.model, each.task): each
+        for each in sorted(evidence, key=lambda each: each.length)
+        if each.task in places and each.spec.model.name not in compared
+    }
     return [
         f"{model} is not compared on {task}: it solves T = {each.length:,}, the longest T that is "
         "planned for it"

@@ -29,6 +29,8 @@ SIDES = ("convolutional", "recurrent")
 """The two families that the question is about."""
 MOST_ROWS = 8
 MOST_NAMED = 3
+CASE = ["task_label", "T", "batch"]
+"""Columns that say what two networks were timed on."""
 DECISION = ("pick", "T", "runner-up", "evidence", "training", "step", "state")
 """Columns of the decision table after the task."""
 
@@ -212,7 +214,7 @@ def _costs(data: Data) -> list[str]:
             said.append(
                 f"With {times.implementation(rows)}, a training update takes {span(ratios)} times "
                 f"as long with the {SIDES[0]} network as with the fastest {SIDES[1]} one "
-                f"({_fastest(rows, SIDES[1])}; {_cases(ratios)})."
+                f"({_fastest(rows, SIDES[1], ratios.index)}; {_cases(ratios)})."
             )
     if said and (timed["variant"] == "").all():
         said[-1] += " These models have default settings."
@@ -222,18 +224,16 @@ def _costs(data: Data) -> list[str]:
 def _ratios(timed: pd.DataFrame, column: str) -> pd.Series:
     """The least time of the first family over that of the second, per task, T and batch size."""
     known = timed[timed[column].notna() & timed["family"].isin(SIDES)]
-    least = known.pivot_table(
-        index=["task_label", "T", "batch"], columns="family", values=column, aggfunc="min"
-    )
+    least = known.pivot_table(index=CASE, columns="family", values=column, aggfunc="min")
     least = least.reindex(columns=list(SIDES))
     return (least[SIDES[0]] / least[SIDES[1]]).dropna()
 
 
-def _fastest(timed: pd.DataFrame, side: str) -> str:
+def _fastest(timed: pd.DataFrame, side: str, cases: pd.Index) -> str:
     """Which models of a family have the shortest training updates: `lstm` or `gru or lstm`."""
     known = timed[timed["train_ms"].notna() & (timed["family"] == side)]
-    least = known.loc[known.groupby(["task_label", "T", "batch"])["train_ms"].idxmin()]
-    return " or ".join(name for name, _ in Counter(least["model_label"]).most_common())
+    least = known.loc[known.groupby(CASE)["train_ms"].idxmin()].set_index(CASE)
+    return " or ".join(name for name, _ in Counter(least.loc[cases, "model_label"]).most_common())
 
 
 def _cases(ratios: pd.Series) -> str:

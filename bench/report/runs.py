@@ -214,15 +214,15 @@ def decisions(runs: pd.DataFrame) -> dict[Cell, Decision]:
     """What the seeds of each cell decide. Tasks without a threshold decide nothing."""
     made = runs["status"].isin(COUNTED)
     judged = runs["solved_at"].notna().groupby(runs["task_label"]).transform("any")
-    counts = runs.assign(made=made, solving=made & is_true(runs["solved"]))[judged]
-    if "on_ladder" not in counts:
-        counts["on_ladder"] = False
+    # A frame without this column has no ladders.
+    stops = runs.get("on_ladder", False)
+    counts = runs.assign(made=made, solving=made & is_true(runs["solved"]), stops=stops)[judged]
     by_cell = counts.groupby(ROW, sort=False)
     found = by_cell.agg(
         solved=("solving", "sum"),
         run=("made", "sum"),
         all=("made", "size"),
-        stops=("on_ladder", "any"),
+        stops=("stops", "any"),
     )
     return {
         cell: Decision(

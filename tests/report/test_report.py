@@ -3,6 +3,7 @@
 import base64
 import gzip
 import re
+import tomllib
 from pathlib import Path
 
 import pandas as pd
@@ -360,6 +361,14 @@ def test_a_failure_that_no_run_can_change_is_named_where_the_report_holds_it() -
     (line,) = said(of("attention", 4), of("gru", 4))
     assert line.startswith("attention cannot solve group_product group=Z2 at T = 4: without")
     assert said(of("attention", 8), of("gru", 4)) == []
+
+
+def test_the_reference_has_run_the_failures_that_are_proven_and_solves_none() -> None:
+    found = pd.read_csv(reference.PAPER.parent / "cpu/tables/scores.csv")
+    for each in tomllib.loads(page.PROVEN.read_text())["failure"]:
+        of = (found["task_label"] == each["task"]) & (found["model_label"] == each["model"])
+        (solved,) = found[of & (found["T"] == each["T"])]["solved"]
+        assert solved == 0, each
 
 
 def test_a_task_without_a_threshold_has_no_horizon(tmp_path: Path) -> None:

@@ -89,7 +89,8 @@ def build(data: Data) -> Iterator[Item]:
             name="likelihood",
             draw=partial(likelihood_figure, table, data.style),
             caption="Test score, mean over seeds with Student's 95% interval, at equal numbers of "
-            "parameters in each panel. A single seed has no interval. Lower is better. Lines: "
+            "parameters in each panel. A single seed and cells of a ladder have no interval. An "
+            "interval may be smaller than its mark. Lower is better. Lines: "
             "predictors without a network, fitted on the training stream. Uniform: all symbols are "
             "equally likely. Unigram: by the frequency of a symbol. Markov-1: by the previous "
             "symbol.",

@@ -8,7 +8,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench.plan.labels import label_of
 from bench.report.data import Data
 from bench.report.drawing import curves, hollow, score_against_length, shared_legend
 from bench.report.facets import Style
@@ -52,7 +51,7 @@ def build(data: Data) -> Iterator[Item]:
 def _without_network(data: Data) -> str:
     """What such predictors score, for tasks whose score is better when it is higher."""
     found = {
-        f"`{name}` scores {value:.3g} on {label_of(record.spec).task_label}": None
+        f"`{name}` scores {value:.3g} on {data.source.labels[record.spec.id].task_label}": None
         for record, outcome in outcomes(data.records)
         if outcome.score.higher_is_better
         for name, value in outcome.baselines.items()
