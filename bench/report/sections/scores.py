@@ -12,6 +12,7 @@ from bench.report.data import Data
 from bench.report.drawing import curves, hollow, score_against_length, shared_legend
 from bench.report.facets import Style
 from bench.report.frame import numbers
+from bench.report.markup import code, text
 from bench.report.runs import SCORES, outcomes
 from bench.report.section import Filled, Item, Picture, Section, Text
 from bench.report.sections._shared import ENDS_EARLY
@@ -50,8 +51,9 @@ def build(data: Data) -> Iterator[Item]:
 
 def _without_network(data: Data) -> str:
     """What such predictors score, for tasks whose score is better when it is higher."""
+    labels = data.source.labels
     found = {
-        f"`{name}` scores {value:.3g} on {data.source.labels[record.spec.id].task_label}": None
+        f"{code(name)} scores {value:.3g} on {text(labels[record.spec.id].task_label)}": None
         for record, outcome in outcomes(data.records)
         if outcome.score.higher_is_better
         for name, value in outcome.baselines.items()
